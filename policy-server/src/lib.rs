@@ -1,1 +1,11 @@
-//! placeholder
+//! The Cams policy server: authenticates people, decides on access, keeps sessions.
+
+pub mod access;
+pub mod auth;
+pub mod config;
+pub mod digest;
+pub mod directory;
+pub mod pki;
+pub mod session;
+pub mod store;
+pub mod token;

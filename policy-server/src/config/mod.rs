@@ -1,0 +1,5 @@
+//! One reader per file format; each turns text into a checked value and collects every problem with file and line.
+//!
+//! Nothing here may act on what it reads: no listener, no store, no directory is touched.
+
+pub mod xml;

@@ -1,0 +1,60 @@
+//! Logging in and out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{Client, Identity};
+use crate::secret::{self, Secret};
+
+/// `POST /agent/v1/login`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LoginRequest {
+    pub request_id: String,
+    /// Host name of the site at which the form was posted, lower case, without the port.
+    pub host: String,
+    pub domain: String,
+    pub entry: String,
+    /// Callback values by name, without the `cams_cb_` prefix.
+    #[serde(with = "secret::on_the_wire_map")]
+    pub callbacks: BTreeMap<String, Secret>,
+    /// The session the browser had before; it ends when the login succeeds, so that no session survives a login.
+    #[serde(default, with = "secret::on_the_wire_option")]
+    pub previous_session: Option<Secret>,
+    pub client: Client,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum LoginResponse {
+    Success {
+        /// The value of the session cookie. Only its SHA-256 is stored.
+        #[serde(with = "secret::on_the_wire")]
+        session: Secret,
+        identity: Identity,
+    },
+    Failure {
+        /// One of [`crate::names::code`].
+        code: u16,
+        /// Class name of the exception, as in `login-exception.properties`.
+        exception: String,
+        /// The text configured for it.
+        message: String,
+    },
+    /// A newer server said something this agent does not know. It means that nobody logged in.
+    #[serde(other)]
+    Unknown,
+}
+
+/// `POST /agent/v1/logout`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogoutRequest {
+    pub request_id: String,
+    #[serde(with = "secret::on_the_wire")]
+    pub session: Secret,
+    pub client: Client,
+}
+
+/// Answered whether or not there was such a session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogoutResponse {}
