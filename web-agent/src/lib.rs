@@ -10,5 +10,7 @@ pub mod origin;
 pub mod pages;
 pub mod site;
 pub mod target;
+#[cfg(test)]
+mod testing;
 
 pub use gate::permit;
