@@ -8,6 +8,7 @@ pub mod headers;
 pub mod login_form;
 pub mod origin;
 pub mod pages;
+pub mod redirect;
 pub mod site;
 pub mod target;
 #[cfg(test)]
