@@ -155,7 +155,7 @@ fn decode(segment: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The byte that two hexadecimal digits stand for, and what follows them.
-fn hex_pair(bytes: &[u8]) -> Option<(u8, &[u8])> {
+pub(crate) fn hex_pair(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let (pair, rest) = bytes.split_first_chunk::<2>()?;
     let [high, low] = pair.map(|digit| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()));
     Some((high? << 4 | low?, rest))
