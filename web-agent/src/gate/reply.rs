@@ -1,5 +1,7 @@
 //! Answers of the agent itself.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use crate::gate::request::Request;
@@ -7,7 +9,6 @@ use crate::head::Refusal;
 use crate::pages::Page;
 
 /// What is sent instead of the site's response. Whoever sends it adds the headers that pages need.
-#[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
@@ -15,6 +16,16 @@ pub struct Reply {
     /// The connection must not be used again.
     pub close: bool,
     pub audit: Audit,
+}
+
+/// Without the values of the headers, one of which may be a session's cookie.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| *name).collect();
+        let mut shown = f.debug_struct("Reply");
+        shown.field("status", &self.status).field("headers", &names).field("audit", &self.audit);
+        shown.finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
