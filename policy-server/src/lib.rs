@@ -1,6 +1,8 @@
 //! The Cams policy server: authenticates people, decides on access, keeps sessions.
 
 pub mod access;
+pub mod agents;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod digest;

@@ -2,4 +2,6 @@
 //!
 //! Nothing here may act on what it reads: no listener, no store, no directory is touched.
 
+pub mod cams_conf;
+pub mod registry;
 pub mod xml;
