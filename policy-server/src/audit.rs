@@ -8,8 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use jiff::Timestamp;
 
 /// Longer text from outside is cut off.
 const TEXT: usize = 512;
@@ -87,7 +86,7 @@ impl Audit {
     /// Writes the event. A log that cannot be written is reported on the process's own log: it must not stop people
     /// from working, nor pass unseen.
     pub fn record(&self, event: Kind, detail: Detail<'_>) {
-        let line = line(event, &detail, OffsetDateTime::now_utc());
+        let line = line(event, &detail, Timestamp::now());
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = file.write_all(line.as_bytes()) {
             tracing::error!(%error, event = %line.trim_end(), "the audit log cannot be written");
@@ -95,11 +94,12 @@ impl Audit {
     }
 }
 
-fn line(event: Kind, detail: &Detail<'_>, now: OffsetDateTime) -> String {
+fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
     let cut = |text: Option<&'_ str>| text.map(|text| text.chars().take(TEXT).collect::<String>());
     let (user, url, reason) = (cut(detail.user), cut(detail.url), cut(detail.reason));
     let detail = Detail { user: user.as_deref(), url: url.as_deref(), reason: reason.as_deref(), ..detail.clone() };
-    let time = now.format(&Rfc3339).unwrap_or_default();
+    // Milliseconds, always: lines sort as text.
+    let time = format!("{now:.3}");
     let mut line = serde_json::to_string(&Line { time, event, detail }).unwrap_or_default();
     line.push('\n');
     line
@@ -113,12 +113,12 @@ mod tests {
     fn an_event_is_one_line_whatever_it_says() {
         let nasty = "x\n{\"event\":\"login\"}\r\u{1b}[31m${jndi:ldap://x}\u{2028}".to_owned() + &"y".repeat(1 << 20);
         let detail = Detail { user: Some(&nasty), domain: Some("system"), ..Detail::default() };
-        let text = line(Kind::LoginFailed, &detail, OffsetDateTime::UNIX_EPOCH);
+        let text = line(Kind::LoginFailed, &detail, Timestamp::UNIX_EPOCH);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.len() < 2_000 && !text.contains('\u{1b}'));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["event"], "login-failed");
-        assert_eq!(value["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         assert!(value.get("session").is_none());
     }
 

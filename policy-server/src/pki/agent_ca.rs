@@ -15,7 +15,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use shared_proto::names::POLICY_SERVER_NAME;
-use time::{Duration, OffsetDateTime};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use zeroize::Zeroizing;
 
 use super::PkiError;
@@ -24,10 +26,8 @@ use crate::token::{self, KeyRing, Purpose, hex};
 
 const PURPOSE: &str = "agent-ca";
 const RECORD: &str = "1";
-const CA_LIFE: Duration = Duration::days(20 * 365);
-const AGENT_LIFE: Duration = Duration::days(5 * 365);
-/// Clocks differ a little.
-const BACKDATE: Duration = Duration::hours(1);
+const CA_YEARS: i64 = 20;
+const AGENT_YEARS: i64 = 5;
 
 pub struct AgentCa {
     certificate: String,
@@ -48,14 +48,14 @@ pub fn fingerprint(der: &[u8]) -> String {
 
 impl AgentCa {
     /// The cluster's agent CA, made on first use.
-    pub async fn open(store: &Store, keys: &KeyRing, cluster: &str, now: OffsetDateTime) -> Result<Self, PkiError> {
+    pub async fn open(store: &Store, keys: &KeyRing, cluster: &str, now: Timestamp) -> Result<Self, PkiError> {
         if let Some(found) = store.sealed_key(PURPOSE, RECORD).await? {
             return Self::unseal(&found, keys);
         }
         let key = KeyPair::generate()?;
         let certificate = ca_params(cluster, now)?.self_signed(&key)?.pem();
         let sealed = keys.seal(&purpose(), &Zeroizing::new(key.serialize_der()))?;
-        store.add_sealed_key(PURPOSE, RECORD, &SealedKey { certificate, sealed }, now.unix_timestamp()).await?;
+        store.add_sealed_key(PURPOSE, RECORD, &SealedKey { certificate, sealed }, now.as_second()).await?;
         // Another process may have been quicker: what the store holds is the truth.
         let kept = store.sealed_key(PURPOSE, RECORD).await?.ok_or(PkiError::BrokenCertificate)?;
         Self::unseal(&kept, keys)
@@ -73,10 +73,10 @@ impl AgentCa {
         &self.certificate
     }
 
-    pub fn issue_agent(&self, name: &str, now: OffsetDateTime) -> Result<AgentCertificate, PkiError> {
+    pub fn issue_agent(&self, name: &str, now: Timestamp) -> Result<AgentCertificate, PkiError> {
         let key = KeyPair::generate()?;
-        let mut params = leaf_params(name, ExtendedKeyUsagePurpose::ClientAuth, now)?;
-        params.not_after = now + AGENT_LIFE;
+        let mut params = leaf_params(name, ExtendedKeyUsagePurpose::ClientAuth)?;
+        set_validity(&mut params, now, AGENT_YEARS);
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(AgentCertificate {
             fingerprint: fingerprint(certificate.der()),
@@ -87,11 +87,11 @@ impl AgentCa {
 
     /// TLS for the agents' listener: a certificate made now, whose key never leaves memory, and client certificates of
     /// this CA demanded.
-    pub fn listener_tls(&self, now: OffsetDateTime) -> Result<ServerConfig, PkiError> {
+    pub fn listener_tls(&self, now: Timestamp) -> Result<ServerConfig, PkiError> {
         let key = KeyPair::generate()?;
-        let mut params = leaf_params(POLICY_SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth, now)?;
+        let mut params = leaf_params(POLICY_SERVER_NAME, ExtendedKeyUsagePurpose::ServerAuth)?;
         params.subject_alt_names = CertificateParams::new(vec![POLICY_SERVER_NAME.to_owned()])?.subject_alt_names;
-        params.not_after = now + AGENT_LIFE;
+        set_validity(&mut params, now, AGENT_YEARS);
         let leaf = params.signed_by(&key, &self.issuer)?.der().clone();
 
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -118,16 +118,16 @@ fn purpose() -> Purpose {
     Purpose::new(&[PURPOSE, RECORD])
 }
 
-fn ca_params(cluster: &str, now: OffsetDateTime) -> Result<CertificateParams, PkiError> {
-    let mut params = named(&format!("{cluster} agent CA"), now)?;
-    params.not_after = now + CA_LIFE;
+fn ca_params(cluster: &str, now: Timestamp) -> Result<CertificateParams, PkiError> {
+    let mut params = named(&format!("{cluster} agent CA"))?;
+    set_validity(&mut params, now, CA_YEARS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
 
-fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose, now: OffsetDateTime) -> Result<CertificateParams, PkiError> {
-    let mut params = named(name, now)?;
+fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose) -> Result<CertificateParams, PkiError> {
+    let mut params = named(name)?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
@@ -135,11 +135,19 @@ fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose, now: OffsetDateTime) 
     Ok(params)
 }
 
-fn named(name: &str, now: OffsetDateTime) -> Result<CertificateParams, PkiError> {
+/// Valid from yesterday's midnight (clocks differ) for so many years, in whole days.
+fn set_validity(params: &mut CertificateParams, now: Timestamp, years: i64) {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let (from, until) = (today.saturating_sub(1.day()), today.saturating_add(years.years()));
+    let midnight = |date: Date| rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs());
+    params.not_before = midnight(from);
+    params.not_after = midnight(until);
+}
+
+fn named(name: &str) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = now - BACKDATE;
     // 128 random bits; the leading zero keeps the number positive (RFC 5280, section 4.1.2.2).
     params.serial_number = Some(SerialNumber::from_slice(&[&[0x00], token::random::<16>()?.as_slice()].concat()));
     Ok(params)
@@ -155,7 +163,7 @@ mod tests {
     async fn the_ca_is_made_once_and_opens_with_its_key_only() {
         let (store, _dir) = temporary().await;
         let keys = KeyRing::new(Key::generate().unwrap(), vec![]);
-        let now = OffsetDateTime::now_utc();
+        let now = Timestamp::now();
         let first = AgentCa::open(&store, &keys, "C", now).await.unwrap();
         let second = AgentCa::open(&store, &keys, "C", now).await.unwrap();
         assert_eq!(first.certificate(), second.certificate());
@@ -167,7 +175,7 @@ mod tests {
     async fn the_key_is_not_in_the_store_in_the_clear() {
         let (store, dir) = temporary().await;
         let keys = KeyRing::new(Key::generate().unwrap(), vec![]);
-        let ca = AgentCa::open(&store, &keys, "C", OffsetDateTime::now_utc()).await.unwrap();
+        let ca = AgentCa::open(&store, &keys, "C", Timestamp::now()).await.unwrap();
         let der = ca.issuer.key().serialize_der();
         // The private scalar of a P-256 key stands at bytes 36 to 68 of its PKCS#8 form.
         let scalar = &der[36..68];
@@ -181,7 +189,7 @@ mod tests {
     async fn agent_certificates_are_told_apart() {
         let (store, _dir) = temporary().await;
         let keys = KeyRing::new(Key::generate().unwrap(), vec![]);
-        let now = OffsetDateTime::now_utc();
+        let now = Timestamp::now();
         let ca = AgentCa::open(&store, &keys, "C", now).await.unwrap();
         let (one, two) = (ca.issue_agent("a", now).unwrap(), ca.issue_agent("a", now).unwrap());
         assert_ne!(one.fingerprint, two.fingerprint);
