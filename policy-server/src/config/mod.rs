@@ -2,6 +2,7 @@
 //!
 //! Nothing here may act on what it reads: no listener, no store, no directory is touched.
 
+pub mod access_policy;
 pub mod cams_conf;
 pub mod registry;
 pub mod xml;
