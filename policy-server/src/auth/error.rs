@@ -25,7 +25,8 @@ pub enum ErrorKind {
     CredentialExpired,
     /// The login could not be carried out: a module or the configuration is at fault, not the person.
     Login,
-    /// As `Login`, for now only: a directory is down or the server has no capacity left. Never a verdict on a password.
+    /// As `Login`, because a module could not be asked: its directory is down, the server has no capacity left, or the
+    /// module crashed. Never a verdict on a password.
     Unavailable,
     /// A class name of a module's own.
     Custom(String),

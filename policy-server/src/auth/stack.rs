@@ -28,6 +28,11 @@ pub enum Flag {
 impl Flag {
     pub const ALL: [Self; 4] = [Self::Required, Self::Requisite, Self::Sufficient, Self::Optional];
 
+    /// Whether the failure of such a module is the failure of the login.
+    pub fn decides(self) -> bool {
+        matches!(self, Self::Required | Self::Requisite)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Required => "REQUIRED",
@@ -107,10 +112,7 @@ impl Stack {
             }
             Outcome::Ignore => {}
             Outcome::Fail(error) => {
-                let slot = match flag {
-                    Flag::Required | Flag::Requisite => &mut self.fatal,
-                    Flag::Sufficient | Flag::Optional => &mut self.harmless,
-                };
+                let slot = if flag.decides() { &mut self.fatal } else { &mut self.harmless };
                 slot.get_or_insert(error);
                 self.closed = flag == Flag::Requisite;
             }
@@ -132,8 +134,8 @@ impl Stack {
     /// The person all successful modules vouched for.
     ///
     /// # Errors
-    /// The first failure of a `Required` or `Requisite` module; when nobody succeeded, the first failure of another one;
-    /// `LoginException` when all ignored the login, or when somebody was still to be asked.
+    /// The first failure of a `Required` or `Requisite` module; when nobody succeeded, the first failure of another
+    /// one; `LoginException` when all ignored the login, or when somebody was still to be asked.
     pub fn finish(self) -> Result<Subject, LoginError> {
         if let Some(module) = self.next() {
             return Err(LoginError::new(ErrorKind::Login, format!("module {module} was not asked")));

@@ -46,8 +46,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// `None` without a proof, or when the proofs are not all of the same person. Where two modules set an attribute, the
-    /// earlier one counts.
+    /// `None` without a proof, or when the proofs are not all of the same person. Where two modules set an attribute,
+    /// the earlier one counts.
     pub fn from_proofs(proofs: Vec<Proof>) -> Option<Self> {
         let user = proofs.first()?.user.clone();
         if proofs.iter().any(|proof| proof.user != user) {

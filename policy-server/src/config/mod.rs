@@ -2,4 +2,5 @@
 //!
 //! Nothing here may act on what it reads: no listener, no store, no directory is touched.
 
+pub mod cams_users;
 pub mod xml;
