@@ -3,4 +3,8 @@
 //! Nothing here may act on what it reads: no listener, no store, no directory is touched.
 
 pub mod cams_users;
+pub mod domain;
+pub mod login_config;
+pub mod login_exceptions;
+pub mod security_domain;
 pub mod xml;
