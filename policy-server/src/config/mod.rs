@@ -4,5 +4,10 @@
 
 pub mod access_policy;
 pub mod cams_conf;
+pub mod cams_users;
+pub mod domain;
+pub mod login_config;
+pub mod login_exceptions;
 pub mod registry;
+pub mod security_domain;
 pub mod xml;
