@@ -14,7 +14,7 @@ quickstart: ## install what the build lacks, build, run the whole product here; 
 test: ## install what the tests lack and run all of them
 	@scripts/install-deps.sh test
 	@$(MAKE) --no-print-directory lint
-	CAMS_TEST_SERVICES=required cargo test --workspace --locked
+	CAMS_TEST_SERVICES=required cargo test --workspace --locked --no-fail-fast
 
 lint: ## formatting, clippy, and with cargo-deny its check of the dependencies
 	cargo fmt --all --check
