@@ -6,7 +6,6 @@ mod output;
 mod provision;
 mod quickstart;
 mod runtime;
-mod sample_site;
 
 use std::process::ExitCode;
 

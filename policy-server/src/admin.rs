@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use shared_proto::names::is_name;
 use jiff::Timestamp;
+use shared_proto::names::is_name;
 
 use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
 use jiff::Timestamp;
+use serde::Serialize;
 
 /// Longer text from outside is cut off.
 const TEXT: usize = 512;

@@ -105,7 +105,7 @@ impl Server {
 
     async fn purge(&self) {
         for domain in self.loaded().domains.values() {
-            match self.sessions.purge(&domain.name, domain.limits, self.now()).await {
+            match self.sessions.purge(&domain.name, domain.limits, self.now().as_second()).await {
                 Ok(0) => {}
                 Ok(sessions) => tracing::debug!(sessions, domain = %domain.name, "expired sessions were removed"),
                 Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),

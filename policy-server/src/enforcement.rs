@@ -3,18 +3,17 @@
 //! Every operation first asks whether the agent may act for that domain, entry and host; nothing is decided before. An
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
-use std::sync::Arc;
-
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::names::code;
 use shared_proto::secret::Secret;
 
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::auth::pipeline::{LoginContext, RecheckRun};
+use crate::auth::pipeline::RecheckRun;
 use crate::session::{Found, Session, SessionError};
 use crate::wire::{Domain, Loaded, Server};
 
@@ -32,7 +31,10 @@ pub enum EnforcementError {
 pub fn hello(server: &Server, agent: &Registered, request: &HelloRequest) -> HelloResponse {
     let mut problems = Vec::new();
     if request.cluster != server.conf.cluster {
-        problems.push(format!("the agent belongs to the cluster `{}`, this server to `{}`", request.cluster, server.conf.cluster));
+        problems.push(format!(
+            "the agent belongs to the cluster `{}`, this server to `{}`",
+            request.cluster, server.conf.cluster
+        ));
     }
     let loaded = server.loaded();
     for host in &request.hosts {
@@ -101,12 +103,8 @@ pub async fn check(
     request: &CheckRequest,
 ) -> Result<CheckResponse, EnforcementError> {
     let loaded = server.loaded();
-    let reach = Reach {
-        request_id: &request.request_id,
-        domain: &request.domain,
-        entry: &request.entry,
-        host: &request.host,
-    };
+    let reach =
+        Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
     let domain = authorise(server, &loaded, agent, &reach)?;
     let (standing, session) = match &request.session {
         None => (SessionStanding::None, None),
@@ -183,14 +181,15 @@ fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision 
 
 /// The session of a token, its account looked at again: who is disabled or gone has no session, changed roles count.
 async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Result<Option<Session>, EnforcementError> {
-    let now = server.now();
+    let clock = server.now();
+    let now = clock.as_second();
     let Found::Live(session) = server.sessions.find(token, &domain.name, domain.limits, now).await? else {
         return Ok(None);
     };
     let mut session = *session;
     // An entry that is gone from the configuration vouches for nobody.
     let rechecked = match domain.entry(&session.entry) {
-        Some(entry) => entry.recheck(&session.subject).await,
+        Some(entry) => entry.recheck(&session.subject, clock).await,
         None => {
             end(server, &session, "its login entry is gone from the configuration").await?;
             return Ok(None);
@@ -231,12 +230,8 @@ pub async fn login(
     request: &LoginRequest,
 ) -> Result<LoginResponse, EnforcementError> {
     let loaded = server.loaded();
-    let reach = Reach {
-        request_id: &request.request_id,
-        domain: &request.domain,
-        entry: &request.entry,
-        host: &request.host,
-    };
+    let reach =
+        Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
     let domain = authorise(server, &loaded, agent, &reach)?;
     let Some(entry) = domain.entry(&request.entry) else {
         return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
@@ -251,16 +246,16 @@ pub async fn login(
         client: Some(request.client.address.to_string()),
         ..Detail::default()
     };
-    let context = LoginContext { domain: &domain.name, entry: &entry.name, answers: &request.callbacks, client: &request.client };
-    let subject = match entry.login(&context).await.result {
+    let run = entry.login(&request.callbacks, server.now()).await;
+    let subject = match run.result {
         Ok(subject) => subject,
         Err(error) => {
             let reason = error.to_string();
             server.audit.record(Kind::LoginFailed, Detail { reason: Some(&reason), ..detail });
             return Ok(LoginResponse::Failure {
-                code: error.code(),
+                code: if run.unavailable { code::NO_SERVICE } else { error.code() },
                 exception: error.class().to_owned(),
-                message: domain.messages.text(&error).to_owned(),
+                message: domain.messages.text(error.class()).to_owned(),
             });
         }
     };
@@ -272,17 +267,16 @@ pub async fn login(
     }
     let (token, session) = server
         .sessions
-        .open(subject, &domain.name, &entry.name, &request.client, domain.limits, server.now())
+        .open(subject, &domain.name, &entry.name, &request.client, domain.limits, server.now().as_second())
         .await?;
-    server.audit.record(
-        Kind::Login,
-        Detail { user: Some(&session.subject.user), session: Some(&session.id), ..detail },
-    );
+    server
+        .audit
+        .record(Kind::Login, Detail { user: Some(&session.subject.user), session: Some(&session.id), ..detail });
     Ok(LoginResponse::Success { session: token, identity: session.identity() })
 }
 
 pub async fn logout(
-    server: &Arc<Server>,
+    server: &Server,
     agent: &Registered,
     request: &LogoutRequest,
 ) -> Result<LogoutResponse, EnforcementError> {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use shared_proto::problem::Problems;
 use shared_proto::secret::{SecretRef, mode_problem};
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -232,14 +232,13 @@ impl Server {
         self.loaded.load_full()
     }
 
-    /// Seconds since 1970-01-01T00:00:00Z.
-    pub fn now(&self) -> i64 {
-        Timestamp::now().as_second()
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
     }
 
     /// Serves agents until `stop` turns true.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> Result<(), OpenError> {
-        let tls = Arc::new(self.agent_ca.listener_tls(Timestamp::now())?);
+        let tls = Arc::new(self.agent_ca.listener_tls(self.now())?);
         let address = self.conf.listen;
         let socket = TcpListener::bind(address).await.map_err(|error| OpenError::Listen(address, error))?;
         tracing::info!(server = %self.conf.server, cluster = %self.conf.cluster, %address, "the policy server is ready");

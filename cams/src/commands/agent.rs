@@ -30,7 +30,11 @@ async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
     };
     let base = args.conf.conf.parent().context("cams.conf has no directory")?;
     let out = args.out.unwrap_or_else(|| base.join("agents").join(&args.name));
-    anyhow::ensure!(!out.join("cams-webagent.conf").exists(), "{} holds an agent already: choose another with --out", out.display());
+    anyhow::ensure!(
+        !out.join("cams-webagent.conf").exists(),
+        "{} holds an agent already: choose another with --out",
+        out.display()
+    );
     let admin = Admin::open(&args.conf.conf).await?;
     let (domain, entry) = (rights.domains.first().cloned(), rights.entries.first().cloned());
     let hosts = rights.hosts.clone();
@@ -70,7 +74,8 @@ async fn list(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {
     let rows: Vec<Vec<String>> = agents
         .iter()
         .map(|agent| {
-            let capabilities: Vec<String> = agent.rights.capabilities.iter().map(|c| format!("{c:?}").to_lowercase()).collect();
+            let capabilities: Vec<String> =
+                agent.rights.capabilities.iter().map(|c| format!("{c:?}").to_lowercase()).collect();
             vec![
                 agent.name.clone(),
                 agent.rights.domains.join(","),

@@ -11,10 +11,8 @@ use crate::output;
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let (_, loaded) = policy_server::wire::check(&args.conf.conf)?;
-    let domain = loaded
-        .domains
-        .get(&args.domain)
-        .with_context(|| format!("there is no security domain `{}`", args.domain))?;
+    let domain =
+        loaded.domains.get(&args.domain).with_context(|| format!("there is no security domain `{}`", args.domain))?;
     let url = Url::parse(&args.url).with_context(|| {
         format!("`{}` is not a URL such as https://app.example.org/private/?x=1", output::plain(&args.url))
     })?;

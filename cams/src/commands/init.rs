@@ -16,6 +16,9 @@ pub fn run(dir: &Path) -> anyhow::Result<ExitCode> {
     output::line(format!("  1. put people into {}", layout.path("conf/domains/system/cams-users.xml").display()));
     output::line(format!("  2. cams check --conf {}", conf.display()));
     output::line(format!("  3. cams policy-server --conf {}", conf.display()));
-    output::line(format!("  4. cams agent add web1 --conf {} --host app.example.org --upstream http://10.0.0.5:8080", conf.display()));
+    output::line(format!(
+        "  4. cams agent add web1 --conf {} --host app.example.org --upstream http://10.0.0.5:8080",
+        conf.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }

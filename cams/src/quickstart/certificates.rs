@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use jiff::civil::Date;
+use jiff::{ToSpan, Zoned};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use jiff::civil::Date;
-use jiff::{ToSpan, Zoned};
 use zeroize::Zeroizing;
 
 use crate::provision::{Layout, write_new};

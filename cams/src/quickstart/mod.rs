@@ -11,13 +11,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use policy_server::agents::{Capability, Rights};
 use policy_server::digest::{self, Scheme};
-use policy_server::wire::Server;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::cli::QuickstartArgs;
 use crate::provision::{self, AgentFiles, Layout};
-use crate::{output, runtime, sample_site};
+use crate::runtime;
+use cams::sample_site;
 
 const AGENT: &str = "quickstart";
 const HOST: &str = "localhost";
@@ -81,8 +81,9 @@ async fn quickstart(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
 fn users(layout: &Layout) -> anyhow::Result<Vec<User>> {
     let file = layout.path("quickstart.json");
     if let Ok(text) = std::fs::read_to_string(&file) {
-        let summary: Summary = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not what quickstart wrote: remove the directory to start anew", file.display()))?;
+        let summary: Summary = serde_json::from_str(&text).with_context(|| {
+            format!("{} is not what quickstart wrote: remove the directory to start anew", file.display())
+        })?;
         return Ok(summary.users);
     }
     let user = |name: &str, roles: &[&str]| -> anyhow::Result<User> {
@@ -106,9 +107,8 @@ fn users_xml(users: &[User]) -> anyhow::Result<String> {
          Make a digest with `printf %s PASSWORD | cams digest`. -->\n<cams-users>\n",
     );
     for user in users {
-        let digest = digest::create(Scheme::default(), user.password.as_bytes(), &mut |bytes| {
-            getrandom::fill(bytes).map_err(|_| digest::DigestError::Random)
-        })?;
+        let salt = policy_server::token::random()?;
+        let digest = digest::create(Scheme::default(), user.password.as_bytes(), salt)?;
         xml += &format!("  <user name=\"{}\" password=\"{digest}\">\n", user.name);
         for role in &user.roles {
             xml += &format!("    <role name=\"{role}\"/>\n");
@@ -162,10 +162,8 @@ async fn chosen(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
 async fn configure(layout: &Layout, agent_conf: &Path, listen: SocketAddr, upstream: &str) -> anyhow::Result<()> {
     let link = chosen(SocketAddr::from(([127, 0, 0, 1], 0))).await?.to_string();
     provision::set_in_file(&layout.cams_conf(), &[("cams.policy.server.listen", &link)])?;
-    let mut properties = vec![
-        ("cams.listen.1".to_owned(), format!("https://{listen}")),
-        ("cams.policy.server.1".to_owned(), link),
-    ];
+    let mut properties =
+        vec![("cams.listen.1".to_owned(), format!("https://{listen}")), ("cams.policy.server.1".to_owned(), link)];
     for (site, host) in [("site1", HOST), ("site2", "127.0.0.1")] {
         properties.push((format!("cams.site.{site}.upstream"), upstream.to_owned()));
         properties.push((format!("cams.tls.{host}.certificate"), "../tls/localhost.pem".to_owned()));

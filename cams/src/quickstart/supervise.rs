@@ -47,7 +47,11 @@ impl Service {
     /// Waits for the child's end, then starts another one.
     async fn restart_at_end(&mut self) -> anyhow::Result<()> {
         let status = self.child.wait().await?;
-        output::notice(format!("cams {} ended ({status}); starting it again, see {}", self.command, self.log.display()));
+        output::notice(format!(
+            "cams {} ended ({status}); starting it again, see {}",
+            self.command,
+            self.log.display()
+        ));
         if self.started.elapsed() < STEADY {
             sleep(STEADY).await;
         }

@@ -26,6 +26,12 @@ pub struct Explanation {
     pub policy_hash: String,
 }
 
+impl Explanation {
+    pub fn is_granted(&self) -> bool {
+        self.decision == "granted"
+    }
+}
+
 /// Where a permission stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {

@@ -16,7 +16,8 @@ const ARGON2_LANES: u32 = 1;
 const BCRYPT_COST: u32 = 12;
 const BCRYPT_PASSWORD: usize = 72;
 const SHA512_CRYPT_ROUNDS: u32 = 500_000;
-const SALT: usize = 16;
+/// Bytes of a new salt.
+pub const SALT: usize = 16;
 const HASH: usize = 32;
 
 /// What [`create`] can make; the fast hashes are for directories that understand nothing better.
@@ -126,11 +127,11 @@ impl FromStr for Scheme {
     }
 }
 
-/// A new digest with its label, salted from `random`, which must fill the buffer from a cryptographic generator.
+/// A new digest with its label. The salt must come fresh from a cryptographic generator.
 ///
 /// # Errors
 /// Where the password is empty, or the scheme could not tell it from some other one.
-pub fn create(scheme: Scheme, password: &[u8], random: &mut dyn FnMut(&mut [u8])) -> Result<String, DigestError> {
+pub fn create(scheme: Scheme, password: &[u8], salt: [u8; SALT]) -> Result<String, DigestError> {
     if password.is_empty() {
         return Err(DigestError::Empty);
     }
@@ -140,8 +141,6 @@ pub fn create(scheme: Scheme, password: &[u8], random: &mut dyn FnMut(&mut [u8])
     if scheme.confuses_nul(password) {
         return Err(DigestError::Nul);
     }
-    let mut salt = [0; SALT];
-    random(&mut salt);
     match scheme {
         Scheme::Argon2id => argon2id(password, &salt),
         Scheme::Yescrypt => yescrypt(password, &salt),

@@ -15,7 +15,7 @@ mod tests;
 
 use subtle::ConstantTimeEq;
 
-pub use create::{DigestError, Scheme, UnknownScheme, create};
+pub use create::{DigestError, SALT, Scheme, UnknownScheme, create};
 pub use crypt::Crypt;
 pub use hash::Hash;
 pub use label::{Label, label};

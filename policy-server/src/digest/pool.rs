@@ -48,19 +48,6 @@ impl DigestPool {
         self.run(move || verify_evenly(stored.as_deref(), password.expose(), policy)).await
     }
 
-    /// As [`create`](super::create).
-    ///
-    /// # Errors
-    /// [`Overloaded`] where the queue is full, else what `create` answers.
-    pub async fn create(
-        &self,
-        scheme: Scheme,
-        password: Secret,
-        mut random: impl FnMut(&mut [u8]) + Send + 'static,
-    ) -> Result<Result<String, DigestError>, Overloaded> {
-        self.run(move || create(scheme, password.expose(), &mut random)).await
-    }
-
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Overloaded)?;
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Overloaded)?;
@@ -109,7 +96,7 @@ mod tests {
         }
         let long = "x".repeat(MAX_PASSWORD + 1);
         assert_eq!(pool.verify(Some(long.clone()), Secret::from(long), POLICY).await, Ok(false));
-        let made = pool.create(Scheme::Ssha, Secret::from("secret"), |bytes| bytes.fill(7)).await.unwrap().unwrap();
+        let made = create(Scheme::Ssha, b"secret", [7; SALT]).unwrap();
         assert_eq!(pool.verify(Some(made), Secret::from("secret"), POLICY).await, Ok(true));
     }
 

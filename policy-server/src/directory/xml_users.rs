@@ -47,6 +47,10 @@ impl XmlUserRepository {
         Self { path, current: ArcSwap::from_pointee(users), refreshing: Mutex::new(()) }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The user of exactly this name.
     pub fn find(&self, user: &str) -> Option<Arc<XmlUser>> {
         self.current.load().find(user).cloned()

@@ -38,7 +38,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
         };
         while connections.try_join_next().is_some() {}
         let stream = match accepted {
@@ -67,6 +67,11 @@ pub async fn serve(
     }
 }
 
+/// Ends when the server is told to stop, or nobody is left to tell it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Router, mut stop: watch::Receiver<bool>) {
     let peer = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
     let _ = stream.set_nodelay(true);
@@ -85,9 +90,13 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Router, mut s
         .max_concurrent_streams(STREAMS_PER_CONNECTION);
     let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(serving);
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        _ = stop.wait_for(|stop| *stop) => {
+    let ended = tokio::select! {
+        result = serving.as_mut() => Some(result),
+        () = stopped(&mut stop) => None,
+    };
+    let result = match ended {
+        Some(result) => result,
+        None => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

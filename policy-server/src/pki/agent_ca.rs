@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SerialNumber,
@@ -15,9 +18,6 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use shared_proto::names::POLICY_SERVER_NAME;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use zeroize::Zeroizing;
 
 use super::PkiError;
@@ -139,7 +139,8 @@ fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose) -> Result<Certificate
 fn set_validity(params: &mut CertificateParams, now: Timestamp, years: i64) {
     let today = now.to_zoned(TimeZone::UTC).date();
     let (from, until) = (today.saturating_sub(1.day()), today.saturating_add(years.years()));
-    let midnight = |date: Date| rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs());
+    let midnight =
+        |date: Date| rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs());
     params.not_before = midnight(from);
     params.not_after = midnight(until);
 }
