@@ -1,1 +1,7 @@
-//! placeholder
+//! The web agent.
+
+pub mod pem;
+pub mod tls;
+
+#[cfg(test)]
+mod testkit;
