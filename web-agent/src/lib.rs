@@ -1,5 +1,7 @@
 //! The web agent.
 
+pub mod client;
+pub mod connection;
 pub mod pem;
 pub mod tls;
 
