@@ -1,0 +1,160 @@
+//! What each page has to say, and how it becomes the variables of its template. Pure: text in, values out.
+//!
+//! The names of the variables are what administrators write in their own templates: `conf/pages/README.md` lists them.
+
+use minijinja::{Value, context};
+use shared_proto::names::{CALLBACK_PREFIX, field};
+
+/// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
+#[derive(Debug, Clone)]
+pub enum Page {
+    Login(LoginPage),
+    /// The login could not even be tried: one of [`shared_proto::names::code`].
+    LoginError {
+        code: u16,
+        message: String,
+    },
+    /// Signed in (`user`, empty when not known), but not permitted. `logout_url` is where to sign in as somebody else.
+    Denied {
+        user: String,
+        logout_url: String,
+    },
+    /// Asks before a logout that another site started. The form posts `cams_security_domain` to `action`.
+    ConfirmLogout {
+        action: String,
+        domain: String,
+    },
+    LoggedOut {
+        login_url: String,
+    },
+    /// The policy server cannot be asked now.
+    Unavailable,
+    /// The request itself is at fault; `status` is 400 to 499, `reason` a sentence for people.
+    Refused {
+        status: u16,
+        reason: String,
+    },
+    /// A form was sent here by a page of another site.
+    CrossSite,
+}
+
+/// The built-in login page.
+#[derive(Debug, Clone, Default)]
+pub struct LoginPage {
+    /// Where the form posts to.
+    pub action: String,
+    pub domain: String,
+    pub entry: String,
+    pub original_url: String,
+    /// Host name of the site the person is signing in to, as shown.
+    pub site: String,
+    /// What was typed before a failure, else empty.
+    pub username: String,
+    /// Why the last try failed.
+    pub error: Option<String>,
+    /// Something to know before signing in, such as that a remembered login was ended.
+    pub notice: Option<String>,
+    pub fields: Vec<LoginField>,
+    /// Whether to offer to remember this browser.
+    pub remember_me: bool,
+}
+
+/// One question of the login entry's callback handler.
+#[derive(Debug, Clone)]
+pub struct LoginField {
+    /// The form field: `cams_cb_…`.
+    pub name: String,
+    pub label: String,
+    /// Not to be shown while it is typed.
+    pub secret: bool,
+    pub required: bool,
+}
+
+impl Page {
+    /// The template's file name and the variables it may use.
+    pub(super) fn view(&self) -> (&'static str, Value) {
+        match self {
+            Page::Login(page) => ("login.html", page.variables()),
+            Page::LoginError { code, message } => ("login-error.html", context! { code, message }),
+            Page::Denied { user, logout_url } => ("denied.html", context! { user, logout_url => link(logout_url) }),
+            Page::ConfirmLogout { action, domain } => {
+                ("confirm-logout.html", context! { action => link(action), domain })
+            }
+            Page::LoggedOut { login_url } => ("logged-out.html", context! { login_url => link(login_url) }),
+            Page::Unavailable => ("unavailable.html", context! {}),
+            Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
+            Page::CrossSite => ("cross-site.html", context! {}),
+        }
+    }
+
+    /// Whether the page has a form, which may then lead to any site of the cluster.
+    pub(super) fn has_form(&self) -> bool {
+        matches!(self, Page::Login(_) | Page::ConfirmLogout { .. })
+    }
+}
+
+impl LoginPage {
+    fn variables(&self) -> Value {
+        let first_empty = self.fields.iter().position(|field| field.value(&self.username).is_empty());
+        let fields: Vec<_> = self
+            .fields
+            .iter()
+            .enumerate()
+            .map(|(index, field)| field.variables(&self.username, Some(index) == first_empty))
+            .collect();
+        context! {
+            action => link(&self.action),
+            domain => &self.domain,
+            entry => &self.entry,
+            original_url => &self.original_url,
+            site => &self.site,
+            error => filled(&self.error),
+            notice => filled(&self.notice),
+            fields,
+            remember_me => self.remember_me,
+        }
+    }
+}
+
+impl LoginField {
+    /// Only the user name is shown again after a failure.
+    fn value<'a>(&self, username: &'a str) -> &'a str {
+        if self.name == field::USERNAME { username } else { "" }
+    }
+
+    /// What is asked becomes the attributes that help browsers, keyboards and password managers.
+    fn variables(&self, username: &str, autofocus: bool) -> Value {
+        let (kind, autocomplete, inputmode) = match self.name.as_str() {
+            field::USERNAME => ("text", "username", "text"),
+            field::PASSWORD => ("password", "current-password", "text"),
+            // Worthless once used: people may see what they copy, and phones offer it.
+            name if is_one_time_code(name) => ("text", "one-time-code", "numeric"),
+            _ if self.secret => ("password", "off", "text"),
+            _ => ("text", "off", "text"),
+        };
+        context! {
+            name => &self.name,
+            label => &self.label,
+            value => self.value(username),
+            type => kind,
+            autocomplete,
+            inputmode,
+            required => self.required,
+            autofocus,
+        }
+    }
+}
+
+fn is_one_time_code(name: &str) -> bool {
+    matches!(name.strip_prefix(CALLBACK_PREFIX), Some("otp" | "totp" | "code" | "passcode" | "one_time_code"))
+}
+
+fn filled(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.trim().is_empty())
+}
+
+/// Only a path or a web address becomes a link; `javascript:` and its like lead to the start page.
+fn link(url: &str) -> &str {
+    let is_web = ["/", "https://", "http://"].iter().any(|start| url.starts_with(start));
+    if is_web { url } else { "/" }
+}
