@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::connection::{self, Sender, Standing, Unanswered};
-use crate::pem::KeyFiles;
+use crate::pem::{self, KeyFiles, PemError};
 
 const CHECK: &str = "https://cams-policy-server/agent/v1/check";
 const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
@@ -35,6 +35,17 @@ pub struct LinkConfig {
     pub authorities: PathBuf,
     pub identity: KeyFiles,
     pub hello: HelloRequest,
+}
+
+impl LinkConfig {
+    /// Reads the files once, for their errors: connections are made later and must not be the first to know.
+    ///
+    /// # Errors
+    /// The file at fault.
+    pub fn load(&self) -> Result<(), PemError> {
+        self.identity.load()?;
+        pem::authorities(&self.authorities).map(drop)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -162,3 +173,6 @@ async fn sender(server: &watch::Receiver<Standing>, wait: bool) -> Option<Sender
         Standing::Connecting | Standing::Down => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

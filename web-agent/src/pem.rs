@@ -2,9 +2,9 @@
 //!
 //! No word that leaves this module contains a key or a pass phrase.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls::RootCertStore;
@@ -12,25 +12,25 @@ use rustls::crypto::ring;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use shared_proto::secret;
+use shared_proto::secret::{self, Secret, SecretRef};
 use zeroize::Zeroizing;
 
 /// The PEM label of a PKCS#8 key under a pass phrase (RFC 7468, section 11).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 /// A certificate chain, leaf first, and its private key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct KeyFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Opens an encrypted key; the file holds the pass phrase and at most one final newline.
-    pub passphrase: Option<PathBuf>,
+    /// Opens an encrypted key.
+    pub passphrase: Option<SecretRef>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     #[error("cannot read {path}: {error}")]
-    Read { path: PathBuf, error: std::io::Error },
+    Read { path: PathBuf, error: io::Error },
     #[error("{path}: {reason}")]
     Content { path: PathBuf, reason: String },
 }
@@ -48,7 +48,7 @@ impl KeyFiles {
     /// Names the file at fault: unreadable, not PEM, readable by others, wrong pass phrase, not a pair.
     pub fn load(&self) -> Result<CertifiedKey, PemError> {
         let chain = certificates(&self.certificate)?;
-        let key = private_key(&self.key, self.passphrase.as_deref())?;
+        let key = private_key(&self.key, self.passphrase.as_ref())?;
         CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 PemError::content(&self.key, format!("is not the key of {}", self.certificate.display()))
@@ -59,7 +59,11 @@ impl KeyFiles {
 
     /// The files whose replacement means a new certificate.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        [Some(self.certificate.as_path()), Some(self.key.as_path()), self.passphrase.as_deref()].into_iter().flatten()
+        let passphrase = match &self.passphrase {
+            Some(SecretRef::File(path)) => Some(path.as_path()),
+            _ => None,
+        };
+        [self.certificate.as_path(), self.key.as_path()].into_iter().chain(passphrase)
     }
 }
 
@@ -89,7 +93,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
     Ok(roots)
 }
 
-fn private_key(path: &Path, passphrase: Option<&Path>) -> Result<PrivateKeyDer<'static>, PemError> {
+fn private_key(path: &Path, passphrase: Option<&SecretRef>) -> Result<PrivateKeyDer<'static>, PemError> {
     let pem = secret_file(path)?;
     let text = std::str::from_utf8(&pem).map_err(|_| PemError::content(path, "is not PEM"))?;
     if text.contains("Proc-Type: 4,ENCRYPTED") {
@@ -101,18 +105,22 @@ fn private_key(path: &Path, passphrase: Option<&Path>) -> Result<PrivateKeyDer<'
             .map_err(|error| PemError::content(path, format!("contains no private key: {error}")));
     }
     let passphrase = passphrase.ok_or_else(|| PemError::content(path, "is encrypted and no pass phrase is set"))?;
-    decrypt(text, &secret_file(passphrase)?).map_err(|reason| PemError::content(path, reason))
+    let passphrase = passphrase
+        .resolve(
+            |file| secret_file(file).map(|bytes| bytes.to_vec()).map_err(io::Error::other),
+            |name| env::var(name).ok(),
+        )
+        .map_err(|reason| PemError::content(path, reason))?;
+    decrypt(text, &passphrase).map_err(|reason| PemError::content(path, reason))
 }
 
-fn decrypt(pem: &str, passphrase: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    let passphrase = passphrase.strip_suffix(b"\n").unwrap_or(passphrase);
-    let passphrase = passphrase.strip_suffix(b"\r").unwrap_or(passphrase);
+fn decrypt(pem: &str, passphrase: &Secret) -> Result<PrivateKeyDer<'static>, String> {
     let (label, document) = SecretDocument::from_pem(pem).map_err(|error| format!("is not PEM: {error}"))?;
     if label != ENCRYPTED {
         return Err(format!("holds a {label} beside the key"));
     }
     let key = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
-        .and_then(|sealed| sealed.decrypt(passphrase))
+        .and_then(|sealed| sealed.decrypt(passphrase.expose()))
         .map_err(|error| format!("cannot be opened with the pass phrase: {error}"))?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
@@ -143,7 +151,11 @@ mod tests {
             fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
             to
         };
-        KeyFiles { certificate: put("certificate.pem"), key: put(key), passphrase: phrase.map(put) }
+        KeyFiles {
+            certificate: put("certificate.pem"),
+            key: put(key),
+            passphrase: phrase.map(put).map(SecretRef::File),
+        }
     }
 
     /// `openssl` made the files, so that both programs agree on what an encrypted key is.

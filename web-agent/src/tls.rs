@@ -1,6 +1,7 @@
 //! The certificates this agent shows to browsers, chosen by the name they ask for (SNI) and replaced when their files
 //! are. A replacement that cannot be used is reported once and changes nothing.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::listeners::TlsAccept;
+use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::tls::TlsRef;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -86,6 +91,30 @@ impl Shown {
     }
 }
 
+/// The settings of one TLS listener: HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3.
+///
+/// # Errors
+/// The engine's own, of which it has none today.
+pub fn settings(certificates: &Arc<Certificates>) -> pingora::Result<TlsSettings> {
+    let mut settings = TlsSettings::with_callbacks(Box::new(Remember))?;
+    settings.set_cert_resolver(certificates.clone());
+    settings.enable_h2();
+    Ok(settings)
+}
+
+/// The name a client asked for in its handshake, kept with the connection.
+#[derive(Debug)]
+pub struct AskedFor(pub Option<String>);
+
+struct Remember;
+
+#[async_trait]
+impl TlsAccept for Remember {
+    async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::new(AskedFor(tls.server_name().map(str::to_owned))))
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.find(hello.server_name())
@@ -143,6 +172,7 @@ mod tests {
 
     use rustls::ClientConfig;
     use rustls_pki_types::{CertificateDer, ServerName};
+    use shared_proto::secret::SecretRef;
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
@@ -238,7 +268,7 @@ mod tests {
         let files = KeyFiles {
             certificate: put("certificate.pem"),
             key: put("key-pbkdf2.pem"),
-            passphrase: Some(put("passphrase")),
+            passphrase: Some(SecretRef::File(put("passphrase"))),
         };
         let configured = [Certificate { host: "encrypted.test".into(), files: files.clone() }];
         let (certificates, _watch) = Certificates::load(&configured).unwrap();

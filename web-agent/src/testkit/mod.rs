@@ -1,5 +1,7 @@
 //! What several tests of this crate need: a certificate authority and the test data.
 
+pub mod policy_server;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
