@@ -66,6 +66,14 @@ impl GateConfig {
         self.sites.iter().find(|site| site.host == authority.host && site.port.is_none_or(|wanted| wanted == port))
     }
 
+    /// Whether an origin is a site of the cluster, to which a login may lead and whose pages may log in here. A site
+    /// without a port of its own is reached as `here` was, and every site of this agent by the scheme of `here`.
+    pub fn is_ours(&self, here: &Origin, origin: &Origin) -> bool {
+        let is_site = |site: &Arc<Site>| site.host == origin.host && site.port.unwrap_or(here.port) == origin.port;
+        self.cluster_sites.contains(origin) || (origin.scheme == here.scheme && self.sites.iter().any(is_site))
+    }
+
+    /// Whether a peer may speak for others.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&peer))
