@@ -26,6 +26,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// A login asks directories that may be slow, and hashes a password.
 const LOGIN_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a question waits for a connection that is being made.
+const WAIT: Duration = Duration::from_secs(2);
+
 /// Where the policy servers are and who we are to them.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
@@ -60,6 +63,8 @@ pub enum LinkError {
     Broken(String),
     #[error("the policy server refused ({status}): {error}")]
     Refused { status: u16, error: String },
+    #[error("the answer of the policy server is too long")]
+    TooLong,
     #[error("the message cannot be understood: {0}")]
     Message(#[from] serde_json::Error),
 }
@@ -127,12 +132,15 @@ impl Link {
         Ok(serde_json::from_slice(&answer)?)
     }
 
-    /// The servers that are up first; then those that may come up, which is also the second chance after a loss.
+    /// Asks the servers that are up; then those that may come up; then once more, for a connection that broke under the
+    /// question.
     async fn post(&self, uri: &'static str, question: Bytes, repeat: Repeat) -> Result<Bytes, LinkError> {
         let mut last = LinkError::Down;
-        for wait in [false, true] {
+        let mut tried = Vec::new();
+        for wait in [false, true, true] {
             for server in &self.servers {
-                let Some(sender) = sender(server, wait).await else { continue };
+                let Some(sender) = sender(server, wait, &tried).await else { continue };
+                tried.push(sender.id());
                 match sender.post(uri, question.clone()).await {
                     Ok(answer) => return Ok(answer),
                     Err(Unanswered { error, unseen }) if unseen || may_repeat(repeat, &error) => last = error,
@@ -151,10 +159,11 @@ fn may_repeat(repeat: Repeat, error: &LinkError) -> bool {
     repeat == Repeat::Always && matches!(error, LinkError::Broken(_))
 }
 
-/// The open connection to a server, or with `wait` the one its current first attempt leads to.
-async fn sender(server: &watch::Receiver<Standing>, wait: bool) -> Option<Sender> {
+/// The open connection to a server, if it was not tried before; with `wait` also the one that is being made.
+async fn sender(server: &watch::Receiver<Standing>, wait: bool, tried: &[u64]) -> Option<Sender> {
+    let usable = |sender: &Sender| !sender.is_closed() && !tried.contains(&sender.id());
     if let Standing::Up(sender) = &*server.borrow()
-        && !sender.is_closed()
+        && usable(sender)
     {
         return Some(sender.clone());
     }
@@ -162,13 +171,13 @@ async fn sender(server: &watch::Receiver<Standing>, wait: bool) -> Option<Sender
         return None;
     }
     let mut server = server.clone();
-    // A closed sender is a loss that `maintain` is about to notice.
+    // A connection that cannot be used is a loss that `maintain` is about to notice.
     let standing = server.wait_for(|standing| match standing {
         Standing::Connecting => false,
-        Standing::Up(sender) => !sender.is_closed(),
+        Standing::Up(sender) => usable(sender),
         Standing::Down => true,
     });
-    match &*standing.await.ok()? {
+    match &*timeout(WAIT, standing).await.ok()?.ok()? {
         Standing::Up(sender) => Some(sender.clone()),
         Standing::Connecting | Standing::Down => None,
     }

@@ -3,12 +3,13 @@
 //! It carries questions and answers as bytes; what they mean is the business of [`crate::client`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
@@ -43,7 +44,11 @@ const HELLO: &str = "https://cams-policy-server/agent/v1/hello";
 
 /// Sends questions on an open connection; clones share it.
 #[derive(Debug, Clone)]
-pub struct Sender(http2::SendRequest<Full<Bytes>>);
+pub struct Sender {
+    requests: http2::SendRequest<Full<Bytes>>,
+    /// Tells connections apart.
+    id: u64,
+}
 
 /// How it stands with one server.
 #[derive(Debug, Clone)]
@@ -84,8 +89,17 @@ enum OpenError {
 }
 
 impl Sender {
+    fn new(requests: http2::SendRequest<Full<Bytes>>) -> Self {
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+        Self { requests, id: CONNECTIONS.fetch_add(1, Ordering::Relaxed) }
+    }
+
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.requests.is_closed()
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Posts one question and returns the body of its answer.
@@ -97,10 +111,14 @@ impl Sender {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from_static(uri);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let response = self.0.clone().send_request(request).await.map_err(lost)?;
+        let response = self.requests.clone().send_request(request).await.map_err(lost)?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), ANSWER_CAP).collect().await.map_err(|error| {
-            let error = LinkError::Broken(format!("the answer cannot be read: {error}"));
+            let error = if error.is::<LengthLimitError>() {
+                LinkError::TooLong
+            } else {
+                LinkError::Broken(format!("the answer cannot be read: {error}"))
+            };
             Unanswered { error, unseen: false }
         })?;
         let answer = answer.to_bytes();
@@ -187,7 +205,7 @@ async fn connect(server: &str, config: &LinkConfig) -> Result<(Sender, JoinHandl
         .await?;
     // How a connection ends is told by the questions on it.
     let connection = tokio::spawn(async { drop(connection.await) });
-    Ok((Sender(sender), connection))
+    Ok((Sender::new(sender), connection))
 }
 
 fn server_name() -> Result<rustls_pki_types::DnsName<'static>, rustls::Error> {

@@ -27,6 +27,8 @@ pub mod tls;
 pub mod upstream;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod testkit;
 
 pub use gate::permit;
