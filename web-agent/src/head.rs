@@ -1,0 +1,281 @@
+//! The head of a request, read strictly from its bytes: the gate must not see a request another way than the site
+//! behind it. Pure.
+//!
+//! The proxy engine repairs and merges some of what is refused here, so this reads the bytes themselves.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use shared_proto::names::{fold_header_name, is_identity_header};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// Schemes are case-insensitive (RFC 3986 section 3.1).
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Http, Self::Https].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.as_str()))
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The connection a request came on, as the agent itself saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    pub peer: IpAddr,
+    pub scheme: Scheme,
+    /// The local port.
+    pub port: u16,
+    /// The server name of the TLS handshake, where there was one.
+    pub sni: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    H10,
+    H11,
+    H2,
+}
+
+/// A request's head as received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub version: Version,
+    pub method: String,
+    /// The request-target of HTTP/1, the `:path` of HTTP/2.
+    pub target: Vec<u8>,
+    /// The `:authority` of HTTP/2.
+    pub authority: Option<String>,
+    /// Names as received.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Why a request is not even looked at further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {reason}")]
+pub struct Refusal {
+    pub status: u16,
+    /// For the audit log and the page; says nothing the client did not send.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    pub const fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    pub const fn bad(reason: &'static str) -> Self {
+        Self::new(400, reason)
+    }
+}
+
+/// Fields of the longest head.
+const MAX_FIELDS: usize = 128;
+
+/// Bytes of all names and values together.
+const MAX_FIELD_BYTES: usize = 32 * 1024;
+
+/// Headers that frame a message or name its site: an alias of one, folded by the site, would contradict the real one.
+const UNALIASED: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
+
+impl Head {
+    /// Reads an HTTP/1 head, from the request line to the empty line, and checks it.
+    ///
+    /// # Errors
+    /// Everything that two readers could read differently; the connection must be closed after the answer.
+    pub fn parse_h1(raw: &[u8]) -> Result<Self, Refusal> {
+        let text = raw.strip_suffix(b"\r\n\r\n").ok_or(Refusal::bad("the head does not end with an empty line"))?;
+        let mut lines = Lines(Some(text));
+        let (method, target, version) = request_line(lines.next().unwrap_or(Ok(b""))?)?;
+        let headers = lines.map(|line| field(line?)).collect::<Result<_, _>>()?;
+        let head = Self { version, method, target, authority: None, headers };
+        head.check()?;
+        Ok(head)
+    }
+
+    /// The rules that hold for every version; for HTTP/2 nothing else checks them.
+    ///
+    /// # Errors
+    /// 400, 405, 417 or 431 with the reason.
+    pub fn check(&self) -> Result<(), Refusal> {
+        self.check_size()?;
+        self.check_fields()?;
+        self.check_framing()?;
+        if !self.method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') || self.method.is_empty() {
+            return Err(Refusal::bad("the method is not in capital letters"));
+        }
+        match self.method.as_str() {
+            "CONNECT" | "TRACE" => Err(Refusal::new(405, "the method is not served here")),
+            _ => Ok(()),
+        }
+    }
+
+    /// All values of a header, in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+
+    /// The value of a header that may be there once.
+    ///
+    /// # Errors
+    /// 400 where it is there twice or is not text.
+    pub fn single(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let mut values = self.values(name);
+        let Some(value) = values.next() else { return Ok(None) };
+        match (values.next(), std::str::from_utf8(value)) {
+            (None, Ok(text)) => Ok(Some(text)),
+            _ => Err(Refusal::bad("a header is there twice, or is not text")),
+        }
+    }
+
+    /// Whether the request is the start of a WebSocket (RFC 6455 section 4.1).
+    pub fn wants_websocket(&self) -> bool {
+        let has = |name, token: &str| {
+            self.values(name)
+                .flat_map(|value| value.split(|b| *b == b','))
+                .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        };
+        self.version == Version::H11
+            && self.method == "GET"
+            && has("Connection", "upgrade")
+            && has("Upgrade", "websocket")
+    }
+
+    fn check_size(&self) -> Result<(), Refusal> {
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        match self.headers.len() <= MAX_FIELDS && bytes <= MAX_FIELD_BYTES {
+            true => Ok(()),
+            false => Err(Refusal::new(431, "the head is too large")),
+        }
+    }
+
+    fn check_fields(&self) -> Result<(), Refusal> {
+        for (name, value) in &self.headers {
+            if name.is_empty() || !name.bytes().all(is_token_byte) {
+                return Err(Refusal::bad("the name of a header is malformed"));
+            }
+            if !value.iter().all(|b| *b == b'\t' || !b.is_ascii_control()) {
+                return Err(Refusal::bad("a header has a control character"));
+            }
+            if is_identity_header(name) {
+                return Err(Refusal::bad("a header is reserved for the web agent"));
+            }
+            let folded = fold_header_name(name);
+            let is_alias = |known: &&str| !name.eq_ignore_ascii_case(known) && folded == fold_header_name(known);
+            if UNALIASED.iter().any(|known| is_alias(&known)) {
+                return Err(Refusal::bad("a header is an alias of one that frames the request"));
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 section 6.3, RFC 9113 section 8.2.2: one way to find the end of the request.
+    fn check_framing(&self) -> Result<(), Refusal> {
+        let refuse = |reason| Err(Refusal::bad(reason));
+        let lengths: Vec<&[u8]> = self.values("Content-Length").collect();
+        let codings: Vec<&[u8]> = self.values("Transfer-Encoding").collect();
+        let is_length = |value: &&[u8]| (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+        if lengths.len() > 1 || !lengths.iter().all(is_length) {
+            return refuse("the Content-Length is not one number");
+        }
+        if !codings.is_empty() && (self.version != Version::H11 || !lengths.is_empty()) {
+            return refuse("the Transfer-Encoding contradicts the rest of the head");
+        }
+        if codings.len() > 1 || !codings.iter().all(|value| value.eq_ignore_ascii_case(b"chunked")) {
+            return refuse("the Transfer-Encoding is not chunked");
+        }
+        let per_hop = ["Connection", "Keep-Alive", "Proxy-Connection", "Upgrade"];
+        if self.version == Version::H2 && per_hop.iter().any(|name| self.values(name).next().is_some()) {
+            return refuse("a header of the connection has no place in HTTP/2");
+        }
+        match self.single("Expect")? {
+            Some(expected) if !expected.eq_ignore_ascii_case("100-continue") => {
+                Err(Refusal::new(417, "the expectation is not known"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The lines of a head; a carriage return or line feed on its own is an error.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<&'a [u8], Refusal>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.0.take()?;
+        let Some(at) = text.iter().position(|b| matches!(b, b'\r' | b'\n')) else { return Some(Ok(text)) };
+        let (line, rest) = text.split_at(at);
+        let Some(rest) = rest.strip_prefix(b"\r\n") else {
+            return Some(Err(Refusal::bad("a line of the head ends in another way than CR LF")));
+        };
+        self.0 = Some(rest);
+        Some(Ok(line))
+    }
+}
+
+/// Method, target and version. A space inside the target is left to [`crate::target`], as some clients send them raw.
+fn request_line(line: &[u8]) -> Result<(String, Vec<u8>, Version), Refusal> {
+    const MALFORMED: Refusal = Refusal::bad("the request line is malformed");
+    let mut ends = line.iter().enumerate().filter(|(_, b)| **b == b' ').map(|(at, _)| at);
+    let first = ends.next().ok_or(MALFORMED)?;
+    let last = ends.next_back().ok_or(MALFORMED)?;
+    let (method, target) = (line.get(..first).unwrap_or_default(), line.get(first + 1..last).unwrap_or_default());
+    let version = match line.get(last + 1..) {
+        Some(b"HTTP/1.1") => Version::H11,
+        Some(b"HTTP/1.0") => Version::H10,
+        _ => return Err(MALFORMED),
+    };
+    if target.is_empty()
+        || target.starts_with(b" ")
+        || target.ends_with(b" ")
+        || !method.iter().all(|b| is_token_byte(*b))
+    {
+        return Err(MALFORMED);
+    }
+    Ok((String::from_utf8_lossy(method).into_owned(), target.to_owned(), version))
+}
+
+/// `name: value`; white space before the colon or at the start of the line (a folded value) makes the name malformed.
+fn field(line: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
+    let colon = line.iter().position(|b| *b == b':').ok_or(Refusal::bad("a line of the head has no colon"))?;
+    let (name, value) = line.split_at(colon);
+    let name = std::str::from_utf8(name).map_err(|_| Refusal::bad("the name of a header is malformed"))?;
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let value = value.get(1..).unwrap_or_default();
+    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
+    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |at| at + 1);
+    Ok((name.to_owned(), value.get(start..end).unwrap_or_default().to_owned()))
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+//! What the agent serves, as checked values: sites, their upstreams, and all the gate needs to know of the
+//! configuration. Pure.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use shared_proto::names::CookieNames;
+
+use crate::head::Scheme;
+use crate::origin::{Authority, Origin};
+
+/// One protected web site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// As in `cams.site.<name>.host`.
+    pub name: String,
+    /// Lower case, without the port.
+    pub host: String,
+    /// The port people see, where the configuration names one; any port otherwise.
+    pub port: Option<u16>,
+    pub upstream: Upstream,
+}
+
+/// Where a site really lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub scheme: Scheme,
+    pub host: String,
+    pub port: u16,
+    /// PEM file of the CAs that may vouch for an `https` upstream; `None` means those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// Everything the gate decides with, besides the request and the policy server's answers.
+#[derive(Debug, Clone)]
+pub struct GateConfig {
+    /// The agent's security domain, the only one it logs people in to.
+    pub domain: String,
+    /// The login entry its sites demand.
+    pub entry: String,
+    pub cookies: CookieNames,
+    /// `CAMS` unless configured otherwise.
+    pub cookie_prefix: String,
+    /// Empty by default: a cookie of one host only.
+    pub cookie_domain: Option<String>,
+    /// Whether people may ask to be remembered.
+    pub auto_login: bool,
+    /// Paths in canonical form.
+    pub login_uri: String,
+    pub logout_uri: String,
+    /// Where a login leads that came from nowhere.
+    pub default_page: String,
+    pub sites: Vec<Arc<Site>>,
+    /// Further sites of the cluster to which a login may lead, and whose pages may log in here.
+    pub cluster_sites: Vec<Origin>,
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl GateConfig {
+    /// The site that answers to a name, or none: there is no default site.
+    pub fn site(&self, authority: &Authority, scheme: Scheme) -> Option<&Arc<Site>> {
+        let port = authority.port.unwrap_or(scheme.default_port());
+        self.sites.iter().find(|site| site.host == authority.host && site.port.is_none_or(|wanted| wanted == port))
+    }
+
+    /// Whether an origin is a site of the cluster, to which a login may lead and whose pages may log in here. A site
+    /// without a port of its own is reached as `here` was, and every site of this agent by the scheme of `here`.
+    pub fn is_ours(&self, here: &Origin, origin: &Origin) -> bool {
+        let is_site = |site: &Arc<Site>| site.host == origin.host && site.port.unwrap_or(here.port) == origin.port;
+        self.cluster_sites.contains(origin) || (origin.scheme == here.scheme && self.sites.iter().any(is_site))
+    }
+
+    /// Whether a peer may speak for others.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+}
