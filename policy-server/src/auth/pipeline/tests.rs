@@ -185,6 +185,7 @@ async fn rechecks_end_or_refresh_a_session() {
         (Flag::Required, Some(Some(current(&["a", "b"]))), Some(&role_ab)),
         (Flag::Required, Some(Some(gone())), None),
         (Flag::Requisite, Some(Some(gone())), None),
+        (Flag::Sufficient, Some(Some(gone())), None),
         (Flag::Optional, Some(Some(gone())), Some(&role_b)),
         (Flag::Optional, Some(Some(down())), Some(&role_ab)),
     ] {
