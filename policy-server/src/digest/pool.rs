@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{DigestError, MAX_PASSWORD, Policy, Scheme, check, create, label};
+use super::{MAX_PASSWORD, Policy, check, label};
 
 /// An Argon2id digest with the costs of new ones. Its hash was drawn at random: no password is known to match.
 const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sYhw$\
@@ -72,6 +72,7 @@ fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy) -> bool 
 mod tests {
     use std::sync::mpsc;
 
+    use super::super::{SALT, Scheme, create};
     use super::*;
 
     const POLICY: Policy = Policy { allow_cleartext: true };
