@@ -12,7 +12,7 @@ use shared_proto::problem::Problems;
 
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
-use crate::wire::{Loaded, Server, load};
+use crate::wire::{Loaded, Server, load, warn};
 
 /// How often files are looked at: a changed role must count within a second.
 const WATCH: Duration = Duration::from_millis(250);
@@ -65,6 +65,7 @@ impl Server {
                 let hashes = Detail { old_hash: Some(&old.hash), new_hash: Some(&new.hash), ..Detail::default() };
                 self.audit.record(Kind::ConfigurationLoaded, hashes);
                 tracing::info!("the configuration was changed and taken over");
+                warn(&new.warnings);
                 self.loaded.store(Arc::new(new));
             }
             Err(problems) => {
@@ -84,9 +85,7 @@ impl Server {
         match repository.refresh() {
             Refresh::Unchanged => {}
             Refresh::Reloaded { users, hash, warnings } => {
-                for warning in warnings.iter() {
-                    tracing::warn!("{warning}");
-                }
+                warn(&warnings);
                 tracing::info!(users, %file, "the users were changed and taken over");
                 let detail = Detail { url: Some(&file), new_hash: Some(&hash), ..Detail::default() };
                 self.audit.record(Kind::UsersReloaded, detail);

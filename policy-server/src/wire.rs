@@ -71,6 +71,8 @@ pub struct Loaded {
     pub domains: BTreeMap<String, Domain>,
     /// SHA-256 over all files, in hexadecimal.
     pub hash: String,
+    /// What works, but should not stay so.
+    pub warnings: Problems,
     pub(crate) files: Vec<PathBuf>,
 }
 
@@ -164,8 +166,9 @@ pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, problems: &mut Problem
     let reader = Reader::default();
     let text = reader.text(&conf.registry, problems)?;
     let mut domains = BTreeMap::new();
+    let mut warnings = Problems::default();
     for entry in registry::read(&conf.registry, &text, problems) {
-        let loaded = load_domain(&entry, &reader, digests, problems);
+        let loaded = load_domain(&entry, &reader, digests, problems, &mut warnings);
         domains.extend(loaded.map(|domain| (entry.name, domain)));
     }
     // User repositories follow their files themselves.
@@ -173,7 +176,7 @@ pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, problems: &mut Problem
     let seen = reader.seen.into_inner().into_iter().filter(|(path, _)| !users(path));
     let (files, digests): (Vec<PathBuf>, Vec<[u8; 32]>) = seen.unzip();
     let hash = hex(&Sha256::digest(digests.concat()));
-    (problems.len() == before).then_some(Loaded { domains, hash, files })
+    (problems.len() == before).then_some(Loaded { domains, hash, warnings, files })
 }
 
 fn load_domain(
@@ -181,6 +184,7 @@ fn load_domain(
     reader: &Reader,
     digests: &DigestPool,
     problems: &mut Problems,
+    warnings: &mut Problems,
 ) -> Option<Domain> {
     let config = domain::load(&entry.folder, &entry.name, &|path| reader.read(path), problems);
     let policy_file = entry.folder.join(ACCESS_POLICY);
@@ -188,7 +192,13 @@ fn load_domain(
     let policy = text.and_then(|text| access_policy::read(&policy_file, &text, problems));
     let config = config?;
     let limits = Limits { idle: config.sessions.idle_timeout, lifetime: config.sessions.maximum_lifetime };
+    for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
+        warnings.push(warning.clone());
+    }
     let services = Services::new(digests.clone(), config.users);
+    for repository in services.users.values() {
+        repository.warn_of_exposure(warnings);
+    }
     let entries = LoginEntry::build_all(config.login, &services, problems)?;
     let policy = policy?;
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
@@ -221,6 +231,7 @@ impl Server {
         let mut problems = Problems::default();
         let loaded = load(&conf, &digests, &mut problems);
         let loaded = problems.into_result(loaded)?;
+        warn(&loaded.warnings);
         audit.record(Kind::ConfigurationLoaded, Detail { new_hash: Some(&loaded.hash), ..Detail::default() });
         let sessions = SessionService::new(Arc::new(store.clone()));
         let loaded = ArcSwap::from_pointee(loaded);
@@ -248,5 +259,12 @@ impl Server {
         chores.abort();
         tracing::info!("the policy server has stopped");
         Ok(())
+    }
+}
+
+/// Says on the log what should not stay so.
+pub(crate) fn warn(warnings: &Problems) {
+    for warning in warnings.iter() {
+        tracing::warn!("{warning}");
     }
 }

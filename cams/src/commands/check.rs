@@ -22,6 +22,9 @@ pub fn run(conf: &Path) -> anyhow::Result<ExitCode> {
 #[cfg(feature = "policy-server")]
 pub fn policy_server(conf: &Path) -> anyhow::Result<ExitCode> {
     let (_, loaded) = policy_server::wire::check(conf)?;
+    for warning in loaded.warnings.iter() {
+        output::notice(format!("{warning} (a warning)"));
+    }
     let domains: Vec<&str> = loaded.domains.keys().map(String::as_str).collect();
     output::line(format!("{}: good (security domains: {})", conf.display(), domains.join(", ")));
     Ok(ExitCode::SUCCESS)
