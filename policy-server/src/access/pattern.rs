@@ -158,8 +158,7 @@ impl PathPattern {
     /// An exact path; `/admin/*` for `/admin` and all below it; one `*` elsewhere in a segment for any characters of
     /// that segment. What no forwarded path can look like is refused, because such a pattern would protect nothing.
     pub fn parse(text: &str, ignore_case: bool) -> Result<Self, String> {
-        let parameters = || text.contains(';').then_some("parameters (`;`) are no part of a pattern");
-        if let Some(flaw) = path_flaw(text).or_else(|| spelling_flaw(text)).or_else(parameters) {
+        if let Some(flaw) = path_flaw(text).or_else(|| spelling_flaw(text)) {
             return Err(format!("`{text}` can never match: {flaw}"));
         }
         let (body, subtree) = match text.strip_suffix("/*") {
@@ -241,8 +240,12 @@ fn segment_flaw(text: &str, last: bool) -> Option<&'static str> {
     }
     // Some servers cut `;parameters` off a segment first and resolve dots afterwards.
     let name = decoded.split(|b| *b == b';').next().unwrap_or_default();
-    if matches!(name, b"." | b"..") || (name.is_empty() && !decoded.is_empty()) {
-        return Some("it has a `.` or `..` segment, or one without a name");
+    if name.is_empty() && !decoded.is_empty() {
+        return Some("it has a segment without a name");
+    }
+    // Windows drops both; this covers `.` and `..` as well.
+    if name.ends_with(b".") || name.ends_with(b" ") || name.starts_with(b" ") {
+        return Some("it has a segment that ends with a dot, or begins or ends with a space");
     }
     None
 }
@@ -255,16 +258,19 @@ pub fn without_parameters(path: &str) -> Option<String> {
     Some(names.collect::<Vec<_>>().join("/"))
 }
 
-/// A spelling that matches but that nobody should read or write: the normal form of RFC 3986, section 6.2.2.
+/// What the agent never forwards, or forwards in another spelling: the normal form of RFC 3986, section 6.2.2.
 fn spelling_flaw(text: &str) -> Option<&'static str> {
     let normal = |rest: &str| {
         let upper = rest.bytes().take(2).all(|b| !b.is_ascii_lowercase());
         upper && octet(rest).is_some_and(|b| !(b.is_ascii_alphanumeric() || b"-._~".contains(&b)))
     };
-    match text.split('%').skip(1).all(normal) {
-        true => None,
-        false => Some("write letters, digits and `-._~` as they are and the rest as `%` and upper-case hexadecimal"),
+    if !text.split('%').skip(1).all(normal) {
+        return Some("write letters, digits and `-._~` as they are and the rest as `%` and upper-case hexadecimal");
     }
+    if text.contains(';') || text.contains("%3B") {
+        return Some("parameters (`;`) are no part of a pattern");
+    }
+    None
 }
 
 /// The octet that the first two characters spell.

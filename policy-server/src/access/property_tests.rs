@@ -284,8 +284,10 @@ fn no_spelling_of_a_path_opens_it() {
     let open = Permission { name: None, line: 1, pattern: any(), acr: acr(Rule::Granted) };
     let pattern = ResourcePattern { path: PathPattern::parse("/aa/*", false).unwrap(), ..any() };
     let policy = policy(&[open, Permission { name: None, line: 2, pattern, acr: acr(Rule::Denied) }]);
-    let inserts =
-        ["/", "/.", "/..", "/%2e%2E", ";", ";x=1", "%2F", "%5c", "\\", "%00", "%", "%3b", "/;", "?", "#", " ", "é"];
+    let inserts = [
+        "/", "/.", "/..", "/%2e%2E", ";", ";x=1", "%2F", "%5c", "\\", "%00", "%", ".", "%20", "%3b", "/;", "?", "#",
+        " ", "é",
+    ];
     let mut plainly = 0;
     each(20_000, |dice, paths| {
         let plain = format!("/aa{}", dice.path());
