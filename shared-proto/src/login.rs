@@ -40,6 +40,9 @@ pub enum LoginResponse {
         exception: String,
         /// The text configured for it.
         message: String,
+        /// The entry's `camsLoginUrl`, where the form came from; absent means the agent's built-in page.
+        #[serde(default)]
+        login_url: Option<String>,
     },
     /// A newer server said something this agent does not know. It means that nobody logged in.
     #[serde(other)]

@@ -3,16 +3,25 @@
 
 pub mod permit;
 
+mod login;
+mod logout;
+mod reply;
+mod request;
+mod sender;
+
 use std::sync::Arc;
 
-use serde_json::Value;
-use shared_proto::check::{CheckRequest, CheckResponse};
+use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
 
-use crate::head::{Connection, Head};
-use crate::pages::Page;
+use crate::cookies;
+use crate::head::{Connection, Head, Refusal};
 use crate::permit::Permit;
+use crate::redirect;
 use crate::site::GateConfig;
+
+pub use reply::{Audit, Event, Reply, ReplyBody};
+use request::Request;
 
 /// What to do next.
 #[derive(Debug)]
@@ -45,60 +54,113 @@ pub enum Answer {
     LinkDown,
 }
 
-/// An answer of the agent itself.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: ReplyBody,
-    /// The connection must not be used again.
-    pub close: bool,
-    pub audit: Audit,
-}
-
-#[derive(Debug)]
-pub enum ReplyBody {
-    Page(Page),
-    Json(Value),
-    Empty,
-}
-
-/// What happened, for the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
-    pub event: Event,
-    pub reason: &'static str,
-    pub user: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The request itself was at fault.
-    Refused,
-    Denied,
-    LoginRequired,
-    /// A page of the agent was shown.
-    Shown,
-    LoginFailed,
-    LoggedIn,
-    LoggedOut,
-    Unavailable,
-}
-
 /// One request on its way.
 #[derive(Debug)]
 pub struct Gate {
-    config: Arc<GateConfig>,
+    state: State,
+}
+
+/// What was asked last.
+#[derive(Debug)]
+enum State {
+    Checking(Request),
+    ReadingForm(Request),
+    LoggingIn(Request, login::Attempt),
+    LoggingOut(Request),
+    Decided,
 }
 
 impl Gate {
     /// Looks at a request. `request_id` ties the logs of agent and server together.
-    pub fn start(config: &Arc<GateConfig>, _connection: &Connection, _head: &Head, _request_id: &str) -> (Self, Step) {
-        (Self { config: Arc::clone(config) }, Step::Ask(Question::Body { max: 0 }))
+    pub fn start(config: &Arc<GateConfig>, connection: &Connection, head: &Head, request_id: &str) -> (Self, Step) {
+        let admitted = Request::admit(config, connection, head, request_id);
+        let routed = admitted.and_then(|request| route(request, head));
+        let (state, step) = routed
+            .unwrap_or_else(|refusal| decided(Step::Respond(Reply::refused(refusal, request::is_navigation(head)))));
+        (Self { state }, step)
     }
 
-    /// Takes the answer to the last question.
-    pub fn answer(&mut self, _answer: Answer) -> Step {
-        Step::Ask(Question::Body { max: self.config.sites.len() })
+    /// Takes the answer to the last question. An answer to another question decides against the request.
+    pub fn answer(&mut self, answer: Answer) -> Step {
+        let (state, step) = match (std::mem::replace(&mut self.state, State::Decided), answer) {
+            (State::Checking(request), Answer::Check(response)) => decided(checked(request, response)),
+            (State::ReadingForm(request), Answer::Body(body)) => login::form(request, &body),
+            (State::ReadingForm(_), Answer::BodyTooLarge) => {
+                decided(Step::Respond(Reply::refused(Refusal::new(413, "the form is too large"), true)))
+            }
+            (State::LoggingIn(request, attempt), Answer::Login(response)) => {
+                decided(Step::Respond(login::outcome(&request, attempt, response)))
+            }
+            (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
+            (State::LoggingOut(request), Answer::Logout) => decided(Step::Respond(logout::done(&request))),
+            (State::LoggingOut(request), _) => decided(Step::Respond(logout::failed(&request))),
+            (State::Checking(request), _) => decided(Step::Respond(Reply::unavailable(request.is_navigation))),
+            (State::ReadingForm(_) | State::Decided, _) => decided(Step::Respond(Reply::unavailable(true))),
+        };
+        self.state = state;
+        step
     }
 }
+
+fn decided(step: Step) -> (State, Step) {
+    (State::Decided, step)
+}
+
+fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
+    let path = request.target.path();
+    if path == request.config.login_uri {
+        return login::start(request, head);
+    }
+    if path == request.config.logout_uri {
+        return logout::start(request, head);
+    }
+    if request.is_websocket {
+        sender::check_websocket(&request, head)?;
+    }
+    let question = request.check();
+    Ok((State::Checking(request), Step::Ask(Question::Check(question))))
+}
+
+/// What becomes of a request on which the policy server has spoken.
+fn checked(request: Request, response: CheckResponse) -> Step {
+    let is_ended = response.session == SessionStanding::Ended && request.session.is_some();
+    let identity = response.identity;
+    match response.decision {
+        Decision::Granted if is_coherent(&request, response.session, identity.as_ref()) => {
+            Step::Forward(Permit::new(request, identity, is_ended))
+        }
+        Decision::LoginRequired { domain, entry, login_url } => {
+            Step::Respond(login_required(&request, is_ended, [&domain, &entry, &login_url]))
+        }
+        Decision::Granted | Decision::Denied | Decision::Unknown => {
+            Step::Respond(Reply::denied(&request, identity.map(|identity| identity.user).unwrap_or_default()))
+        }
+    }
+}
+
+/// Whether a grant says for whom it is: a live session has an identity, and nothing else has.
+fn is_coherent(request: &Request, standing: SessionStanding, identity: Option<&Identity>) -> bool {
+    match standing {
+        SessionStanding::Live => request.session.is_some() && identity.is_some(),
+        SessionStanding::None | SessionStanding::Ended => identity.is_none(),
+        SessionStanding::Unknown => false,
+    }
+}
+
+/// Leads a person to the login page; tells a program where it is.
+fn login_required(request: &Request, is_ended: bool, [domain, entry, login_url]: [&str; 3]) -> Reply {
+    let original = if request.is_safe() && request.is_navigation { request.target.as_str() } else { "/" };
+    let original = format!("{}{original}", request.here());
+    let Some(url) = redirect::login_page(login_url, domain, entry, &original) else {
+        return Reply::unavailable(request.is_navigation);
+    };
+    let mut reply = Reply::login_required(request, url);
+    if is_ended {
+        reply.set_cookies([cookies::end_session(&request.config, request.scheme)]);
+    }
+    reply
+}
+
+#[cfg(test)]
+#[path = "gate/tests.rs"]
+mod tests;

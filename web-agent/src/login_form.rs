@@ -49,9 +49,13 @@ impl LoginForm {
 
     /// What was typed as the user name.
     pub fn username(&self) -> &str {
-        let name = field::USERNAME.strip_prefix(CALLBACK_PREFIX).unwrap_or_default();
-        self.callbacks.get(name).and_then(Secret::expose_str).unwrap_or_default()
+        self.callbacks.get(callback_name(field::USERNAME)).and_then(Secret::expose_str).unwrap_or_default()
     }
+}
+
+/// The name of the callback value that a form field carries.
+pub fn callback_name(field: &str) -> &str {
+    field.strip_prefix(CALLBACK_PREFIX).unwrap_or(field)
 }
 
 /// Whether the body is said to be a plain form in UTF-8.

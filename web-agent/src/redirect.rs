@@ -1,6 +1,8 @@
 //! Where a login may lead. Pure. One parser both checks an address and makes the text that is sent, so that no browser
 //! can read it differently from us.
 
+use shared_proto::names::field;
+
 use crate::origin::{Origin, split_url};
 use crate::site::GateConfig;
 use crate::target::Target;
@@ -8,18 +10,40 @@ use crate::target::Target;
 /// The address to send to the browser for `wanted`, if it leads to a site of the cluster. `here` is the origin of the
 /// request in hand.
 pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
-    if wanted.starts_with('/') {
-        // `//host` and `/\host` name another host to browsers, however many slashes follow.
-        let is_path = !wanted.contains('\\') && !wanted.starts_with("//");
-        return is_path
-            .then(|| Target::parse(wanted.as_bytes()).ok())
-            .flatten()
-            .map(|target| target.as_str().to_owned());
+    let (origin, target) = parse(wanted)?;
+    match origin {
+        Some(origin) => config.is_ours(here, &origin).then(|| format!("{origin}{}", target.as_str())),
+        None => Some(target.as_str().to_owned()),
     }
-    let (origin, rest) = split_url(wanted)?;
+}
+
+/// The login page that the policy server names, with what it needs to know. `None` where that is no address.
+pub fn login_page(login_url: &str, domain: &str, entry: &str, original_url: &str) -> Option<String> {
+    let (origin, target) = parse(login_url)?;
+    let url = format!("{}{}", origin.map(|origin| origin.to_string()).unwrap_or_default(), target.as_str());
+    let parameters = [(field::DOMAIN, domain), (field::ENTRY, entry), (field::ORIGINAL_URL, original_url)];
+    Some(with_parameters(url, &parameters))
+}
+
+/// Adds query parameters to an address made by this module.
+pub fn with_parameters(url: String, parameters: &[(&str, &str)]) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    format!("{url}{separator}{query}")
+}
+
+/// A path on the same site, or an origin and a path.
+fn parse(url: &str) -> Option<(Option<Origin>, Target)> {
+    // To browsers `\` is a slash, and `//host` names another host, however many slashes follow.
+    if url.contains('\\') || url.starts_with("//") {
+        return None;
+    }
+    if url.starts_with('/') {
+        return Some((None, Target::parse(url.as_bytes()).ok()?));
+    }
+    let (origin, rest) = split_url(url)?;
     let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
-    let target = Target::parse(rest.as_bytes()).ok()?;
-    config.is_ours(here, &origin).then(|| format!("{origin}{}", target.as_str()))
+    Some((Some(origin), Target::parse(rest.as_bytes()).ok()?))
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! What the tests of this crate share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shared_proto::check::Identity;
 use shared_proto::names::CookieNames;
 
-use crate::head::Scheme;
+use crate::gate::{Gate, Reply, Step};
+use crate::head::{Connection, Head, Refusal, Scheme};
 use crate::origin::Origin;
 use crate::site::{GateConfig, Site, Upstream};
 
@@ -27,6 +30,67 @@ pub fn gate_config() -> GateConfig {
         sites: vec![site("app", None), site("shop", Some(9443))],
         cluster_sites: vec![Origin { scheme: Scheme::Https, host: "portal.test".to_owned(), port: 443 }],
         trusted_proxies: Vec::new(),
+    }
+}
+
+/// A TLS connection to `app.test`.
+pub fn connection() -> Connection {
+    let sni = Some("app.test".to_owned());
+    Connection { peer: "192.0.2.1".parse().unwrap(), scheme: Scheme::Https, port: 8443, sni }
+}
+
+/// A head for `app.test`; `lines` are more header lines.
+pub fn head(request_line: &str, lines: &[&str]) -> Result<Head, Refusal> {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    Head::parse_h1(format!("{request_line} HTTP/1.1\r\nHost: app.test:8443\r\n{lines}\r\n").as_bytes())
+}
+
+/// What a browser adds that wants a page.
+pub const NAVIGATION: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+
+/// A session's cookie.
+pub const COOKIE: &str = "Cookie: a=b; CAMS_SID_MYCAMSCLUSTER_SYSTEM=token";
+
+/// Starts the gate on a head for `app.test`.
+pub fn start(request_line: &str, lines: &[&str]) -> (Gate, Step) {
+    let head = head(request_line, lines).unwrap();
+    Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1")
+}
+
+pub fn alice() -> Identity {
+    Identity {
+        user: "alice".to_owned(),
+        roles: vec!["user".to_owned()],
+        domain: "system".to_owned(),
+        entry: "http".to_owned(),
+        session_id: "s1".to_owned(),
+        session_created: 1_700_000_000,
+        attributes: BTreeMap::new(),
+    }
+}
+
+impl Reply {
+    /// All values of a header.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+impl Step {
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::Respond(reply) => reply,
+            other => panic!("not a reply: {other:?}"),
+        }
+    }
+
+    /// The status of a reply, 200 for a permit, 0 for a question.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Respond(reply) => reply.status,
+            Self::Forward(_) => 200,
+            Self::Ask(_) => 0,
+        }
     }
 }
 

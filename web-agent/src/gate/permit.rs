@@ -5,25 +5,32 @@ use std::sync::Arc;
 
 use shared_proto::check::Identity;
 
+use crate::cookies;
+use crate::gate::request::Request;
+use crate::headers;
 use crate::site::Site;
 use crate::target::Target;
 
 #[derive(Debug)]
 pub struct Permit {
-    site: Arc<Site>,
-    target: Target,
+    request: Request,
     identity: Option<Identity>,
-    _private: (),
+    /// The browser's session cookie opens nothing any more.
+    is_ended: bool,
 }
 
 impl Permit {
+    pub(in crate::gate) fn new(request: Request, identity: Option<Identity>, is_ended: bool) -> Self {
+        Self { request, identity, is_ended }
+    }
+
     pub fn site(&self) -> &Arc<Site> {
-        &self.site
+        &self.request.site
     }
 
     /// What was decided on, and what must be forwarded byte for byte (I9).
     pub fn target(&self) -> &Target {
-        &self.target
+        &self.request.target
     }
 
     /// Who the request is made for; `None` on a public page without a session.
@@ -33,7 +40,7 @@ impl Permit {
 
     /// Whether the request asks for a WebSocket.
     pub fn is_upgrade(&self) -> bool {
-        false
+        self.request.is_websocket
     }
 
     /// The request headers for the site, made from those of the request (hop-by-hop ones already dealt with).
@@ -41,7 +48,30 @@ impl Permit {
         &self,
         received: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Vec<(String, Vec<u8>)> {
-        received.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let config = &self.request.config;
+        let mut ours: Vec<(&str, String)> = vec![
+            ("X-Real-IP", self.request.client.address.to_string()),
+            ("X-Forwarded-For", self.request.client.address.to_string()),
+            ("X-Forwarded-Proto", self.request.scheme.to_string()),
+            ("X-Forwarded-Host", self.request.authority.to_string()),
+        ];
+        let mut headers = vec![("Host".to_owned(), self.request.authority.to_string().into_bytes())];
+        // HTTP/2 may split cookies over several headers, HTTP/1 may not (RFC 9113 section 8.2.3).
+        let mut cookies: Vec<Vec<u8>> = Vec::new();
+        for (name, value) in received {
+            if name.eq_ignore_ascii_case("Cookie") {
+                cookies.extend(cookies::without_ours(config, value));
+            } else if !headers::is_dropped(name) {
+                headers.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        if !cookies.is_empty() {
+            headers.push(("Cookie".to_owned(), cookies.join(b"; ".as_slice())));
+        }
+        headers.extend(ours.drain(..).map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        let identity = self.identity.iter().flat_map(headers::identity);
+        headers.extend(identity.map(|(name, value)| (name, value.into_bytes())));
+        headers
     }
 
     /// The response headers for the client, made from those of the site.
@@ -49,6 +79,12 @@ impl Permit {
         &self,
         received: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Vec<(String, Vec<u8>)> {
-        received.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let config = &self.request.config;
+        let mut headers = headers::response(config, self.identity.is_some(), received);
+        if self.is_ended {
+            let cookie = cookies::end_session(config, self.request.scheme);
+            headers.push(("Set-Cookie".to_owned(), cookie.into_bytes()));
+        }
+        headers
     }
 }

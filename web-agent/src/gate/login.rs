@@ -1,0 +1,186 @@
+//! The login page and what it posts.
+
+use shared_proto::login::{LoginRequest, LoginResponse};
+use shared_proto::names::{code, field};
+
+use crate::cookies;
+use crate::gate::reply::{Audit, Event, Reply};
+use crate::gate::request::Request;
+use crate::gate::{Question, State, Step, decided, sender};
+use crate::head::{Head, Refusal};
+use crate::login_form::{self, LoginForm, callback_name};
+use crate::pages::{LoginField, LoginPage, Page};
+use crate::redirect;
+
+/// What a login needs to remember while the policy server is asked.
+#[derive(Debug)]
+pub struct Attempt {
+    username: String,
+    /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
+    original_url: String,
+}
+
+/// A request for the login URI.
+pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
+    match request.method.as_str() {
+        "GET" | "HEAD" => Ok(decided(Step::Respond(show(&request)?))),
+        "POST" if sender::is_foreign(&request, head)? => Ok(decided(Step::Respond(Reply::cross_site()))),
+        "POST" => {
+            login_form::check_type(head)?;
+            Ok((State::ReadingForm(request), Step::Ask(Question::Body { max: login_form::MAX_BODY })))
+        }
+        _ => {
+            let message = "The login address takes no other method than GET and POST.";
+            let mut reply = error(code::METHOD, message);
+            reply.status = 405;
+            reply.headers.push(("Allow", "GET, HEAD, POST".to_owned()));
+            Ok(decided(Step::Respond(reply)))
+        }
+    }
+}
+
+/// The login page. Absent parameters are the agent's own domain and entry, so that a bookmark works.
+fn show(request: &Request) -> Result<Reply, Refusal> {
+    let form = LoginForm::parse(request.target.query().unwrap_or_default().as_bytes())?;
+    if let Some(reply) = wrong_place(request, form.domain.as_deref(), form.entry.as_deref()) {
+        return Ok(reply);
+    }
+    let attempt = Attempt { username: String::new(), original_url: original_url(request, &form) };
+    let audit = Audit::new(Event::Shown, "the login page");
+    Ok(Reply::page(200, page(request, attempt, None), audit))
+}
+
+/// Takes the posted form and puts the question. Unlike the page, the form must name domain and entry.
+pub fn form(request: Request, body: &[u8]) -> (State, Step) {
+    let mut form = match LoginForm::parse(body) {
+        Ok(form) => form,
+        Err(refusal) => return decided(Step::Respond(Reply::refused(refusal, true))),
+    };
+    let (domain, entry) = (form.domain.as_deref().unwrap_or_default(), form.entry.as_deref().unwrap_or_default());
+    if let Some(reply) = wrong_place(&request, Some(domain), Some(entry)) {
+        return decided(Step::Respond(reply));
+    }
+    let attempt = Attempt { username: form.username().to_owned(), original_url: original_url(&request, &form) };
+    if !request.config.auto_login {
+        form.callbacks.remove(callback_name(field::AUTO_LOGIN));
+    }
+    let question = LoginRequest {
+        request_id: request.id.clone(),
+        host: request.site.host.clone(),
+        domain: domain.to_owned(),
+        entry: entry.to_owned(),
+        callbacks: form.callbacks,
+        previous_session: request.session.clone(),
+        client: request.client.clone(),
+    };
+    (State::LoggingIn(request, attempt), Step::Ask(Question::Login(question)))
+}
+
+/// What the policy server made of it.
+pub fn outcome(request: &Request, attempt: Attempt, response: LoginResponse) -> Reply {
+    match response {
+        LoginResponse::Success { session, identity } => match session.expose_str() {
+            Some(value) if cookies::is_value(value.as_bytes()) => {
+                let cookie = cookies::start_session(&request.config, request.scheme, value);
+                let to = match attempt.original_url.as_str() {
+                    "" => request.config.default_page.clone(),
+                    url => url.to_owned(),
+                };
+                let mut reply = Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user));
+                reply.set_cookies([cookie]);
+                reply
+            }
+            _ => no_service(),
+        },
+        LoginResponse::Failure { code: code::AUTHENTICATION_FAILED, exception, message, login_url } => {
+            let own_page = login_url.filter(|url| !is_builtin(request, url));
+            own_page
+                .and_then(|url| back_to(request, &url, &attempt, &exception, &message))
+                .unwrap_or_else(|| again(request, attempt, message))
+        }
+        LoginResponse::Failure { code: code::NO_SERVICE, .. } => no_service(),
+        LoginResponse::Failure { code, message, .. } => error(code, &message),
+        LoginResponse::Unknown => error(code::AUTHENTICATION_FAILED, "The login could not be completed."),
+    }
+}
+
+/// Nobody can be logged in now.
+pub fn no_service() -> Reply {
+    let mut reply = error(code::NO_SERVICE, "The login service cannot be reached. Please try again later.");
+    reply.status = 503;
+    reply.headers.push(("Retry-After", "5".to_owned()));
+    reply.audit = Audit::new(Event::Unavailable, "no policy server answered the login");
+    reply
+}
+
+/// The built-in page once more, with the reason and what was typed except the secrets.
+fn again(request: &Request, attempt: Attempt, message: String) -> Reply {
+    let audit = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
+    let mut reply = Reply::page(401, page(request, attempt, Some(message)), audit);
+    reply.challenge(&request.config.domain);
+    reply
+}
+
+/// Back to the login page that an entry names as its own, if it is a page of the cluster.
+fn back_to(request: &Request, login_url: &str, attempt: &Attempt, exception: &str, message: &str) -> Option<Reply> {
+    let url = redirect::resolve(&request.config, &request.here(), login_url)?;
+    let url = redirect::with_parameters(
+        url,
+        &[
+            (field::DOMAIN, &request.config.domain),
+            (field::ENTRY, &request.config.entry),
+            (field::ORIGINAL_URL, &attempt.original_url),
+            (field::ERROR, &code::AUTHENTICATION_FAILED.to_string()),
+            (field::EXCEPTION, exception),
+            (field::MESSAGE, message),
+        ],
+    );
+    Some(Reply::see_other(url, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())))
+}
+
+fn is_builtin(request: &Request, login_url: &str) -> bool {
+    let here = request.here().to_string();
+    login_url.strip_prefix(here.as_str()).unwrap_or(login_url) == request.config.login_uri
+}
+
+/// The error page for a domain or an entry that is not served here.
+fn wrong_place(request: &Request, domain: Option<&str>, entry: Option<&str>) -> Option<Reply> {
+    if domain.is_some_and(|domain| domain != request.config.domain) {
+        return Some(error(code::BAD_DOMAIN, "The security domain is missing or not served here."));
+    }
+    let is_wrong = entry.is_some_and(|entry| entry != request.config.entry);
+    is_wrong.then(|| error(code::BAD_ENTRY, "The login entry is missing or not served here."))
+}
+
+fn error(number: u16, message: &str) -> Reply {
+    let page = Page::LoginError { code: number, message: message.to_owned() };
+    let status = if number == code::AUTHENTICATION_FAILED { 403 } else { 400 };
+    Reply::page(status, page, Audit::new(Event::LoginFailed, "the login could not be tried"))
+}
+
+/// What leads nowhere of ours is forgotten here, before it is shown or sent anywhere.
+fn original_url(request: &Request, form: &LoginForm) -> String {
+    let wanted = form.original_url.as_deref().unwrap_or_default();
+    redirect::resolve(&request.config, &request.here(), wanted).unwrap_or_default()
+}
+
+fn page(request: &Request, attempt: Attempt, error: Option<String>) -> Page {
+    let ask = |name: &str, label: &str, secret| LoginField {
+        name: name.to_owned(),
+        label: label.to_owned(),
+        secret,
+        required: true,
+    };
+    Page::Login(LoginPage {
+        action: request.config.login_uri.clone(),
+        domain: request.config.domain.clone(),
+        entry: request.config.entry.clone(),
+        original_url: attempt.original_url,
+        site: request.site.host.clone(),
+        username: attempt.username,
+        error,
+        notice: None,
+        fields: vec![ask(field::USERNAME, "User name", false), ask(field::PASSWORD, "Password", true)],
+        remember_me: request.config.auto_login,
+    })
+}

@@ -1,0 +1,58 @@
+//! Logging out. Whatever happens, the browser is told to forget our cookies.
+
+use shared_proto::login::LogoutRequest;
+
+use crate::cookies;
+use crate::gate::reply::{Audit, Event, Reply};
+use crate::gate::request::Request;
+use crate::gate::{Question, State, Step, decided, sender};
+use crate::head::{Head, Refusal};
+use crate::pages::Page;
+
+/// A request for the logout URI. A link of another site only asks; its form is refused.
+pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
+    let is_foreign = sender::is_foreign(&request, head)?;
+    let reply = match request.method.as_str() {
+        "POST" if is_foreign => Reply::cross_site(),
+        "GET" if is_foreign => confirm(&request),
+        "GET" | "POST" => return Ok(end(request)),
+        // Programs that look ahead must not log anybody out.
+        "HEAD" => confirm(&request),
+        _ => {
+            let mut reply = Reply::refused(Refusal::new(405, "the logout address takes GET and POST"), true);
+            reply.headers.push(("Allow", "GET, HEAD, POST".to_owned()));
+            reply
+        }
+    };
+    Ok(decided(Step::Respond(reply)))
+}
+
+fn end(request: Request) -> (State, Step) {
+    match request.session.clone() {
+        None => decided(Step::Respond(done(&request))),
+        Some(session) => {
+            let question = LogoutRequest { request_id: request.id.clone(), session, client: request.client.clone() };
+            (State::LoggingOut(request), Step::Ask(Question::Logout(question)))
+        }
+    }
+}
+
+/// There is no such session any more.
+pub fn done(request: &Request) -> Reply {
+    let page = Page::LoggedOut { login_url: request.config.login_uri.clone() };
+    let mut reply = Reply::page(200, page, Audit::new(Event::LoggedOut, ""));
+    reply.set_cookies(cookies::forget(&request.config, request.scheme));
+    reply
+}
+
+/// The session could not be ended at the policy server; at least this browser cannot use it any more.
+pub fn failed(request: &Request) -> Reply {
+    let mut reply = Reply::unavailable(true);
+    reply.set_cookies(cookies::forget(&request.config, request.scheme));
+    reply
+}
+
+fn confirm(request: &Request) -> Reply {
+    let page = Page::ConfirmLogout { action: request.config.logout_uri.clone(), domain: request.config.domain.clone() };
+    Reply::page(200, page, Audit::new(Event::Shown, "another site asks for the logout"))
+}

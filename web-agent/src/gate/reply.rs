@@ -1,0 +1,130 @@
+//! Answers of the agent itself.
+
+use serde_json::{Value, json};
+
+use crate::gate::request::Request;
+use crate::head::Refusal;
+use crate::pages::Page;
+
+/// What is sent instead of the site's response. Whoever sends it adds the headers that pages need.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: ReplyBody,
+    /// The connection must not be used again.
+    pub close: bool,
+    pub audit: Audit,
+}
+
+#[derive(Debug)]
+pub enum ReplyBody {
+    Page(Page),
+    Json(Value),
+    Empty,
+}
+
+/// What happened, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    pub event: Event,
+    /// Empty where the event says it all.
+    pub reason: &'static str,
+    /// As proved, or as typed where a login failed.
+    pub user: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The request itself was at fault.
+    Refused,
+    Denied,
+    LoginRequired,
+    /// A page of the agent was shown.
+    Shown,
+    LoginFailed,
+    LoggedIn,
+    LoggedOut,
+    Unavailable,
+}
+
+impl Audit {
+    pub(super) fn new(event: Event, reason: &'static str) -> Self {
+        Self { event, reason, user: None }
+    }
+
+    pub(super) fn with_user(self, user: String) -> Self {
+        Self { user: Some(user).filter(|user| !user.is_empty()), ..self }
+    }
+}
+
+impl Reply {
+    /// The answer to a request that is not looked at further; nothing else is read from its connection.
+    pub fn refused(refusal: Refusal, is_navigation: bool) -> Self {
+        let Refusal { status, reason } = refusal;
+        let page = Page::Refused { status, reason: reason.to_owned() };
+        let json = json!({ "error": "refused", "reason": reason });
+        let mut reply = Self::page_or_json(status, is_navigation, page, json, Audit::new(Event::Refused, reason));
+        reply.close = true;
+        if status == 405 {
+            reply.headers.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+        }
+        reply
+    }
+
+    pub(super) fn page(status: u16, page: Page, audit: Audit) -> Self {
+        Self { status, headers: Vec::new(), body: ReplyBody::Page(page), close: false, audit }
+    }
+
+    fn page_or_json(status: u16, is_navigation: bool, page: Page, json: Value, audit: Audit) -> Self {
+        let body = if is_navigation { ReplyBody::Page(page) } else { ReplyBody::Json(json) };
+        Self { status, headers: Vec::new(), body, close: false, audit }
+    }
+
+    /// Sends a browser elsewhere with a GET.
+    pub(super) fn see_other(url: String, audit: Audit) -> Self {
+        Self { status: 303, headers: vec![("Location", url)], body: ReplyBody::Empty, close: false, audit }
+    }
+
+    pub(super) fn login_required(request: &Request, url: String) -> Self {
+        let audit = Audit::new(Event::LoginRequired, "");
+        if request.is_navigation {
+            let mut reply = Self::see_other(url, audit);
+            if request.is_safe() {
+                reply.status = 302;
+            }
+            return reply;
+        }
+        let body = ReplyBody::Json(json!({ "error": "login-required", "login_url": url }));
+        let mut reply = Self { status: 401, headers: Vec::new(), body, close: false, audit };
+        reply.challenge(&request.config.domain);
+        reply
+    }
+
+    pub(super) fn denied(request: &Request, user: String) -> Self {
+        let page = Page::Denied { user: user.clone(), logout_url: request.config.logout_uri.clone() };
+        let audit = Audit::new(Event::Denied, "").with_user(user);
+        Self::page_or_json(403, request.is_navigation, page, json!({ "error": "denied" }), audit)
+    }
+
+    pub(super) fn cross_site() -> Self {
+        Self::page(403, Page::CrossSite, Audit::new(Event::Refused, "a form of another site"))
+    }
+
+    pub(super) fn unavailable(is_navigation: bool) -> Self {
+        let json = json!({ "error": "unavailable" });
+        let audit = Audit::new(Event::Unavailable, "no usable answer of a policy server");
+        let mut reply = Self::page_or_json(503, is_navigation, Page::Unavailable, json, audit);
+        reply.headers.push(("Retry-After", "5".to_owned()));
+        reply
+    }
+
+    pub(super) fn set_cookies(&mut self, cookies: impl IntoIterator<Item = String>) {
+        self.headers.extend(cookies.into_iter().map(|cookie| ("Set-Cookie", cookie)));
+    }
+
+    /// A 401 must name a scheme (RFC 9110 section 15.5.2); browsers ask no password for one they do not know.
+    pub(super) fn challenge(&mut self, domain: &str) {
+        self.headers.push(("WWW-Authenticate", format!("Cams realm=\"{domain}\"")));
+    }
+}

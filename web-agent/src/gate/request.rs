@@ -1,0 +1,140 @@
+//! A request that is well formed and meant for one of our sites: all that the gate decides with.
+
+use std::sync::Arc;
+
+use shared_proto::check::{CheckRequest, Client};
+use shared_proto::secret::Secret;
+
+use crate::cookies;
+use crate::head::{Connection, Head, Refusal, Scheme, Version};
+use crate::headers;
+use crate::origin::{Authority, Origin};
+use crate::site::{GateConfig, Site};
+use crate::target::Target;
+
+/// Characters of a user agent that are passed on to the logs.
+const MAX_USER_AGENT: usize = 256;
+
+#[derive(Debug)]
+pub struct Request {
+    pub config: Arc<GateConfig>,
+    pub id: String,
+    pub site: Arc<Site>,
+    /// As the client wrote it, lower case; its host is the site's.
+    pub authority: Authority,
+    pub scheme: Scheme,
+    /// The port rules see: the site's own, else the listener's; never one that the client only claims.
+    pub port: u16,
+    pub target: Target,
+    pub method: String,
+    pub client: Client,
+    pub session: Option<Secret>,
+    /// A person's browser wants a page, so that an answer is a page too.
+    pub is_navigation: bool,
+    pub is_websocket: bool,
+}
+
+impl Request {
+    /// Checks everything that can be checked before the policy server is asked.
+    pub fn admit(
+        config: &Arc<GateConfig>,
+        connection: &Connection,
+        head: &Head,
+        request_id: &str,
+    ) -> Result<Self, Refusal> {
+        head.check()?;
+        let target = Target::parse(&head.target)?;
+        let authority = authority(head, &target)?;
+        let origination = headers::origination(config, connection, head)?;
+        let site = config.site(&authority, origination.scheme).ok_or(MISDIRECTED)?;
+        if connection.sni.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&authority.host)) {
+            return Err(MISDIRECTED);
+        }
+        let user_agent = head.values("User-Agent").next().map(String::from_utf8_lossy).unwrap_or_default();
+        let user_agent = user_agent.chars().take(MAX_USER_AGENT).collect();
+        Ok(Self {
+            config: Arc::clone(config),
+            id: request_id.to_owned(),
+            site: Arc::clone(site),
+            scheme: origination.scheme,
+            port: site.port.unwrap_or(connection.port),
+            method: head.method.clone(),
+            client: Client { address: origination.address, user_agent },
+            session: cookies::session(config, head),
+            is_navigation: is_navigation(head),
+            is_websocket: head.wants_websocket(),
+            authority,
+            target,
+        })
+    }
+
+    /// The question whether it may pass.
+    pub fn check(&self) -> CheckRequest {
+        CheckRequest {
+            request_id: self.id.clone(),
+            scheme: self.scheme.as_str().to_owned(),
+            host: self.site.host.clone(),
+            port: self.port,
+            method: self.method.clone(),
+            path: self.target.path().to_owned(),
+            query: self.target.query().map(str::to_owned),
+            domain: self.config.domain.clone(),
+            entry: self.config.entry.clone(),
+            session: self.session.clone(),
+            client: self.client.clone(),
+        }
+    }
+
+    /// The origin the client sees.
+    pub fn here(&self) -> Origin {
+        Origin::new(self.scheme, &self.authority)
+    }
+
+    /// Whether the method only reads (RFC 9110 section 9.2.1), so that it can be repeated after a login.
+    pub fn is_safe(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+}
+
+/// There is no default site: a name that is not ours must not reach one that is.
+const MISDIRECTED: Refusal = Refusal::new(421, "no site of that name is served on this connection");
+
+/// The one name all parts of the request agree on.
+fn authority(head: &Head, target: &Target) -> Result<Authority, Refusal> {
+    const INVALID: Refusal = Refusal::bad("the host name is missing or malformed");
+    let parse = |text: &str| Authority::parse(text).ok_or(INVALID);
+    let host = head.single("Host")?.map(parse).transpose()?;
+    let pseudo = head.authority.as_deref().map(parse).transpose()?;
+    if head.version == Version::H2 && target.authority().is_some() {
+        return Err(Refusal::bad("the path of the request is not a path"));
+    }
+    if head.version != Version::H2 && host.is_none() {
+        return Err(INVALID);
+    }
+    let named: Vec<Authority> = [pseudo, host, target.authority().cloned()].into_iter().flatten().collect();
+    match named.split_first() {
+        Some((first, others)) if others.iter().all(|other| other == first) => Ok(first.clone()),
+        Some(_) => Err(Refusal::bad("the request names two hosts")),
+        None => Err(INVALID),
+    }
+}
+
+/// Whether a browser is about to show the answer to a person: by Fetch Metadata where there is any, else by `Accept`.
+pub fn is_navigation(head: &Head) -> bool {
+    let single = |name| head.single(name).unwrap_or_default();
+    let is = |name, wanted: &str| single(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+    if !matches!(head.method.as_str(), "GET" | "HEAD" | "POST")
+        || head.values("Upgrade").next().is_some()
+        || is("X-Requested-With", "XMLHttpRequest")
+    {
+        return false;
+    }
+    if head.values("Sec-Fetch-Mode").next().is_some() {
+        return is("Sec-Fetch-Mode", "navigate") && single("Sec-Fetch-Dest").is_none_or(|dest| dest == "document");
+    }
+    let is_html = |item: &[u8]| {
+        let kind = item.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        kind.eq_ignore_ascii_case(b"text/html") || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
+    };
+    head.values("Accept").flat_map(|value| value.split(|b| *b == b',')).any(is_html)
+}

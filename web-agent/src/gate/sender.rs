@@ -1,0 +1,43 @@
+//! Which site's page sent a request: the defence against requests forged in another site's name. Browsers always say so
+//! with a form (`Origin`); a program that says nothing has no cookies of a person to misuse.
+
+use crate::gate::request::Request;
+use crate::head::{Head, Refusal};
+use crate::origin::{Origin, split_url};
+
+/// Whether another site's page is behind the request.
+///
+/// # Errors
+/// 400 where a header that tells it is there twice.
+pub fn is_foreign(request: &Request, head: &Head) -> Result<bool, Refusal> {
+    let here = request.here();
+    let is_ours = |origin: Option<Origin>| origin.is_some_and(|origin| request.config.is_ours(&here, &origin));
+    let fetch_site = head.single("Sec-Fetch-Site")?;
+    let is_prefetch = head.single("Sec-Purpose")?.is_some();
+    if is_prefetch || !matches!(fetch_site, None | Some("same-origin" | "same-site" | "none")) {
+        return Ok(true);
+    }
+    // `null` is an origin nobody owns.
+    if let Some(origin) = head.single("Origin")? {
+        return Ok(!is_ours(Origin::parse(origin)));
+    }
+    Ok(match (fetch_site, head.single("Referer")?) {
+        (Some("same-origin" | "none"), _) | (None, None) => false,
+        (_, Some(referer)) => !is_ours(split_url(referer).map(|(origin, _)| origin)),
+        (_, None) => true,
+    })
+}
+
+/// A page of any site can open a WebSocket, and the browser adds our cookie: with a session, only pages of ours may.
+///
+/// # Errors
+/// 403, or 400 for a malformed handshake.
+pub fn check_websocket(request: &Request, head: &Head) -> Result<(), Refusal> {
+    if head.single("Sec-WebSocket-Key")?.is_none() {
+        return Err(Refusal::bad("the WebSocket handshake has no key"));
+    }
+    if request.session.is_some() && head.single("Origin")?.is_some() && is_foreign(request, head)? {
+        return Err(Refusal::new(403, "a page of another site opens a WebSocket"));
+    }
+    Ok(())
+}
