@@ -224,3 +224,6 @@ fn origins(config: &AgentConfig) -> Vec<String> {
     });
     own.chain(config.gate.cluster_sites.iter().cloned()).map(|origin| origin.to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! What several tests of this crate need: a certificate authority and the test data.
 
+pub mod client;
 pub mod policy_server;
+pub mod upstream;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
