@@ -256,6 +256,7 @@ pub async fn login(
                 code: if run.unavailable { code::NO_SERVICE } else { error.code() },
                 exception: error.class().to_owned(),
                 message: domain.messages.text(error.class()).to_owned(),
+                login_url: Some(entry.login_url.clone()),
             });
         }
     };
