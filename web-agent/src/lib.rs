@@ -1,5 +1,6 @@
 //! The web agent: a reverse proxy that lets through only what the policy server granted.
 
+// The core: values in, values out.
 pub mod config;
 pub mod cookies;
 pub mod gate;
@@ -11,7 +12,24 @@ pub mod pages;
 pub mod redirect;
 pub mod site;
 pub mod target;
+
+// The rim: files, network, clock and the proxy engine.
+pub mod access_log;
+pub mod app;
+pub mod client;
+pub mod connection;
+pub mod incoming;
+pub mod pem;
+pub mod proxy;
+pub mod reply;
+pub mod run;
+pub mod tls;
+pub mod upstream;
+
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testkit;
 
 pub use gate::permit;
+pub use run::run;

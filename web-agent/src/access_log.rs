@@ -1,0 +1,49 @@
+//! One line for every request, written when its record is dropped: also for requests that are cut, which the engine
+//! never reports. Queries are not logged, they carry what people type.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// What is known of a request so far.
+#[derive(Debug)]
+pub struct Record {
+    pub id: String,
+    pub peer: Option<IpAddr>,
+    pub method: String,
+    /// In canonical form; empty where the target has none.
+    pub path: String,
+    pub user: Option<String>,
+    /// `None` until an answer was sent.
+    pub status: Option<u16>,
+    began: Instant,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            peer: None,
+            method: String::new(),
+            path: String::new(),
+            user: None,
+            status: None,
+            began: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        tracing::info!(
+            target: "access",
+            id = self.id,
+            peer = self.peer.map(tracing::field::display),
+            // Quoted and escaped, since a refused request can contain anything.
+            method = ?self.method,
+            path = ?self.path,
+            status = self.status,
+            user = self.user.as_deref().map(tracing::field::debug),
+            us = self.began.elapsed().as_micros() as u64,
+        );
+    }
+}

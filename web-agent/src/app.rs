@@ -1,0 +1,113 @@
+//! Our place around the proxy engine, where its hooks do not reach: a deadline for the whole head of a request, the end
+//! of every connection when the process stops, and the wait for its last connection.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::proxy::AgentProxy;
+
+/// From the moment a connection is ready for a request to the end of that request's head. It bounds a client that sends
+/// a byte now and then, and is also how long an idle connection is kept.
+pub const HEAD_LIMIT: Duration = Duration::from_secs(15);
+const IDLE_H2_LIMIT: Duration = Duration::from_secs(60);
+/// A connection's buffers grow with what passed through them, so that none lives for ever.
+const REQUESTS_PER_CONNECTION: u32 = 10_000;
+
+/// The engine's proxy with our limits around it.
+pub struct AgentApp {
+    proxy: Arc<HttpProxy<AgentProxy>>,
+    options: HttpServerOptions,
+    head_limit: Duration,
+    cut: watch::Receiver<bool>,
+    /// The engine drops the app with its last connection.
+    _running: oneshot::Sender<Infallible>,
+}
+
+/// The other ends of what an [`AgentApp`] listens to.
+#[derive(Debug)]
+pub struct Control {
+    cut: watch::Sender<bool>,
+    running: oneshot::Receiver<Infallible>,
+}
+
+impl AgentApp {
+    pub fn new(proxy: HttpProxy<AgentProxy>, head_limit: Duration) -> (Self, Control) {
+        let (cut, seen) = watch::channel(false);
+        let (running, ended) = oneshot::channel();
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(IDLE_H2_LIMIT);
+        options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+        let app = Self { proxy: Arc::new(proxy), options, head_limit, cut: seen, _running: running };
+        (app, Control { cut, running: ended })
+    }
+
+    async fn serve(&self, mut session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        if session.is_http2() {
+            // The engine has the head already; its HTTP/2 limits watched over it.
+            return self.proxy.process_new_http(session, shutdown).await;
+        }
+        // The engine hands `unread` on to a hook as soon as the head is read. That it is dropped is the whole message.
+        let (unread, head_read) = oneshot::channel::<Infallible>();
+        session.set_connection_user_context(Some(Box::new(unread)));
+        let mut served = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
+        tokio::select! {
+            biased;
+            reusable = &mut served => return reusable,
+            read = timeout(self.head_limit, head_read) => if read.is_err() {
+                return None;
+            }
+        }
+        served.await
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for AgentApp {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let mut cut = self.cut.clone();
+        tokio::select! {
+            biased;
+            reusable = self.serve(session, shutdown) => reusable,
+            _ = cut.wait_for(|cut| *cut) => None,
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        Some(default_h2_options())
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+
+    async fn http_cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+impl Control {
+    /// Waits for the connections to end, for at most `grace`, then cuts the rest: tunnels, streams and slow clients.
+    /// The engine must have been told to stop before.
+    pub async fn drain(mut self, grace: Duration) {
+        if timeout(grace, &mut self.running).await.is_err() {
+            tracing::info!("cutting the connections that are left");
+            self.cut.send_replace(true);
+            // A turn for each to notice; what does not, ends with the runtime.
+            drop(timeout(grace, self.running).await);
+        }
+    }
+}

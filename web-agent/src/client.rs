@@ -1,0 +1,187 @@
+//! The agent's side of the link: questions to the policy servers, tried in the order they are configured in.
+//!
+//! Whatever goes wrong is an error and never an answer, so the gate can only refuse (I6).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared_proto::check::{CheckRequest, CheckResponse};
+use shared_proto::hello::HelloRequest;
+use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::connection::{self, Sender, Standing, Unanswered};
+use crate::pem::{self, KeyFiles, PemError};
+
+const CHECK: &str = "https://cams-policy-server/agent/v1/check";
+const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
+const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
+
+const LIMIT: Duration = Duration::from_secs(5);
+/// A login asks directories that may be slow, and hashes a password.
+const LOGIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a question waits for a connection that is being made.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// Where the policy servers are and who we are to them.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// `host:port`, in the order they are tried in.
+    pub servers: Vec<String>,
+    /// The authorities that may have issued a policy server's certificate.
+    pub authorities: PathBuf,
+    pub identity: KeyFiles,
+    pub hello: HelloRequest,
+}
+
+impl LinkConfig {
+    /// Reads the files once, for their errors: connections are made later and must not be the first to know.
+    ///
+    /// # Errors
+    /// The file at fault.
+    pub fn load(&self) -> Result<(), PemError> {
+        self.identity.load()?;
+        pem::authorities(&self.authorities).map(drop)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("no policy server can be reached")]
+    Down,
+    #[error("the policy server did not answer in time")]
+    Timeout,
+    #[error("the policy server is overloaded")]
+    Overloaded,
+    #[error("the connection to the policy server broke: {0}")]
+    Broken(String),
+    #[error("the policy server refused ({status}): {error}")]
+    Refused { status: u16, error: String },
+    #[error("the answer of the policy server is too long")]
+    TooLong,
+    #[error("the message cannot be understood: {0}")]
+    Message(#[from] serde_json::Error),
+}
+
+/// Open connections to the policy servers; dropping it closes them.
+#[derive(Debug)]
+pub struct Link {
+    servers: Vec<watch::Receiver<Standing>>,
+}
+
+/// What may be done about a question that a broken connection left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// Asking twice changes nothing.
+    Always,
+    /// Only where the server certainly did not act on it.
+    Unseen,
+}
+
+impl Link {
+    /// Begins to connect to every server. Call it inside the runtime the connections shall live in.
+    pub fn start(config: LinkConfig) -> Self {
+        let config = Arc::new(config);
+        let connect = |server: &String| {
+            let (standing, seen) = watch::channel(Standing::Connecting);
+            tokio::spawn(connection::maintain(server.clone(), config.clone(), standing));
+            seen
+        };
+        Self { servers: config.servers.iter().map(connect).collect() }
+    }
+
+    /// Asks for a decision.
+    ///
+    /// # Errors
+    /// Any: there is no decision, which means that the request must not pass.
+    pub async fn check(&self, question: &CheckRequest) -> Result<CheckResponse, LinkError> {
+        self.ask(CHECK, question, Repeat::Always, LIMIT).await
+    }
+
+    /// Runs a login stack.
+    ///
+    /// # Errors
+    /// Any: nobody is known to have logged in.
+    pub async fn login(&self, question: &LoginRequest) -> Result<LoginResponse, LinkError> {
+        self.ask(LOGIN, question, Repeat::Unseen, LOGIN_LIMIT).await
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// Any: the session may still live.
+    pub async fn logout(&self, question: &LogoutRequest) -> Result<LogoutResponse, LinkError> {
+        self.ask(LOGOUT, question, Repeat::Always, LIMIT).await
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        uri: &'static str,
+        question: &Q,
+        repeat: Repeat,
+        limit: Duration,
+    ) -> Result<A, LinkError> {
+        let question = Bytes::from(serde_json::to_vec(question)?);
+        let answer = timeout(limit, self.post(uri, question, repeat)).await.map_err(|_| LinkError::Timeout)??;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Asks the servers that are up; then those that may come up; then once more, for a connection that broke under the
+    /// question.
+    async fn post(&self, uri: &'static str, question: Bytes, repeat: Repeat) -> Result<Bytes, LinkError> {
+        let mut last = LinkError::Down;
+        let mut tried = Vec::new();
+        for wait in [false, true, true] {
+            for server in &self.servers {
+                let Some(sender) = sender(server, wait, &tried).await else { continue };
+                tried.push(sender.id());
+                match sender.post(uri, question.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Unanswered { error, unseen }) if unseen || may_repeat(repeat, &error) => last = error,
+                    Err(Unanswered { error, .. }) => return Err(error),
+                }
+            }
+            if matches!(last, LinkError::Overloaded) {
+                break;
+            }
+        }
+        Err(last)
+    }
+}
+
+fn may_repeat(repeat: Repeat, error: &LinkError) -> bool {
+    repeat == Repeat::Always && matches!(error, LinkError::Broken(_))
+}
+
+/// The open connection to a server, if it was not tried before; with `wait` also the one that is being made.
+async fn sender(server: &watch::Receiver<Standing>, wait: bool, tried: &[u64]) -> Option<Sender> {
+    let usable = |sender: &Sender| !sender.is_closed() && !tried.contains(&sender.id());
+    if let Standing::Up(sender) = &*server.borrow()
+        && usable(sender)
+    {
+        return Some(sender.clone());
+    }
+    if !wait {
+        return None;
+    }
+    let mut server = server.clone();
+    // A connection that cannot be used is a loss that `maintain` is about to notice.
+    let standing = server.wait_for(|standing| match standing {
+        Standing::Connecting => false,
+        Standing::Up(sender) => usable(sender),
+        Standing::Down => true,
+    });
+    match &*timeout(WAIT, standing).await.ok()?.ok()? {
+        Standing::Up(sender) => Some(sender.clone()),
+        Standing::Connecting | Standing::Down => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

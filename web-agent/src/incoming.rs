@@ -1,0 +1,133 @@
+//! A request as the engine has it, turned into what the gate takes: the raw head, the connection, a bounded body.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, OrErr, Result};
+use tokio::time::timeout;
+
+use crate::gate::Answer;
+use crate::head::{Connection, Head, Refusal, Scheme, Version};
+use crate::tls::AskedFor;
+
+/// The longest head that is read; the engine itself would take 1 MiB.
+const HEAD_CAP: usize = 64 * 1024;
+/// For the whole of a body that the gate asks for.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// What is read of a body that nobody wants, so that the answer before it is not lost in a reset connection.
+const DRAIN_CAP: usize = 64 * 1024;
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// 128 random bits in hexadecimal.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn request_id() -> Result<String> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).or_err(ErrorType::InternalError, "no randomness")?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bits)))
+}
+
+/// The head as it came over the wire: the engine's own view has lost a fragment and a contradicted `Content-Length`.
+///
+/// # Errors
+/// Why the request must not be looked at further.
+pub fn head(session: &Session) -> Result<Head, Refusal> {
+    let raw = match session.as_http2() {
+        None => session.to_h1_raw(),
+        Some(_) => return head_h2(session),
+    };
+    if raw.len() > HEAD_CAP {
+        return Err(Refusal::new(431, "the head of the request is too long"));
+    }
+    Head::parse_h1(&raw)
+}
+
+fn head_h2(session: &Session) -> Result<Head, Refusal> {
+    let request = session.req_header();
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.as_str().to_owned(), value.as_bytes().to_owned())
+    };
+    let head = Head {
+        version: Version::H2,
+        method: request.method.as_str().to_owned(),
+        target: request.raw_path().to_owned(),
+        authority: request.uri.authority().map(|authority| authority.as_str().to_owned()),
+        headers: request.headers.iter().map(header).collect(),
+    };
+    head.check().map(|()| head)
+}
+
+/// The connection, as the operating system and the TLS handshake know it.
+///
+/// # Errors
+/// It has no Internet address, which no listener of ours leads to.
+pub fn connection(session: &Session) -> Result<Connection> {
+    let address = |side: Option<&pingora::protocols::l4::socket::SocketAddr>| side.and_then(|a| a.as_inet()).copied();
+    let (Some(peer), Some(local)) = (address(session.client_addr()), address(session.server_addr())) else {
+        return Error::e_explain(ErrorType::InternalError, "the connection has no address");
+    };
+    let tls = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
+    Ok(Connection {
+        peer: peer.ip(),
+        scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
+        port: local.port(),
+        sni: tls.and_then(|tls| tls.extension.get::<AskedFor>()).and_then(|name| name.0.clone()),
+    })
+}
+
+/// Reads the body for the gate.
+///
+/// # Errors
+/// It did not come, or not in time.
+pub async fn body(session: &mut Session, max: usize) -> Result<Answer> {
+    if announced(session).is_some_and(|length| length > max as u64) {
+        return Ok(Answer::BodyTooLarge);
+    }
+    if expects_continue(session) {
+        session.write_continue_response().await?;
+    }
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(part) = session.read_request_body().await? {
+            if body.len() + part.len() > max {
+                return Ok(Answer::BodyTooLarge);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Answer::Body(body))
+    };
+    match timeout(BODY_LIMIT, read).await {
+        Ok(answer) => answer,
+        Err(_) => Error::e_explain(ErrorType::HTTPStatus(408), "the body did not come in time"),
+    }
+}
+
+/// Reads what is left of the body, within limits, before an answer that does not depend on it. Where there is still
+/// more, the engine closes the connection after the answer: its next bytes are no request.
+pub async fn drain(session: &mut Session) {
+    if announced(session).is_some_and(|length| length > DRAIN_CAP as u64) || expects_continue(session) {
+        // Too much, or the client holds it back until it is told to go on.
+        return;
+    }
+    let read = async {
+        let mut left = DRAIN_CAP;
+        while let Ok(Some(part)) = session.read_request_body().await {
+            match left.checked_sub(part.len()) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    drop(timeout(DRAIN_LIMIT, read).await);
+}
+
+fn announced(session: &Session) -> Option<u64> {
+    session.get_header(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the client waits for `100 Continue` before it sends the body (RFC 9110, section 10.1.1).
+fn expects_continue(session: &Session) -> bool {
+    session.get_header(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}

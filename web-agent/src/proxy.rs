@@ -1,0 +1,246 @@
+//! The proxy engine's hooks: they carry out what the gate decides. Whatever path a request takes through the engine, it
+//! comes to an upstream only with the [`Permit`] in its context, and only as the permit describes it (I2, I9).
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use crate::access_log::Record;
+use crate::client::{Link, LinkError};
+use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, ReplyBody, Step};
+use crate::head::Refusal;
+use crate::incoming;
+use crate::pages::Page;
+use crate::permit::Permit;
+use crate::reply::Replies;
+use crate::site::GateConfig;
+use crate::target::Target;
+use crate::upstream::Upstreams;
+
+/// For a single write to the client; a slow reader that still reads is not cut.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What all requests share.
+pub struct AgentProxy {
+    pub gate: Arc<GateConfig>,
+    pub link: Link,
+    pub replies: Replies,
+    pub upstreams: Upstreams,
+}
+
+/// What belongs to one request.
+#[derive(Default)]
+pub struct Context {
+    permit: Option<Permit>,
+    /// How many of the upstream's addresses did not answer.
+    attempt: usize,
+    record: Record,
+}
+
+impl AgentProxy {
+    /// Leads the request through the gate, up to a permit or an answer of our own.
+    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<Step> {
+        let connection = incoming::connection(session)?;
+        ctx.record.peer = Some(connection.peer);
+        let head = match incoming::head(session) {
+            Ok(head) => head,
+            Err(refusal) => return Ok(Step::Respond(refused(refusal))),
+        };
+        ctx.record.method.clone_from(&head.method);
+        let (mut gate, mut step) = Gate::start(&self.gate, &connection, &head, &ctx.record.id);
+        while let Step::Ask(question) = step {
+            step = gate.answer(self.answer(session, &ctx.record.id, question).await?);
+        }
+        if let Step::Respond(_) = step {
+            ctx.record.path = Target::parse(&head.target).map(|target| target.path().to_owned()).unwrap_or_default();
+        }
+        Ok(step)
+    }
+
+    async fn answer(&self, session: &mut Session, id: &str, question: Question) -> Result<Answer> {
+        let answer = match question {
+            Question::Body { max } => return incoming::body(session, max).await,
+            Question::Check(question) => self.link.check(&question).await.map(Answer::Check),
+            Question::Login(question) => self.link.login(&question).await.map(Answer::Login),
+            Question::Logout(question) => self.link.logout(&question).await.map(|_| Answer::Logout),
+        };
+        Ok(answer.unwrap_or_else(|error: LinkError| {
+            tracing::warn!(id, "no answer from a policy server: {error}");
+            Answer::LinkDown
+        }))
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for AgentProxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// None: what passes is not ours to change.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Called when the head is read: [`crate::app`] waits for the drop.
+    fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, head_unread: Box<dyn Any + Send + Sync>) {
+        drop(head_unread);
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        ctx.record.id = incoming::request_id()?;
+        session.set_write_timeout(Some(WRITE_LIMIT));
+        match self.decide(session, ctx).await? {
+            Step::Forward(permit) => {
+                permit.target().path().clone_into(&mut ctx.record.path);
+                ctx.record.user = permit.identity().map(|identity| identity.user.clone());
+                if permit.is_upgrade() {
+                    // A tunnel may be silent for as long as its two ends like.
+                    session.set_read_timeout(None);
+                }
+                ctx.permit = Some(permit);
+                Ok(false)
+            }
+            Step::Respond(reply) => {
+                audit(&ctx.record, &reply.audit);
+                ctx.record.user.clone_from(&reply.audit.user);
+                self.replies.send(session, reply).await?;
+                Ok(true)
+            }
+            Step::Ask(_) => Err(Error::explain(ErrorType::InternalError, "the gate did not decide")),
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        let peer = self.upstreams.peer(permit, ctx.attempt).await;
+        let peer = peer.map_err(|error| Error::because(ErrorType::HTTPStatus(502), "no upstream", error))?;
+        peer.ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address of the upstream answers"))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent yet: the next address may try.
+        ctx.attempt += 1;
+        error.set_retry(true);
+        error
+    }
+
+    /// Builds the request anew, from the permit. The engine has dealt with the hop-by-hop headers.
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        let headers = permit.request_headers(request.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
+        let target = permit.target().as_str().as_bytes();
+        let mut permitted = RequestHeader::build(request.method.clone(), target, Some(headers.len()))?;
+        permitted.set_version(request.version);
+        for (name, value) in headers {
+            permitted.append_header(name, value)?;
+        }
+        *request = permitted;
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        let headers = permit.response_headers(response.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
+        let mut permitted = ResponseHeader::build(response.status, Some(headers.len()))?;
+        permitted.set_version(response.version);
+        permitted.set_reason_phrase(response.get_reason_phrase())?;
+        for (name, value) in headers {
+            permitted.append_header(name, value)?;
+        }
+        *response = permitted;
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let status = status_of(error);
+        if status > 0 && session.response_written().is_none() {
+            let sent = self.replies.send(session, failed(status)).await;
+            if let Err(error) = sent {
+                tracing::debug!(id = ctx.record.id, "the answer could not be sent: {error}");
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        ctx.record.status = session.response_written().map(|response| response.status.as_u16());
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &Context) -> String {
+        format!("request {}", ctx.record.id)
+    }
+}
+
+fn no_permit() -> Box<Error> {
+    Error::explain(ErrorType::HTTPStatus(403), "there is no permit")
+}
+
+/// As the engine would answer; 0 where nobody is left to answer to.
+fn status_of(error: &Error) -> u16 {
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(status), _) => *status,
+        (_, ErrorSource::Upstream) => 502,
+        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => 0,
+        (_, ErrorSource::Downstream) => 400,
+        (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+    }
+}
+
+fn refused(refusal: Refusal) -> Reply {
+    reply(refusal.status, refusal.reason, Event::Refused)
+}
+
+fn failed(status: u16) -> Reply {
+    let reason = match status {
+        408 => "The request did not arrive in time.",
+        500..=599 => "The site cannot answer now.",
+        _ => "The request cannot be understood.",
+    };
+    reply(status, reason, Event::Unavailable)
+}
+
+fn reply(status: u16, reason: &'static str, event: Event) -> Reply {
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: ReplyBody::Page(Page::Refused { status, reason: reason.to_owned() }),
+        close: true,
+        audit: Audit { event, reason, user: None },
+    }
+}
+
+fn audit(record: &Record, audit: &Audit) {
+    tracing::info!(
+        target: "audit",
+        id = record.id,
+        event = ?audit.event,
+        reason = audit.reason,
+        user = audit.user.as_deref().map(tracing::field::debug),
+        peer = record.peer.map(tracing::field::display),
+        path = ?record.path,
+    );
+}

@@ -1,0 +1,229 @@
+//! Puts a process together from a checked configuration, and ends it.
+//!
+//! The engine's own server object is not used: it starts to listen on threads of its own, where a port that is taken
+//! is only a panic. Its listening service runs here on one runtime, beside the link, with sockets that are bound before.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use shared_proto::PROTOCOL_VERSION;
+use shared_proto::hello::HelloRequest;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::{self, AgentApp, Control};
+use crate::client::{Link, LinkConfig};
+use crate::config::{AgentConfig, Listener};
+use crate::head::Scheme;
+use crate::origin::{Authority, Origin};
+use crate::pages::{PageError, Pages};
+use crate::pem::{KeyFiles, PemError};
+use crate::proxy::AgentProxy;
+use crate::reply::Replies;
+use crate::tls::{self, Certificate, Certificates};
+use crate::upstream::Upstreams;
+
+/// What requests in flight are given when the process is told to stop, and once more after they were cut.
+const GRACE: Duration = Duration::from_secs(2);
+/// For what did not notice.
+const RUNTIME_LIMIT: Duration = Duration::from_millis(500);
+/// Memory of every idle connection; a larger buffer buys no speed that could be measured.
+const READ_BUFFER: usize = 8 * 1024;
+
+/// Why the agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    #[error("{folder}: {error}")]
+    Pages { folder: PathBuf, error: PageError },
+    #[error("cannot read {path}: {error}")]
+    Read { path: PathBuf, error: io::Error },
+    #[error("cannot set up TLS: {0}")]
+    Tls(Box<pingora::Error>),
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs the agent until it is told to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start; once it runs it does not fail.
+pub fn run(config: AgentConfig) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("agent").build()?;
+    let result = runtime.block_on(async {
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let agent = Agent::start(config, app::HEAD_LIMIT)?;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("stopping");
+        agent.stop(GRACE).await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(RUNTIME_LIMIT);
+    result
+}
+
+/// A running agent.
+pub struct Agent {
+    addresses: Vec<SocketAddr>,
+    shutdown: watch::Sender<bool>,
+    service: JoinHandle<()>,
+    watch: JoinHandle<()>,
+    control: Control,
+}
+
+impl Agent {
+    /// Starts everything on the current runtime. `head_limit` is [`app::HEAD_LIMIT`] outside of tests.
+    ///
+    /// # Errors
+    /// A file or an address that cannot be used.
+    pub fn start(config: AgentConfig, head_limit: Duration) -> Result<Self, StartError> {
+        pingora::tls::install_default_crypto_provider();
+        let (certificates, watch) = Certificates::load(&certificates(&config))?;
+        let pages = pages(&config)?;
+        let upstreams = Upstreams::new(&config.gate.sites)?;
+        let link = link(&config);
+        link.load()?;
+        let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+
+        let gate = config.gate.clone();
+        let proxy = AgentProxy { gate, link: Link::start(link), replies: Replies { pages }, upstreams };
+        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), head_limit);
+        let mut service = Service::new("web agent".to_owned(), app);
+        let fds = ListenFds::new(Fds::new().into());
+        let mut addresses = Vec::new();
+        for (listener, socket) in config.listeners.iter().zip(listeners) {
+            let address = socket.local_addr()?;
+            service.add_listener(endpoint(listener, address, &certificates)?);
+            fds.lock().add(address.to_string(), socket.into_raw_fd());
+            tracing::info!(%address, tls = listener.tls, "listening");
+            addresses.push(address);
+        }
+        let (shutdown, told) = watch::channel(false);
+        let service = tokio::spawn(async move { service.start_service(Some(fds), told, 1).await });
+        Ok(Self { addresses, shutdown, service, watch: tokio::spawn(watch.run()), control })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting, lets requests finish for `grace`, cuts the rest.
+    pub async fn stop(self, grace: Duration) {
+        self.shutdown.send_replace(true);
+        self.watch.abort();
+        self.control.drain(grace).await;
+        self.service.abort();
+    }
+}
+
+/// The parts of the engine's configuration that matter without its server.
+fn engine() -> ServerConf {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    ServerConf { threads, upstream_keepalive_pool_size: 512, ..ServerConf::default() }
+}
+
+fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::Listen { address: listener.address, error };
+    let socket = TcpListener::bind(listener.address).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    Ok(socket)
+}
+
+fn endpoint(
+    listener: &Listener,
+    address: SocketAddr,
+    certificates: &Arc<Certificates>,
+) -> Result<ListenerConfig, StartError> {
+    let endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
+    if !listener.tls {
+        return Ok(endpoint);
+    }
+    Ok(endpoint.tls(tls::settings(certificates).map_err(StartError::Tls)?))
+}
+
+fn certificates(config: &AgentConfig) -> Vec<Certificate> {
+    let certificate = |identity: &crate::config::TlsIdentity| Certificate {
+        host: identity.host.clone(),
+        files: KeyFiles {
+            certificate: identity.certificate.clone(),
+            key: identity.key.clone(),
+            passphrase: identity.passphrase.clone(),
+        },
+    };
+    config.certificates.iter().map(certificate).collect()
+}
+
+fn link(config: &AgentConfig) -> LinkConfig {
+    LinkConfig {
+        servers: config.policy_servers.iter().map(Authority::to_string).collect(),
+        authorities: config.link.ca.clone(),
+        identity: KeyFiles {
+            certificate: config.link.certificate.clone(),
+            key: config.link.key.clone(),
+            passphrase: None,
+        },
+        hello: HelloRequest {
+            protocol: PROTOCOL_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: config.cluster.clone(),
+            domain: config.gate.domain.clone(),
+            entry: config.gate.entry.clone(),
+            hosts: config.gate.sites.iter().map(|site| site.host.clone()).collect(),
+        },
+    }
+}
+
+fn pages(config: &AgentConfig) -> Result<Pages, StartError> {
+    let overrides = config.pages.as_deref().map(templates).transpose()?.unwrap_or_default();
+    let failed = |error| StartError::Pages { folder: config.pages.clone().unwrap_or_default(), error };
+    Pages::new(&overrides, &origins(config)).map_err(failed)
+}
+
+/// The administrator's templates by file name; a misspelt one is found by [`Pages::new`].
+fn templates(folder: &Path) -> Result<BTreeMap<String, String>, StartError> {
+    let failed = |path: &Path, error| StartError::Read { path: path.to_owned(), error };
+    let mut templates = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, error))? {
+        let path = entry.map_err(|error| failed(folder, error))?.path();
+        let is_template = path.extension().is_some_and(|extension| extension == "html" || extension == "css");
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| is_template) {
+            let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+            templates.insert(name.to_owned(), text);
+        }
+    }
+    Ok(templates)
+}
+
+/// Every origin a login can lead back to: the agent's own sites at its own ports, and the cluster's other sites.
+fn origins(config: &AgentConfig) -> Vec<String> {
+    let own = config.gate.sites.iter().flat_map(|site| {
+        config.listeners.iter().map(|listener| {
+            let scheme = if listener.tls { Scheme::Https } else { Scheme::Http };
+            let port = site.port.unwrap_or(listener.address.port());
+            Origin { scheme, host: site.host.clone(), port }
+        })
+    });
+    own.chain(config.gate.cluster_sites.iter().cloned()).map(|origin| origin.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests;

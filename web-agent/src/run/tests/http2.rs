@@ -1,0 +1,71 @@
+//! The same gate over HTTP/2 and TLS.
+
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+async fn connect(setting: &Setting) -> SendRequest<Empty<bytes::Bytes>> {
+    let mut tls = ClientConfig::builder().with_root_certificates(setting.ca.roots()).with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tcp = tokio::net::TcpStream::connect(setting.https).await.unwrap();
+    let name = ServerName::try_from("app.test").unwrap();
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(path: &str, headers: &[(&str, &str)]) -> Request<Empty<bytes::Bytes>> {
+    let mut request = Request::builder().version(Version::HTTP_2).uri(format!("https://app.test{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Empty::new()).unwrap()
+}
+
+async fn text(answer: Response<Incoming>) -> String {
+    String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn requests_pass_the_same_gate() {
+    let setting = Setting::new().await;
+    let mut client = connect(&setting).await;
+    let alice = ("cookie", "CAMS_SID_TEST_SYSTEM=alive");
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, Headers<'_>, u16); 7] = [
+        ("/public/", &[], 200),
+        ("/private/", &[], 401),
+        ("/private/", &[alice], 200),
+        ("/denied/", &[alice], 403),
+        ("/public/..%2fadmin", &[alice], 400),
+        ("/public/", &[("cams-http-user", "admin")], 400),
+        ("/public/", &[("x-client-cert", "forged")], 400),
+    ];
+    for (path, headers, status) in cases {
+        let answer = client.send_request(request(path, headers)).await.unwrap();
+        assert_eq!(answer.status(), status, "{path} {headers:?}");
+    }
+    let checks = setting.policy.asked("/agent/v1/check");
+    assert!(checks.iter().all(|check| check["scheme"] == "https" && check["host"] == "app.test"), "{checks:?}");
+}
+
+#[tokio::test]
+async fn the_site_receives_an_ordinary_request() {
+    let setting = Setting::new().await;
+    let mut client = connect(&setting).await;
+    let answer = client.send_request(request("/public/x?y=%2f", &[("x-keep", "1")])).await.unwrap();
+    let seen = text(answer).await;
+    assert!(seen.starts_with("GET /public/x?y=%2f HTTP/1.1\r\n"), "{seen}");
+    let lower = seen.to_ascii_lowercase();
+    assert!(lower.contains("\r\nhost: app.test\r\n") && lower.contains("\r\nx-keep: 1\r\n"), "{seen}");
+    assert_eq!(lower.matches("\r\nhost:").count(), 1, "{seen}");
+}

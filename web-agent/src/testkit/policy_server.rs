@@ -1,0 +1,152 @@
+//! A server that speaks the link's protocol over real mutual TLS and answers what a test tells it to.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::server::WebPkiClientVerifier;
+use serde_json::{Value, json};
+use shared_proto::names::POLICY_SERVER_DNS_NAME;
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Ca, install_provider};
+
+/// What the server does about one question.
+#[derive(Debug, Clone)]
+pub enum Act {
+    Answer(u16, Value),
+    Raw(Vec<u8>),
+    /// Says nothing, for ever.
+    Hang,
+    /// Sends a body that has no end.
+    Endless,
+    /// Closes the connection without a word.
+    Close,
+}
+
+type Script = dyn Fn(&str, &Value) -> Act + Send + Sync;
+
+/// Stops when dropped.
+pub struct PolicyServer {
+    pub address: SocketAddr,
+    seen: Arc<Seen>,
+    task: AbortHandle,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    questions: Mutex<Vec<(String, Value)>>,
+}
+
+/// The answer to `hello` that every test but those about `hello` wants.
+pub fn welcome() -> Value {
+    json!({"protocol": 1, "version": "1", "server": "one", "cluster": "Test", "agent": "web"})
+}
+
+impl PolicyServer {
+    pub async fn start(ca: &Ca, script: impl Fn(&str, &Value) -> Act + Send + Sync + 'static) -> Self {
+        Self::named(ca, POLICY_SERVER_DNS_NAME, "127.0.0.1:0".parse().unwrap(), script).await
+    }
+
+    /// At a given address, with a certificate for a given name.
+    pub async fn named(
+        ca: &Ca,
+        name: &str,
+        address: SocketAddr,
+        script: impl Fn(&str, &Value) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        install_provider();
+        let dir = tempfile::tempdir().unwrap();
+        let identity = ca.issue(dir.path(), "server", name).load().unwrap();
+        let verifier = WebPkiClientVerifier::builder(Arc::new(ca.roots())).build().unwrap();
+        let mut tls = rustls::ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)));
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), seen.clone(), Arc::new(script)));
+        Self { address, seen, task: task.abort_handle() }
+    }
+
+    /// How many TLS handshakes succeeded.
+    pub fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// The questions asked at a path, the oldest first.
+    pub fn asked(&self, path: &str) -> Vec<Value> {
+        let questions = self.seen.questions.lock().unwrap();
+        questions.iter().filter(|(at, _)| at == path).map(|(_, question)| question.clone()).collect()
+    }
+}
+
+impl Drop for PolicyServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, seen: Arc<Seen>, script: Arc<Script>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let (tls, seen, script) = (tls.clone(), seen.clone(), script.clone());
+        connections.spawn(async move {
+            let Ok(stream) = tls.accept(tcp).await else { return };
+            seen.connections.fetch_add(1, Ordering::SeqCst);
+            let (close, mut closed) = tokio::sync::watch::channel(false);
+            let close = Arc::new(close);
+            let service = service_fn(move |request| answer(request, seen.clone(), script.clone(), close.clone()));
+            let serve = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = serve => {}
+                _ = closed.wait_for(|closed| *closed) => {}
+            }
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    seen: Arc<Seen>,
+    script: Arc<Script>,
+    close: Arc<tokio::sync::watch::Sender<bool>>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let question: Value = serde_json::from_slice(&body).unwrap();
+    let act = match script(&path, &question) {
+        // A script that knows nothing of `hello` is welcome to it.
+        Act::Close if path.ends_with("/hello") => Act::Answer(200, welcome()),
+        act => act,
+    };
+    seen.questions.lock().unwrap().push((path, question));
+    let (status, body) = match act {
+        Act::Answer(status, value) => (status, Full::from(value.to_string()).boxed()),
+        Act::Raw(bytes) => (200, Full::from(bytes).boxed()),
+        Act::Hang => std::future::pending().await,
+        Act::Endless => {
+            let part = || Ok(Frame::data(Bytes::from(vec![b' '; 16 * 1024])));
+            (200, BodyExt::boxed(StreamBody::new(futures_util::stream::repeat_with(part))))
+        }
+        Act::Close => {
+            close.send_replace(true);
+            std::future::pending().await
+        }
+    };
+    Ok(Response::builder().status(status).body(body).unwrap())
+}

@@ -1,0 +1,147 @@
+//! Where a permitted request goes. [`Upstreams::peer`] is the only place that constructs the engine's `HttpPeer`, and it
+//! cannot be called without a [`Permit`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::head::Scheme;
+use crate::pem::{self, PemError};
+use crate::permit::Permit;
+use crate::site::{Site, Upstream};
+
+/// How long the addresses of a host name are used.
+const ADDRESSES_LIVE: Duration = Duration::from_secs(30);
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(3);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// TCP and TLS together.
+const TOTAL_CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The upstreams of all sites.
+#[derive(Debug)]
+pub struct Upstreams {
+    by_site: HashMap<String, Route>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("no such site: {0}")]
+    UnknownSite(String),
+    #[error("cannot look up {host}: {reason}")]
+    LookUp { host: String, reason: String },
+}
+
+#[derive(Debug)]
+struct Route {
+    upstream: Upstream,
+    authorities: Option<Arc<CaType>>,
+    /// Keeps connections apart that other authorities vouch for: the engine's pool does not look at them.
+    group: u64,
+    found: ArcSwapOption<Found>,
+    looking: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Found {
+    /// One for each address of the host, never empty.
+    peers: Vec<HttpPeer>,
+    until: Instant,
+}
+
+impl Upstreams {
+    /// # Errors
+    /// A file of certificate authorities that cannot be used.
+    pub fn new<'a>(sites: impl IntoIterator<Item = &'a Arc<Site>>) -> Result<Self, PemError> {
+        let route = |(group, site): (u64, &'a Arc<Site>)| Ok((site.name.clone(), Route::new(&site.upstream, group)?));
+        Ok(Self { by_site: (1..).zip(sites).map(route).collect::<Result<_, _>>()? })
+    }
+
+    /// The peer for the given attempt, counted from 0: each one takes the next address. `None` when all were tried.
+    ///
+    /// # Errors
+    /// The name of the upstream leads nowhere.
+    pub async fn peer(&self, permit: &Permit, attempt: usize) -> Result<Option<Box<HttpPeer>>, UpstreamError> {
+        let site = &permit.site().name;
+        let route = self.by_site.get(site).ok_or_else(|| UpstreamError::UnknownSite(site.clone()))?;
+        Ok(route.find().await?.peers.get(attempt).cloned().map(Box::new))
+    }
+}
+
+impl Route {
+    fn new(upstream: &Upstream, group: u64) -> Result<Self, PemError> {
+        let authorities = upstream.ca.as_deref().map(|path| {
+            // What is a trust anchor to the verifier is also readable by the engine.
+            pem::authorities(path)?;
+            let certificates = pem::certificates(path)?;
+            Ok(certificates.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect())
+        });
+        Ok(Self {
+            upstream: upstream.clone(),
+            authorities: authorities.transpose()?,
+            group,
+            found: ArcSwapOption::empty(),
+            looking: Mutex::new(()),
+        })
+    }
+
+    /// The known addresses; an expired answer still serves those who meet a look-up that is under way or fails.
+    async fn find(&self) -> Result<Arc<Found>, UpstreamError> {
+        let known = self.found.load_full();
+        let _looking = match known {
+            Some(known) if Instant::now() < known.until => return Ok(known),
+            Some(known) => match self.looking.try_lock() {
+                Ok(guard) => guard,
+                Err(_) => return Ok(known),
+            },
+            None => self.looking.lock().await,
+        };
+        let known = self.found.load_full();
+        if let Some(known) = known.as_ref().filter(|known| Instant::now() < known.until) {
+            return Ok(known.clone());
+        }
+        let found = match (self.look_up().await, known) {
+            (Ok(addresses), _) => addresses.into_iter().map(|address| self.peer(address)).collect(),
+            (Err(reason), Some(known)) => {
+                tracing::warn!(host = self.upstream.host, "using the old addresses: {reason}");
+                known.peers.clone()
+            }
+            (Err(reason), None) => return Err(UpstreamError::LookUp { host: self.upstream.host.clone(), reason }),
+        };
+        let found = Arc::new(Found { peers: found, until: Instant::now() + ADDRESSES_LIVE });
+        self.found.store(Some(found.clone()));
+        Ok(found)
+    }
+
+    async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
+        let address = (self.bare_host(), self.upstream.port);
+        let found = timeout(LOOK_UP_LIMIT, tokio::net::lookup_host(address)).await.map_err(|_| "no answer in time")?;
+        let found: Vec<_> = found.map_err(|error| error.to_string())?.collect();
+        if found.is_empty() { Err("it has no address".to_owned()) } else { Ok(found) }
+    }
+
+    /// An IPv6 address without its brackets.
+    fn bare_host(&self) -> &str {
+        self.upstream.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
+        let tls = self.upstream.scheme == Scheme::Https;
+        // The engine skips all verification where the server name is empty.
+        let mut peer = HttpPeer::new(address, tls, self.bare_host().to_owned());
+        peer.group_key = self.group;
+        peer.options.ca.clone_from(&self.authorities);
+        peer.options.connection_timeout = Some(CONNECT_LIMIT);
+        peer.options.total_connection_timeout = Some(TOTAL_CONNECT_LIMIT);
+        peer.options.idle_timeout = Some(IDLE_LIMIT);
+        peer
+    }
+}
