@@ -4,6 +4,8 @@
 //! forbid all of them. Every value is escaped by the template engine; nothing here may mark a value as safe HTML.
 
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -111,7 +113,8 @@ impl From<minijinja::Error> for PageError {
 }
 
 impl Pages {
-    /// Compiles the pages. `overrides` are the administrator's files by name, `origins` the sites of the cluster.
+    /// Compiles the pages and tries each of them. `overrides` are the administrator's `.html` and `.css` files by name:
+    /// all of them, so that a misspelt name is found. `origins` are the sites of the cluster.
     ///
     /// A browser applies `form-action` also to the redirects that follow the form, and a login ends at the site that
     /// was asked for: hence the origins.
