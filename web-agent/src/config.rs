@@ -118,6 +118,8 @@ impl Reader<'_> {
     fn gate(&mut self, cluster: &str) -> Option<GateConfig> {
         let domain = self.name("cams.security.domain");
         let entry = self.name_or("cams.loginconfig.entry", "http");
+        let further_entries =
+            self.list("cams.loginconfig.entries", NAME, |text| is_name(text).then(|| text.to_owned()));
         let cookie_prefix = self.name_or("cams.cookie.prefix", "CAMS");
         let auto_login = self.options.take_bool("cams.autologin.enabled", false, &mut self.problems);
         let login_uri = self.uri("cams.login.uri", "/cams/login");
@@ -135,6 +137,7 @@ impl Reader<'_> {
             cookies: CookieNames::new(&cookie_prefix, cluster, &domain),
             domain,
             entry,
+            further_entries,
             cookie_prefix,
             cookie_domain,
             auto_login,

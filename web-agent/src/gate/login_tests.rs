@@ -76,10 +76,12 @@ fn the_page_shows_what_is_served_here() {
     for (query, expected) in [
         ("cams_security_domain=other", 5003),
         ("cams_security_domain=", 5003),
-        ("cams_security_domain=system&cams_login_config=strong", 5004),
+        ("cams_security_domain=system&cams_login_config=other", 5004),
     ] {
         assert_eq!(error_code(start(&format!("GET /cams/login?{query}"), &[]).1), (400, expected), "{query}");
     }
+    let step_up = start("GET /cams/login?cams_login_config=strong", &[]).1.reply();
+    assert_eq!(login_page(&step_up).entry, "strong");
     let twice = start("GET /cams/login?cams_login_config=http&cams_login_config=http", &[]).1;
     assert_eq!(twice.status(), 400);
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
@@ -125,7 +127,7 @@ fn forms_that_cannot_be_a_login() {
         ("cams_cb_username=a&cams_cb_password=b", 5003),
         ("cams_security_domain=other&cams_login_config=http", 5003),
         ("cams_security_domain=system", 5004),
-        ("cams_security_domain=system&cams_login_config=strong", 5004),
+        ("cams_security_domain=system&cams_login_config=other", 5004),
     ] {
         let step = post(&[]).0.answer(Answer::Body(body.as_bytes().to_vec()));
         assert_eq!(error_code(step), (400, expected), "{body}");

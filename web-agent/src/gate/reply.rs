@@ -73,7 +73,7 @@ impl Reply {
     /// The answer to a request that is not looked at further; nothing else is read from its connection.
     pub fn refused(refusal: Refusal, is_navigation: bool) -> Self {
         let Refusal { status, reason } = refusal;
-        let page = Page::Refused { status, reason: reason.to_owned() };
+        let page = Page::Refused { status, reason: sentence(reason) };
         let json = json!({ "error": "refused", "reason": reason });
         let mut reply = Self::page_or_json(status, is_navigation, page, json, Audit::new(Event::Refused, reason));
         reply.close = true;
@@ -138,4 +138,10 @@ impl Reply {
     pub(super) fn challenge(&mut self, domain: &str) {
         self.headers.push(("WWW-Authenticate", format!("Cams realm=\"{domain}\"")));
     }
+}
+
+/// A reason as people read it on the page.
+fn sentence(reason: &str) -> String {
+    let (first, rest) = reason.split_at(reason.chars().next().map_or(0, char::len_utf8));
+    format!("{}{}.", first.to_uppercase(), rest.trim_end_matches('.'))
 }
