@@ -1,11 +1,18 @@
 //! The Cams policy server: authenticates people, decides on access, keeps sessions.
 
 pub mod access;
+pub mod admin;
+pub mod agents;
+pub mod audit;
 pub mod auth;
+mod chores;
 pub mod config;
 pub mod digest;
 pub mod directory;
+pub mod enforcement;
+pub mod http;
 pub mod pki;
 pub mod session;
 pub mod store;
 pub mod token;
+pub mod wire;

@@ -1,5 +1,9 @@
 //! Names that people, sites and scripts rely on. Where the original Cams had a name, it is kept.
 
+/// The DNS name in every policy server's certificate. Agents check for it rather than for the address they dial, so that a
+/// server may be reached under any name, and no other holder of a certificate of the agent CA can pose as one.
+pub const POLICY_SERVER_NAME: &str = "cams-policy-server";
+
 /// Prefix of the form fields that carry callback values: `cams_cb_username`.
 pub const CALLBACK_PREFIX: &str = "cams_cb_";
 

@@ -1,1 +1,9 @@
-//! placeholder
+//! The integration tests: one binary, a module per topic, real servers only.
+
+mod browser;
+mod commands;
+mod config;
+mod dependencies;
+mod fixtures;
+mod http;
+mod lifecycle;

@@ -1,1 +1,20 @@
-//! placeholder
+//! Fixtures for the integration tests: the built command, a whole running product, clients and a browser.
+//!
+//! Real servers only, on ports the system chose, and nothing left behind: whatever a fixture starts ends when it is
+//! dropped. A fixture that cannot go on panics with what the servers printed.
+
+pub mod browser;
+pub mod client;
+pub mod command;
+pub mod process;
+pub mod quickstart;
+pub mod raw;
+pub mod services;
+pub mod tls;
+pub mod wait;
+
+pub use browser::Browser;
+pub use client::{Client, Reply};
+pub use quickstart::Quickstart;
+pub use raw::RawClient;
+pub use wait::{within, within_async};

@@ -2,4 +2,12 @@
 //!
 //! Nothing here may act on what it reads: no listener, no store, no directory is touched.
 
+pub mod access_policy;
+pub mod cams_conf;
+pub mod cams_users;
+pub mod domain;
+pub mod login_config;
+pub mod login_exceptions;
+pub mod registry;
+pub mod security_domain;
 pub mod xml;

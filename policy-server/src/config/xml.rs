@@ -35,6 +35,16 @@ pub fn parse(file: &Path, text: &str, problems: &mut Problems) -> Option<Element
     }
 }
 
+/// As [`parse`], for a file whose root element must have one of these names.
+pub fn parse_root(file: &Path, text: &str, names: &[&str], problems: &mut Problems) -> Option<Element> {
+    let root = parse(file, text, problems)?;
+    if names.contains(&root.name.as_str()) {
+        return Some(root);
+    }
+    root.problem(problems, format!("the root element is <{}>, not <{}>", root.name, names.join("> or <")));
+    None
+}
+
 type Fault = (usize, String);
 
 struct Builder<'a> {
@@ -170,6 +180,18 @@ impl Element {
         }
     }
 
+    /// The class an element names: `className`, or `classname` as files of the original spell it here and there.
+    pub fn class_name(&self, problems: &mut Problems) -> Option<&str> {
+        match (self.attribute("className"), self.attribute("classname")) {
+            (Some(_), Some(_)) => {
+                self.problem(problems, "className is given twice: keep one");
+                None
+            }
+            (None, Some(_)) => self.require("classname", problems),
+            _ => self.require("className", problems),
+        }
+    }
+
     /// `true` or `false`, or `default` where the attribute is absent (or wrong, which is reported).
     pub fn flag(&self, name: &str, default: bool, problems: &mut Problems) -> bool {
         match self.attribute(name) {
@@ -201,18 +223,26 @@ impl Element {
         }
     }
 
-    pub fn children_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Element> {
+    pub fn children_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Element> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The child of this name; a second one is a problem.
-    pub fn only_child<'a>(&'a self, name: &'a str, problems: &mut Problems) -> Option<&'a Element> {
+    pub fn only_child(&self, name: &str, problems: &mut Problems) -> Option<&Element> {
         let mut found = self.children_named(name);
         let first = found.next();
         if let Some(second) = found.next() {
             second.problem(problems, format!("<{}> may hold one <{name}> only", self.name));
         }
         first
+    }
+
+    /// The items of the only child of this name, as [`options`](Self::options) reads them; none where it is absent.
+    pub fn child_options(&self, name: &str, item: &str, noun: &'static str, problems: &mut Problems) -> Options {
+        match self.only_child(name, problems) {
+            Some(list) => list.options(item, noun, problems),
+            None => Options::new(&self.file, self.line, noun),
+        }
     }
 
     /// The `<item name="…" value="…"/>` children of an `<options>`, `<param-list>` or `<login-parameters>` element.

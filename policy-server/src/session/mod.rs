@@ -1,1 +1,83 @@
-//! placeholder
+//! Sessions: what a login leaves behind, how long it lives, and who may end it.
+//!
+//! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing.
+
+pub mod rules;
+mod service;
+
+pub use service::{Found, SessionError, SessionService};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use shared_proto::check::Identity;
+use shared_proto::secret::Secret;
+
+use crate::auth::subject::Subject;
+use crate::token::hex;
+
+/// A person's session. Times are seconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Serialize)]
+pub struct Session {
+    /// Names the session in logs, listings and towards sites; it opens nothing.
+    pub id: String,
+    pub domain: String,
+    /// The login entry it was opened through: it opens nothing that demands another.
+    pub entry: String,
+    /// The person, and which module proved what.
+    pub subject: Subject,
+    pub created: i64,
+    pub last_used: i64,
+    /// When it ends however much it is used.
+    pub ends: i64,
+    pub address: String,
+    pub user_agent: String,
+}
+
+impl Session {
+    pub fn identity(&self) -> Identity {
+        Identity {
+            user: self.subject.user.clone(),
+            roles: self.subject.roles.iter().cloned().collect(),
+            domain: self.domain.clone(),
+            entry: self.entry.clone(),
+            session_id: self.id.clone(),
+            session_created: self.created,
+            attributes: self.subject.attributes.clone(),
+        }
+    }
+}
+
+/// What the store knows a token by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenHash(String);
+
+impl TokenHash {
+    pub fn of(token: &Secret) -> Self {
+        Self(hex(&Sha256::digest(token.expose())))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which sessions to list or end; what is `None` does not restrict.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub id: Option<String>,
+    pub domain: Option<String>,
+    pub user: Option<String>,
+}
+
+#[async_trait::async_trait]
+pub trait SessionStore: Send + Sync {
+    async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError>;
+    async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
+    /// Records use and, where the account changed, the new subject.
+    async fn update(&self, session: &Session) -> Result<(), SessionError>;
+    async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError>;
+    /// Ends one session; false where it had ended already.
+    async fn delete(&self, id: &str) -> Result<bool, SessionError>;
+    /// Removes what is past its limits and was never asked for again; how many.
+    async fn purge(&self, domain: &str, unused_since: i64, now: i64) -> Result<u64, SessionError>;
+}

@@ -1,0 +1,34 @@
+# The targets people type. `make help` lists them with the line after `##`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint bench dist
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## install what the build lacks, build, run the whole product here; options: ARGS="--listen 127.0.0.1:0"
+	@scripts/install-deps.sh build
+	cargo build --release --locked --bin cams
+	@exec $${CARGO_TARGET_DIR:-target}/release/cams quickstart $(ARGS)
+
+test: ## install what the tests lack and run all of them
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory lint
+	CAMS_TEST_SERVICES=required cargo test --workspace --locked --no-fail-fast
+
+lint: ## formatting, clippy, and with cargo-deny its check of the dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny --workspace --locked check bans licenses sources; \
+	else \
+		echo "lint: cargo-deny is not installed; the test dependencies::* holds deny.toml's lists"; \
+	fi
+
+bench: ## print the figures: build time, size, dependencies, memory, time to ready
+	@scripts/install-deps.sh build
+	@scripts/bench.sh
+
+dist: ## build what is shipped, with link-time optimisation: target/dist/cams
+	@scripts/install-deps.sh build
+	cargo build --profile dist --locked --bin cams

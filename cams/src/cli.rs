@@ -1,0 +1,247 @@
+//! The arguments.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Web access management with a device CA.
+///
+/// A policy server decides, web agents enforce. `cams quickstart` shows the whole of it on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cams", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole product here: policy server, web agent and a protected sample site
+    Quickstart(QuickstartArgs),
+    /// Write a complete configuration for production; starts nothing
+    Init {
+        /// Where to write it
+        #[arg(long, default_value = "cams")]
+        dir: PathBuf,
+    },
+    /// Run the policy server, which decides who may pass
+    #[cfg(feature = "policy-server")]
+    PolicyServer(RunArgs),
+    /// Run a web agent, which stands in front of the sites
+    #[cfg(feature = "web-agent")]
+    WebAgent(RunArgs),
+    /// Validate every file reachable from a cams.conf or cams-webagent.conf; prints all problems
+    Check {
+        #[arg(long, value_name = "FILE")]
+        conf: PathBuf,
+    },
+    /// Print a ready-to-paste key block for the AutoLoginAuthValve (successor of camsSecretKeyGen)
+    #[cfg(feature = "policy-server")]
+    Keygen,
+    /// Make or verify a password digest; the password's bytes are read from standard input
+    #[cfg(feature = "policy-server")]
+    Digest(DigestArgs),
+    /// Run a login stack once and show each module's outcome; the password is read from standard input
+    #[cfg(feature = "policy-server")]
+    TestLogin(TestLoginArgs),
+    /// Show which permission and rule decide about a request, and why
+    #[cfg(feature = "policy-server")]
+    Explain(ExplainArgs),
+    /// Register web agents
+    #[cfg(feature = "policy-server")]
+    Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+    /// List and end sessions
+    #[cfg(feature = "policy-server")]
+    Session {
+        #[command(subcommand)]
+        command: SessionCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct QuickstartArgs {
+    /// Where configuration, keys and data are written, and found again the next time
+    #[arg(long, default_value = "cams-quickstart")]
+    pub dir: PathBuf,
+    /// Address of the protected site; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Protect this site, such as http://127.0.0.1:3000, instead of the built-in sample
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[arg(long, value_name = "FILE")]
+    pub conf: PathBuf,
+    /// Only validate the configuration
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DigestArgs {
+    /// Label of the scheme, such as ARGON2 or SSHA512
+    #[arg(long, value_name = "SCHEME")]
+    pub scheme: Option<String>,
+    #[command(subcommand)]
+    pub command: Option<DigestCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DigestCommand {
+    /// Exit with 0 when the password on standard input matches, else with 1
+    Verify {
+        /// The stored value, such as '{SSHA}…'
+        stored: String,
+    },
+}
+
+/// The policy server's configuration, for commands that work on its files or its store.
+#[derive(Debug, Args)]
+pub struct ConfArgs {
+    /// The policy server's cams.conf
+    #[arg(long, value_name = "FILE", default_value = "conf/cams.conf")]
+    pub conf: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TestLoginArgs {
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    /// Security domain
+    #[arg(long)]
+    pub domain: String,
+    /// Login entry
+    #[arg(long)]
+    pub entry: String,
+    #[arg(long)]
+    pub user: String,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    /// Absent: somebody who is not logged in
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Roles of the user
+    #[arg(long, value_delimiter = ',')]
+    pub roles: Vec<String>,
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    #[arg(long)]
+    pub url: String,
+    #[arg(long, default_value = "system")]
+    pub domain: String,
+    /// Login entry the site demands, and the session was made by
+    #[arg(long, default_value = "http")]
+    pub entry: String,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Register an agent; writes its certificate, key and a ready cams-webagent.conf
+    Add(AgentAddArgs),
+    /// List the registered agents
+    List {
+        #[command(flatten)]
+        conf: ConfArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// Remove an agent; its next request is refused
+    Remove {
+        name: String,
+        #[command(flatten)]
+        conf: ConfArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AgentAddArgs {
+    pub name: String,
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    /// Security domain the agent may use; the first is the one it is configured for
+    #[arg(long = "domain", value_name = "DOMAIN", default_value = "system")]
+    pub domains: Vec<String>,
+    /// Host name the agent answers for
+    #[arg(long = "host", value_name = "HOST", required = true)]
+    pub hosts: Vec<String>,
+    /// Login entry the agent may use; the first is the one it is configured for
+    #[arg(long = "entry", value_name = "ENTRY", default_value = "http")]
+    pub entries: Vec<String>,
+    /// enforce, jami or console
+    #[arg(long = "capability", value_name = "CAPABILITY", default_value = "enforce")]
+    pub capabilities: Vec<String>,
+    /// Where the site behind the agent is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub upstream: String,
+    /// Where to write; the default is agents/NAME beside cams.conf
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List live sessions
+    List {
+        #[command(flatten)]
+        conf: ConfArgs,
+        #[command(flatten)]
+        filter: SessionFilter,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// End sessions; the next request of each is asked to log in
+    End {
+        #[command(flatten)]
+        conf: ConfArgs,
+        #[command(flatten)]
+        which: SessionChoice,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SessionFilter {
+    /// Only this person's
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Only this security domain's
+    #[arg(long)]
+    pub domain: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SessionChoice {
+    /// The session's id, as `cams session list` shows it
+    #[arg(required_unless_present = "user", conflicts_with = "user")]
+    pub id: Option<String>,
+    /// Every session of this person
+    #[arg(long)]
+    pub user: Option<String>,
+    /// With --user: only this security domain's
+    #[arg(long, requires = "user")]
+    pub domain: Option<String>,
+}

@@ -1,0 +1,80 @@
+//! One function for each command: what it does is in the libraries, how it is shown is here.
+
+#[cfg(feature = "policy-server")]
+mod agent;
+mod check;
+#[cfg(feature = "policy-server")]
+mod digest;
+#[cfg(feature = "policy-server")]
+mod explain;
+mod init;
+#[cfg(feature = "policy-server")]
+mod session;
+#[cfg(feature = "policy-server")]
+mod test_login;
+
+use std::process::ExitCode;
+
+use crate::cli::{Command, RunArgs};
+use crate::{output, quickstart, runtime};
+
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::Init { dir } => init::run(&dir),
+        #[cfg(feature = "policy-server")]
+        Command::PolicyServer(args) => policy_server(&args),
+        #[cfg(feature = "web-agent")]
+        Command::WebAgent(args) => web_agent(&args),
+        Command::Check { conf } => check::run(&conf),
+        #[cfg(feature = "policy-server")]
+        Command::Keygen => keygen(),
+        #[cfg(feature = "policy-server")]
+        Command::Digest(args) => digest::run(args),
+        #[cfg(feature = "policy-server")]
+        Command::TestLogin(args) => test_login::run(&args),
+        #[cfg(feature = "policy-server")]
+        Command::Explain(args) => explain::run(&args),
+        #[cfg(feature = "policy-server")]
+        Command::Agent { command } => agent::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Session { command } => session::run(command),
+    }
+}
+
+#[cfg(feature = "policy-server")]
+fn policy_server(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    if args.check {
+        return check::policy_server(&args.conf);
+    }
+    runtime::init_logs();
+    runtime::stop_with_parent();
+    runtime::tokio()?.block_on(async {
+        let stop = runtime::stop_signal()?;
+        let server = policy_server::wire::Server::open(&args.conf).await?;
+        server.run(stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+#[cfg(feature = "web-agent")]
+fn web_agent(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    if args.check {
+        return check::web_agent(&args.conf);
+    }
+    runtime::init_logs();
+    runtime::stop_with_parent();
+    web_agent::run(web_agent::config::AgentConfig::load(&args.conf)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The parameters of the original's key tool that are still needed: with AES-GCM every cookie has a nonce of its own,
+/// so there is no initialisation vector to configure.
+#[cfg(feature = "policy-server")]
+fn keygen() -> anyhow::Result<ExitCode> {
+    let key = policy_server::token::Key::generate()?;
+    output::line(format!("<!-- key id {}, AES-256-GCM; keep it secret -->", key.id()));
+    output::line("<param name=\"algorithm\" value=\"AES-256-GCM\"/>");
+    output::line(format!("<param name=\"secretKey\" value=\"{}\"/>", key.to_base64().as_str()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,84 @@
+//! `cams test-login`: a login stack run once, each module's outcome shown. Counts nowhere as a login or a failure.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use policy_server::auth::pipeline::ModuleReport;
+use serde::Serialize;
+use shared_proto::secret::Secret;
+
+use super::digest::read_password;
+use crate::cli::TestLoginArgs;
+use crate::{output, runtime};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    user: Option<&'a str>,
+    roles: Vec<&'a str>,
+    exception: Option<&'a str>,
+    message: Option<&'a str>,
+    modules: &'a [ModuleReport],
+}
+
+pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
+    let (_, loaded) = policy_server::wire::check(&args.conf.conf)?;
+    let known = || loaded.domains.keys().cloned().collect::<Vec<_>>().join(", ");
+    let domain = loaded
+        .domains
+        .get(&args.domain)
+        .with_context(|| format!("there is no security domain `{}`; there are: {}", args.domain, known()))?;
+    let entry = domain
+        .entry(&args.entry)
+        .with_context(|| format!("the security domain `{}` has no login entry `{}`", args.domain, args.entry))?;
+    let answers = BTreeMap::from([
+        ("username".to_owned(), Secret::from(args.user.as_str())),
+        ("password".to_owned(), password()?),
+    ]);
+    let run = runtime::tokio()?.block_on(entry.login(&answers, Timestamp::now()));
+    let (subject, error) = match &run.result {
+        Ok(subject) => (Some(subject), None),
+        Err(error) => (None, Some(error)),
+    };
+    let report = Report {
+        ok: subject.is_some(),
+        user: subject.map(|subject| subject.user.as_str()),
+        roles: subject.map(|subject| subject.roles.iter().map(String::as_str).collect()).unwrap_or_default(),
+        exception: error.map(|error| error.class()),
+        message: error.map(|error| domain.messages.text(error.class())),
+        modules: &run.modules,
+    };
+    if args.json.json {
+        output::json(&report)?;
+    } else {
+        show(&report);
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// As people pipe it: one newline at the end is `echo`'s, not the password's.
+fn password() -> anyhow::Result<Secret> {
+    let bytes = read_password()?;
+    Ok(Secret::new(bytes.strip_suffix(b"\n").unwrap_or(&bytes)))
+}
+
+fn show(report: &Report<'_>) {
+    let rows: Vec<Vec<String>> = report
+        .modules
+        .iter()
+        .map(|m| vec![m.flag.to_string(), m.class.to_owned(), m.outcome.to_owned(), output::plain(&m.detail)])
+        .collect();
+    output::table(&["FLAG", "MODULE", "OUTCOME", "DETAIL"], &rows);
+    output::line("");
+    match (report.user, report.exception) {
+        (Some(user), _) => {
+            output::line(format!("logged in as {}, roles: {}", output::plain(user), report.roles.join(", ")));
+        }
+        (None, exception) => {
+            output::line(format!("refused: {}", exception.unwrap_or_default()));
+            output::line(format!("the person reads: {}", report.message.unwrap_or_default()));
+        }
+    }
+}

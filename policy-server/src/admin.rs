@@ -1,0 +1,115 @@
+//! What the command line does to a policy server's store, whether or not the server is running: a running one sees it
+//! at its next request.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use shared_proto::names::is_name;
+
+use crate::agents::{Registered, Rights};
+use crate::audit::{Audit, Detail, Kind};
+use crate::config::cams_conf::CamsConf;
+use crate::pki::{AgentCa, AgentCertificate, PkiError};
+use crate::session::{Filter, Session, SessionError, SessionService};
+use crate::store::{Store, StoreError};
+use crate::wire::{self, OpenError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("`{0}` is not a name: use letters, digits and _ (at most 64)")]
+    BadName(String),
+    #[error("an agent named `{0}` is registered already: remove it first")]
+    Exists(String),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An administrator at the policy server's own machine, proved by being able to read its key.
+pub struct Admin {
+    conf: CamsConf,
+    store: Store,
+    sessions: SessionService,
+    audit: Audit,
+    agent_ca: AgentCa,
+}
+
+impl Admin {
+    pub async fn open(conf: &Path) -> Result<Self, AdminError> {
+        let wire::Foundation { conf, store, audit, agent_ca } = wire::foundation(conf).await?;
+        let sessions = SessionService::new(Arc::new(store.clone()));
+        Ok(Self { conf, store, sessions, audit, agent_ca })
+    }
+
+    pub fn conf(&self) -> &CamsConf {
+        &self.conf
+    }
+
+    /// The certificate (PEM) that agents check the policy server against.
+    pub fn agent_ca(&self) -> &str {
+        self.agent_ca.certificate()
+    }
+
+    pub async fn agents(&self) -> Result<Vec<Registered>, AdminError> {
+        Ok(self.store.agents().await?)
+    }
+
+    /// Registers an agent under a new certificate.
+    pub async fn add_agent(&self, name: &str, rights: Rights) -> Result<AgentCertificate, AdminError> {
+        if !is_name(name) {
+            return Err(AdminError::BadName(name.to_owned()));
+        }
+        let now = Timestamp::now();
+        let issued = self.agent_ca.issue_agent(name, now)?;
+        let agent = Registered {
+            name: name.to_owned(),
+            fingerprint: issued.fingerprint.clone(),
+            rights,
+            created: now.as_second(),
+        };
+        if !self.store.add_agent(&agent).await? {
+            return Err(AdminError::Exists(name.to_owned()));
+        }
+        self.audit.record(Kind::AgentAdded, Detail { agent: Some(name), ..Detail::default() });
+        Ok(issued)
+    }
+
+    /// False where there was none.
+    pub async fn remove_agent(&self, name: &str) -> Result<bool, AdminError> {
+        let removed = self.store.remove_agent(name).await?;
+        if removed {
+            self.audit.record(Kind::AgentRemoved, Detail { agent: Some(name), ..Detail::default() });
+        }
+        Ok(removed)
+    }
+
+    /// Newest first.
+    pub async fn sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
+        Ok(self.sessions.list(filter).await?)
+    }
+
+    /// Ends every session that matches; those that it ended.
+    pub async fn end_sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
+        let mut ended = Vec::new();
+        for session in self.sessions.list(filter).await? {
+            if self.sessions.end(&session.id).await? {
+                let detail = Detail {
+                    domain: Some(&session.domain),
+                    user: Some(&session.subject.user),
+                    session: Some(&session.id),
+                    reason: Some("ended by an administrator"),
+                    ..Detail::default()
+                };
+                self.audit.record(Kind::SessionEnded, detail);
+                ended.push(session);
+            }
+        }
+        Ok(ended)
+    }
+}

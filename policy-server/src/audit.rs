@@ -1,0 +1,136 @@
+//! The audit log: one JSON object a line, appended and never rewritten. Who did what, from where, and what came of it.
+//!
+//! No password, token or key is ever an argument here. Text from outside is cut off and, as JSON, cannot start a line.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Longer text from outside is cut off.
+const TEXT: usize = 512;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Login,
+    LoginFailed,
+    Logout,
+    SessionEnded,
+    AccessDenied,
+    LoginRequired,
+    AgentRefused,
+    AgentAdded,
+    AgentRemoved,
+    ConfigurationLoaded,
+    ConfigurationRefused,
+    UsersReloaded,
+    UsersRefused,
+}
+
+/// What an event tells. What does not apply is left out of the line.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Detail<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_hash: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_hash: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    event: Kind,
+    #[serde(flatten)]
+    detail: Detail<'a>,
+}
+
+pub struct Audit {
+    file: Mutex<File>,
+}
+
+impl Audit {
+    /// Opens the log for appending, readable by its owner only.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        Ok(Self { file: Mutex::new(file) })
+    }
+
+    /// Writes the event. A log that cannot be written is reported on the process's own log: it must not stop people
+    /// from working, nor pass unseen.
+    pub fn record(&self, event: Kind, detail: Detail<'_>) {
+        let line = line(event, &detail, Timestamp::now());
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            tracing::error!(%error, event = %line.trim_end(), "the audit log cannot be written");
+        }
+    }
+}
+
+fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
+    let cut = |text: Option<&'_ str>| text.map(|text| text.chars().take(TEXT).collect::<String>());
+    let (user, url, reason) = (cut(detail.user), cut(detail.url), cut(detail.reason));
+    let detail = Detail { user: user.as_deref(), url: url.as_deref(), reason: reason.as_deref(), ..detail.clone() };
+    // Milliseconds, always: lines sort as text.
+    let time = format!("{now:.3}");
+    let mut line = serde_json::to_string(&Line { time, event, detail }).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_it_says() {
+        let nasty = "x\n{\"event\":\"login\"}\r\u{1b}[31m${jndi:ldap://x}\u{2028}".to_owned() + &"y".repeat(1 << 20);
+        let detail = Detail { user: Some(&nasty), domain: Some("system"), ..Detail::default() };
+        let text = line(Kind::LoginFailed, &detail, Timestamp::UNIX_EPOCH);
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.len() < 2_000 && !text.contains('\u{1b}'));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["event"], "login-failed");
+        assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
+        assert!(value.get("session").is_none());
+    }
+
+    #[test]
+    fn the_file_is_private_and_only_grows() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/audit.jsonl");
+        for _ in 0..2 {
+            Audit::open(&path).unwrap().record(Kind::Logout, Detail::default());
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+    }
+}

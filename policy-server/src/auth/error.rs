@@ -1,0 +1,120 @@
+//! Why a login failed: a class name that admins map to a text, and a detail that only logs and `test-login` show.
+//!
+//! Pure. The class names are those of Java's `javax.security.auth.login`, because `login-exception.properties` and the
+//! login pages of existing sites are written in terms of them.
+
+use std::fmt;
+
+use shared_proto::names::code;
+
+const PACKAGE: &str = "javax.security.auth.login.";
+
+/// The class every other one descends from.
+pub const LOGIN_EXCEPTION: &str = "javax.security.auth.login.LoginException";
+
+/// What kind of failure it is. Everything but `FailedLogin` and `Unavailable` may only be told to somebody who knew the
+/// right password, or it would say which accounts exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong name or password: always this one for both.
+    FailedLogin,
+    AccountExpired,
+    AccountLocked,
+    /// The account is disabled.
+    Account,
+    CredentialExpired,
+    /// The login could not be carried out: a module or the configuration is at fault, not the person.
+    Login,
+    /// As `Login`, because a module could not be asked: its directory is down, the server has no capacity left, or the
+    /// module crashed. Never a verdict on a password.
+    Unavailable,
+    /// A class name of a module's own.
+    Custom(String),
+}
+
+/// A failed login. `Display` is for logs: it holds the detail and is never shown to people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct LoginError {
+    pub kind: ErrorKind,
+    /// What happened, for admins; never a password or digest.
+    pub detail: String,
+}
+
+impl LoginError {
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// The name of the exception class, as `login-exception.properties` spells it.
+    pub fn class(&self) -> &str {
+        match &self.kind {
+            ErrorKind::FailedLogin => "javax.security.auth.login.FailedLoginException",
+            ErrorKind::AccountExpired => "javax.security.auth.login.AccountExpiredException",
+            ErrorKind::AccountLocked => "javax.security.auth.login.AccountLockedException",
+            ErrorKind::Account => "javax.security.auth.login.AccountException",
+            ErrorKind::CredentialExpired => "javax.security.auth.login.CredentialExpiredException",
+            ErrorKind::Login | ErrorKind::Unavailable => LOGIN_EXCEPTION,
+            ErrorKind::Custom(class) => class,
+        }
+    }
+
+    /// The code a site's own login page gets, one of [`shared_proto::names::code`].
+    pub fn code(&self) -> u16 {
+        match self.kind {
+            ErrorKind::Unavailable => code::NO_SERVICE,
+            _ => code::AUTHENTICATION_FAILED,
+        }
+    }
+}
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = self.class();
+        write!(f, "{}: {}", class.strip_prefix(PACKAGE).unwrap_or(class), self.detail)
+    }
+}
+
+/// The class above this one in Java's library; a class it does not know descends from `LoginException` directly.
+pub fn superclass(class: &str) -> Option<&'static str> {
+    match class.strip_prefix(PACKAGE) {
+        Some("LoginException") => None,
+        Some("AccountExpiredException" | "AccountLockedException" | "AccountNotFoundException") => {
+            Some("javax.security.auth.login.AccountException")
+        }
+        Some("CredentialExpiredException" | "CredentialNotFoundException") => {
+            Some("javax.security.auth.login.CredentialException")
+        }
+        _ => Some(LOGIN_EXCEPTION),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_descends_from_login_exception() {
+        let custom = ErrorKind::Custom("com.example.TooTiredException".to_owned());
+        for (kind, ancestors) in [
+            (ErrorKind::FailedLogin, 1),
+            (ErrorKind::AccountExpired, 2),
+            (ErrorKind::AccountLocked, 2),
+            (ErrorKind::Account, 1),
+            (ErrorKind::CredentialExpired, 2),
+            (ErrorKind::Login, 0),
+            (ErrorKind::Unavailable, 0),
+            (custom, 1),
+        ] {
+            let error = LoginError::new(kind, "");
+            let line: Vec<&str> = std::iter::successors(Some(error.class()), |class| superclass(class)).collect();
+            assert_eq!((line.len() - 1, line.last()), (ancestors, Some(&LOGIN_EXCEPTION)), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_unavailability_has_a_code_of_its_own() {
+        assert_eq!(LoginError::new(ErrorKind::Unavailable, "").code(), 5001);
+        assert_eq!(LoginError::new(ErrorKind::FailedLogin, "").code(), 5000);
+        assert_eq!(LoginError::new(ErrorKind::Login, "").code(), 5000);
+    }
+}

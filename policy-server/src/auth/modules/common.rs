@@ -1,0 +1,126 @@
+//! The options every login module takes: how a typed name becomes a user name, and how roles are named. Pure.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use shared_proto::options::Options;
+use shared_proto::problem::Problems;
+
+use crate::auth::stack::Outcome;
+
+#[derive(Debug, Clone)]
+pub struct Common {
+    debug: bool,
+    default_roles: BTreeSet<String>,
+    role_prefix: String,
+    username_case: Case,
+    trim_username: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    None,
+    Lower,
+    Upper,
+}
+
+impl FromStr for Case {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "none" => Ok(Self::None),
+            "lower" => Ok(Self::Lower),
+            "upper" => Ok(Self::Upper),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Common {
+    pub fn take(options: &mut Options, problems: &mut Problems) -> Self {
+        let default_roles = options.take_string("defaultRoles").unwrap_or_default();
+        Self {
+            debug: options.take_bool("debug", false, problems),
+            default_roles: default_roles
+                .split(',')
+                .map(str::trim)
+                .filter(|role| !role.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            role_prefix: options.take_string("rolePrefix").unwrap_or_default(),
+            username_case: options.take_parsed("usernameCase", Case::None, "none, lower or upper", problems),
+            trim_username: options.take_bool("trimUsername", true, problems),
+        }
+    }
+
+    /// The user name that is looked up for what was typed.
+    pub fn user_name(&self, typed: &str) -> String {
+        let name = if self.trim_username { typed.trim() } else { typed };
+        match self.username_case {
+            Case::None => name.to_owned(),
+            Case::Lower => name.to_lowercase(),
+            Case::Upper => name.to_uppercase(),
+        }
+    }
+
+    /// The directory's roles with the prefix before each, and the default ones as they were written.
+    pub fn roles<'a>(&self, of_directory: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
+        let prefixed = of_directory.into_iter().map(|role| format!("{}{role}", self.role_prefix));
+        prefixed.chain(self.default_roles.iter().cloned()).collect()
+    }
+
+    /// Writes the outcome to the log where the module has `debug`.
+    pub fn trace(&self, class: &str, user: &str, outcome: &Outcome) {
+        if !self.debug {
+            return;
+        }
+        match outcome {
+            Outcome::Succeed(identity) => tracing::info!(class, user, roles = ?identity.roles, "login module: succeed"),
+            Outcome::Ignore => tracing::info!(class, user, "login module: ignore"),
+            Outcome::Fail(error) => tracing::info!(class, user, %error, "login module: fail"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn common(text: &str) -> (Common, String) {
+        let mut problems = Problems::default();
+        let mut options = Options::from_properties(Path::new("t"), text, &mut problems);
+        let common = Common::take(&mut options, &mut problems);
+        options.finish(&mut problems);
+        (common, problems.to_string())
+    }
+
+    #[test]
+    fn names_and_roles_follow_the_options() {
+        for (text, name, roles) in [
+            ("", "Älice", "staff"),
+            ("trimUsername=false", " Älice ", "staff"),
+            ("usernameCase=lower", "älice", "staff"),
+            ("usernameCase=upper\nrolePrefix=x-", "ÄLICE", "x-staff"),
+            ("defaultRoles=user, ,guest\nrolePrefix=x-", "Älice", "guest,user,x-staff"),
+        ] {
+            let (common, problems) = common(text);
+            let found: Vec<String> = common.roles(&["staff".to_owned()]).into_iter().collect();
+            assert_eq!((common.user_name(" Älice ").as_str(), found.join(",").as_str()), (name, roles), "{text}");
+            assert_eq!(problems, "");
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_problems() {
+        let (_, problems) = common("usernameCase=title\ndebug=1\ntrimUserName=true");
+        assert_eq!(
+            problems,
+            "t:2: property `debug`: `1` is not true or false\n".to_owned()
+                + "t:1: property `usernameCase`: `title` is not none, lower or upper\n"
+                + "t:3: unknown property `trimUserName`, did you mean `trimUsername`?"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Login modules: each asks one kind of user directory whether a name and password are right.
+//!
+//! A new module is one file and one line in [`TABLE`]. A module answers with an [`Outcome`]; what that means for the
+//! login is the stack's business. It never caches a password and never says more than `FailedLogin` to somebody whose
+//! password was wrong.
+
+mod common;
+mod xml;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use shared_proto::options::Options;
+use shared_proto::problem::Problems;
+
+use super::callback::Callbacks;
+use super::error::LoginError;
+use super::stack::Outcome;
+use super::subject::Attributes;
+use crate::config::domain::UsersFile;
+use crate::digest::pool::DigestPool;
+use crate::directory::xml_users::XmlUserRepository;
+
+/// What a module may look at.
+#[derive(Debug)]
+pub struct LoginContext<'a> {
+    pub callbacks: &'a Callbacks,
+    pub now: Timestamp,
+}
+
+#[async_trait]
+pub trait LoginModule: Send + Sync {
+    /// An unknown user must take as long as a wrong password.
+    async fn login(&self, cx: &LoginContext<'_>) -> Outcome;
+
+    /// For a module whose directory can be asked about a user without the password.
+    fn recheck(&self) -> Option<&dyn Recheck> {
+        None
+    }
+}
+
+#[async_trait]
+pub trait Recheck: Send + Sync {
+    /// `user` as the module itself named the person at login.
+    async fn recheck(&self, user: &str, now: Timestamp) -> Standing;
+}
+
+/// What a directory says about somebody who logged in earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It could not be asked; the text says why.
+    Unknown(String),
+    /// Could not log in any more: gone, disabled or expired.
+    Gone(LoginError),
+    Current {
+        roles: BTreeSet<String>,
+        attributes: Attributes,
+    },
+}
+
+/// What the modules of a security domain share.
+pub struct Services {
+    pub digests: DigestPool,
+    /// By service id.
+    pub users: BTreeMap<String, Arc<XmlUserRepository>>,
+}
+
+impl Services {
+    pub fn new(digests: DigestPool, users: BTreeMap<String, UsersFile>) -> Self {
+        let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
+        Self { digests, users: users.into_iter().map(|(id, file)| (id, repository(file))).collect() }
+    }
+}
+
+/// Takes its options and reports what is wrong with them; what it does not take is reported for it.
+type Constructor = fn(&mut Options, &Services, &mut Problems) -> Option<Box<dyn LoginModule>>;
+
+/// A class of login modules.
+#[derive(Debug)]
+pub struct ModuleKind {
+    pub class: &'static str,
+    construct: Constructor,
+}
+
+static TABLE: [ModuleKind; 1] = [ModuleKind { class: xml::CLASS, construct: xml::construct }];
+
+pub fn find(class: &str) -> Option<&'static ModuleKind> {
+    TABLE.iter().find(|kind| kind.class == class)
+}
+
+pub fn classes() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|kind| kind.class)
+}
+
+impl ModuleKind {
+    /// The module these options describe, or `None` with the reasons in `problems`.
+    pub fn build(
+        &self,
+        mut options: Options,
+        services: &Services,
+        problems: &mut Problems,
+    ) -> Option<Box<dyn LoginModule>> {
+        let module = (self.construct)(&mut options, services, problems);
+        options.finish(problems);
+        module
+    }
+}

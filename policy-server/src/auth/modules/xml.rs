@@ -1,0 +1,222 @@
+//! `XmlLoginModule`: users of an XML file.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use shared_proto::options::Options;
+use shared_proto::problem::{Problems, did_you_mean};
+use shared_proto::secret::Secret;
+
+use super::common::Common;
+use super::{LoginContext, LoginModule, Recheck, Services, Standing};
+use crate::auth::error::{ErrorKind, LoginError};
+use crate::auth::stack::Outcome;
+use crate::auth::subject::ModuleIdentity;
+use crate::config::cams_users::XmlUser;
+use crate::digest::Policy;
+use crate::digest::pool::DigestPool;
+use crate::directory::xml_users::XmlUserRepository;
+
+pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
+
+struct XmlLoginModule {
+    users: Arc<XmlUserRepository>,
+    digests: DigestPool,
+    policy: Policy,
+    common: Common,
+}
+
+pub fn construct(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Box<dyn LoginModule>> {
+    let common = Common::take(options, problems);
+    let policy = Policy { allow_cleartext: options.take_bool("allowCleartext", false, problems) };
+    let users = repository(options, services, problems)?;
+    Some(Box::new(XmlLoginModule { users, digests: services.digests.clone(), policy, common }))
+}
+
+fn repository(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Arc<XmlUserRepository>> {
+    let id = options.require("serviceId", problems)?;
+    let found = services.users.get(&id).cloned();
+    if found.is_none() {
+        let hint = did_you_mean(&id, services.users.keys().map(String::as_str))
+            .map(|known| format!(", did you mean `{known}`?"))
+            .unwrap_or_default();
+        let message =
+            format!("option `serviceId`: security-domain.xml has no enabled XML user repository `{id}`{hint}");
+        problems.add(options.file(), options.line(), message);
+    }
+    found
+}
+
+impl XmlLoginModule {
+    /// The user whose password this is and whose account is good. Every path costs one password verification.
+    async fn authenticate(&self, name: &str, password: &Secret, now: Timestamp) -> Result<Arc<XmlUser>, LoginError> {
+        let user = self.users.find(name);
+        let stored = user.as_ref().and_then(|user| user.password.expose_str()).map(str::to_owned);
+        let right = self
+            .digests
+            .verify(stored, password.clone(), self.policy)
+            .await
+            .map_err(|overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))?;
+        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
+        if !right {
+            return Err(LoginError::new(ErrorKind::FailedLogin, "wrong password"));
+        }
+        user.account.check(now)?;
+        Ok(user)
+    }
+}
+
+#[async_trait]
+impl LoginModule for XmlLoginModule {
+    async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
+        let name = self.common.user_name(cx.callbacks.username());
+        let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
+            Ok(user) => Outcome::Succeed(ModuleIdentity {
+                class: CLASS,
+                user: user.name.clone(),
+                roles: self.common.roles(&user.roles),
+                attributes: user.attributes.clone(),
+            }),
+            Err(error) => Outcome::Fail(error),
+        };
+        self.common.trace(CLASS, &name, &outcome);
+        outcome
+    }
+
+    fn recheck(&self) -> Option<&dyn Recheck> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Recheck for XmlLoginModule {
+    async fn recheck(&self, user: &str, now: Timestamp) -> Standing {
+        let Some(user) = self.users.find(user) else {
+            return Standing::Gone(LoginError::new(ErrorKind::FailedLogin, "the user is gone"));
+        };
+        match user.account.check(now) {
+            Ok(()) => Standing::Current { roles: self.common.roles(&user.roles), attributes: user.attributes.clone() },
+            Err(error) => Standing::Gone(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::find;
+    use super::*;
+    use crate::auth::callback::CallbackHandler;
+    use crate::config::cams_users;
+    use crate::config::domain::UsersFile;
+
+    /// The digest is of `right`.
+    const USERS: &str = r#"<cams-users>
+<user name="alice" password="DIGEST"><role name="staff"/><attribute namespace="n" name="a" value="v"/></user>
+<user name="disabled" password="DIGEST" enabled="false"/>
+<user name="expired" password="DIGEST" expires="2025-12-31"/>
+<user name="last-day" password="DIGEST" expires="2026-01-01"/>
+<user name="stale" password="DIGEST" credential-expires="2026-01-01T11:59:59Z"/>
+<user name="locked" password="{CRYPT}!"/>
+<user name="clear" password="right"/>
+</cams-users>"#;
+    const DIGEST: &str = "{SSHA}VRnVVuh+V5b2fbnvIY1G2RD/l45zYWx0c2FsdA==";
+    const NOW: &str = "2026-01-01T12:00:00Z";
+
+    fn module(options_text: &str, digests: DigestPool) -> Box<dyn LoginModule> {
+        let mut problems = Problems::default();
+        let path = PathBuf::from("u.xml");
+        let users = cams_users::read(&path, &USERS.replace("DIGEST", DIGEST), &mut problems).unwrap();
+        let services = Services::new(digests, [("users".to_owned(), UsersFile { path, users })].into());
+        let text = format!("serviceId=users\n{options_text}");
+        let options = Options::from_properties(Path::new("t"), &text, &mut problems);
+        let module = find(CLASS).unwrap().build(options, &services, &mut problems);
+        assert!(problems.is_empty(), "{problems}");
+        module.unwrap()
+    }
+
+    async fn login(module: &dyn LoginModule, user: &str, password: &str) -> Outcome {
+        let answers = [("username", user), ("password", password)].map(|(k, v)| (k.to_owned(), Secret::from(v)));
+        let callbacks = CallbackHandler::NamePassword.answers(&answers.into()).unwrap();
+        module.login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap() }).await
+    }
+
+    /// The user it vouched for, or what it said instead.
+    fn verdict(outcome: Outcome) -> Result<String, ErrorKind> {
+        match outcome {
+            Outcome::Succeed(identity) => Ok(identity.user),
+            Outcome::Ignore => panic!("this module is always responsible"),
+            Outcome::Fail(error) => Err(error.kind),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_of_a_good_account_succeeds() {
+        let module = module("", DigestPool::new(2, 8));
+        for (user, with_right_password) in [
+            ("alice", Ok("alice")),
+            (" alice ", Ok("alice")),
+            ("last-day", Ok("last-day")),
+            ("disabled", Err(ErrorKind::Account)),
+            ("expired", Err(ErrorKind::AccountExpired)),
+            ("stale", Err(ErrorKind::CredentialExpired)),
+            ("locked", Err(ErrorKind::FailedLogin)),
+            ("clear", Err(ErrorKind::FailedLogin)),
+            ("Alice", Err(ErrorKind::FailedLogin)),
+            ("nobody", Err(ErrorKind::FailedLogin)),
+            ("alice'] | //user['", Err(ErrorKind::FailedLogin)),
+        ] {
+            let expected = with_right_password.map(str::to_owned);
+            assert_eq!(verdict(login(&*module, user, "right").await), expected, "{user}");
+            // Whatever the account is like, a wrong password learns nothing about it.
+            assert_eq!(verdict(login(&*module, user, "wrong").await), Err(ErrorKind::FailedLogin), "{user}");
+        }
+    }
+
+    #[tokio::test]
+    async fn options_shape_names_roles_and_passwords() {
+        let options = "allowCleartext=true\nusernameCase=lower\nrolePrefix=x-\ndefaultRoles=user\ndebug=true";
+        let module = module(options, DigestPool::new(2, 8));
+        assert_eq!(verdict(login(&*module, "clear", "right").await), Ok("clear".to_owned()));
+        let Outcome::Succeed(identity) = login(&*module, "ALICE", "right").await else { panic!("refused") };
+        assert_eq!(identity.roles.iter().map(String::as_str).collect::<Vec<_>>(), ["user", "x-staff"]);
+        assert_eq!((identity.user.as_str(), identity.attributes["n"]["a"].as_str()), ("alice", "v"));
+    }
+
+    #[tokio::test]
+    async fn rechecks_follow_the_file() {
+        let module = module("defaultRoles=user", DigestPool::new(1, 1));
+        let recheck = module.recheck().unwrap();
+        let now = NOW.parse().unwrap();
+        let Standing::Current { roles, attributes } = recheck.recheck("alice", now).await else { panic!("gone") };
+        assert_eq!((roles.len(), attributes.len()), (2, 1));
+        for gone in ["disabled", "expired", "stale", "nobody"] {
+            assert!(matches!(recheck.recheck(gone, now).await, Standing::Gone(_)), "{gone}");
+        }
+    }
+
+    /// While the only thread that hashes is busy and the queue is full, nobody's password is judged; an unknown user's
+    /// no sooner than a known one's.
+    #[test]
+    fn an_overloaded_server_gives_no_verdict() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || released.recv());
+            let module = module("", DigestPool::new(1, 0));
+            let (first, refused) = tokio::join!(login(&*module, "nobody", "right"), async {
+                let known = login(&*module, "alice", "right").await;
+                let unknown = login(&*module, "nobody", "right").await;
+                release.send(()).unwrap();
+                [known, unknown]
+            });
+            assert_eq!(verdict(first), Err(ErrorKind::FailedLogin));
+            for outcome in refused {
+                assert_eq!(verdict(outcome), Err(ErrorKind::Unavailable));
+            }
+            busy.await.unwrap().unwrap();
+        });
+    }
+}

@@ -1,0 +1,197 @@
+//! A login entry at work: asks its modules as the stack says, and asks them again while the session lives.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared_proto::problem::Problems;
+use shared_proto::secret::Secret;
+
+use super::callback::CallbackHandler;
+use super::error::{ErrorKind, LoginError};
+use super::modules::{LoginContext, LoginModule, Services, Standing};
+use super::stack::{Flag, Outcome, Stack};
+use super::subject::{Proof, Subject};
+use crate::config::login_config::{EntryConfig, LoginConfig};
+
+/// An entry of `login-config.xml`, ready to be used.
+pub struct LoginEntry {
+    pub name: String,
+    pub modules: Vec<EntryModule>,
+    pub handler: CallbackHandler,
+    /// Where its login page is: absolute, or a path on the site.
+    pub login_url: String,
+    pub parameters: BTreeMap<String, String>,
+}
+
+pub struct EntryModule {
+    pub class: &'static str,
+    pub flag: Flag,
+    pub module: Box<dyn LoginModule>,
+}
+
+/// What came of a login.
+#[derive(Debug)]
+pub struct LoginRun {
+    pub result: Result<Subject, LoginError>,
+    /// One for each module of the entry, for logs and `test-login`.
+    pub modules: Vec<ModuleReport>,
+    /// The failure is no verdict on the password: a module could not be asked, and none refused whose word decides. The
+    /// stack may report another module's `FailedLogin` all the same, as Java does.
+    pub unavailable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModuleReport {
+    pub class: &'static str,
+    pub flag: Flag,
+    /// `succeed`, `ignore`, `fail` or `not-asked`.
+    pub outcome: &'static str,
+    pub detail: String,
+}
+
+/// What came of asking again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecheckRun {
+    Ended(LoginError),
+    /// Who the person is now; the same subject where nothing changed.
+    Current(Subject),
+}
+
+impl LoginEntry {
+    /// The entry with its modules, or `None` with the reasons in `problems`.
+    fn build(config: EntryConfig, services: &Services, problems: &mut Problems) -> Option<Self> {
+        let modules: Vec<Option<EntryModule>> = config
+            .modules
+            .into_iter()
+            .map(|module| {
+                let built = module.kind.build(module.options, services, problems)?;
+                Some(EntryModule { class: module.kind.class, flag: module.flag, module: built })
+            })
+            .collect();
+        Some(Self {
+            name: config.name,
+            modules: modules.into_iter().collect::<Option<_>>()?,
+            handler: config.handler,
+            login_url: config.login_url,
+            parameters: config.parameters,
+        })
+    }
+
+    /// All entries by name, or `None` with the reasons in `problems`.
+    pub fn build_all(
+        config: LoginConfig,
+        services: &Services,
+        problems: &mut Problems,
+    ) -> Option<BTreeMap<String, Self>> {
+        let before = problems.len();
+        let built = config.entries.into_iter().filter_map(|entry| Self::build(entry, services, problems));
+        let entries = built.map(|entry| (entry.name.clone(), entry)).collect();
+        (problems.len() == before).then_some(entries)
+    }
+
+    /// Runs the login stack once. `answers` are callback values by name, without the `cams_cb_` prefix.
+    pub async fn login(&self, answers: &BTreeMap<String, Secret>, now: Timestamp) -> LoginRun {
+        let mut modules: Vec<ModuleReport> = self.modules.iter().map(EntryModule::not_asked).collect();
+        let callbacks = match self.handler.answers(answers) {
+            Ok(callbacks) => callbacks,
+            Err(error) => return LoginRun { result: Err(error), modules, unavailable: false },
+        };
+        let cx = LoginContext { callbacks: &callbacks, now };
+        let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
+        let (mut down, mut refused) = (false, false);
+        while let Some(place) = stack.next() {
+            let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
+            let outcome = guarded(entry.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()));
+            if let Outcome::Fail(error) = &outcome {
+                let unavailable = error.kind == ErrorKind::Unavailable;
+                down |= unavailable;
+                refused |= !unavailable && entry.flag.decides();
+            }
+            report.note(&outcome);
+            stack.record(place, outcome);
+        }
+        let result = stack.finish();
+        let unavailable =
+            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !refused));
+        LoginRun { result, modules, unavailable }
+    }
+
+    /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked keeps its word.
+    pub async fn recheck(&self, subject: &Subject, now: Timestamp) -> RecheckRun {
+        let mut proofs = Vec::new();
+        for proof in &subject.proofs {
+            // The stack was configured anew since the login: what this proof is worth now, nobody can say.
+            let Some(entry) = self.modules.get(proof.module).filter(|entry| entry.class == proof.class) else {
+                let detail = format!("module {} of the login is not {} any more", proof.module, proof.class);
+                return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
+            };
+            match entry.standing(proof, now).await {
+                Standing::Unknown(why) => {
+                    tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
+                    proofs.push(proof.clone());
+                }
+                Standing::Current { roles, attributes } => proofs.push(Proof { roles, attributes, ..proof.clone() }),
+                Standing::Gone(_) if entry.flag == Flag::Optional => {}
+                Standing::Gone(error) => return RecheckRun::Ended(error),
+            }
+        }
+        match Subject::from_proofs(proofs) {
+            Some(subject) => RecheckRun::Current(subject),
+            None => {
+                RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, "no module vouches for the user any more"))
+            }
+        }
+    }
+}
+
+impl EntryModule {
+    fn not_asked(&self) -> ModuleReport {
+        ModuleReport { class: self.class, flag: self.flag, outcome: "not-asked", detail: String::new() }
+    }
+
+    async fn standing(&self, proof: &Proof, now: Timestamp) -> Standing {
+        match self.module.recheck() {
+            None => Standing::Current { roles: proof.roles.clone(), attributes: proof.attributes.clone() },
+            Some(recheck) => guarded(recheck.recheck(&proof.user, now))
+                .await
+                .unwrap_or_else(|| Standing::Unknown("the login module crashed".to_owned())),
+        }
+    }
+}
+
+impl ModuleReport {
+    fn note(&mut self, outcome: &Outcome) {
+        (self.outcome, self.detail) = match outcome {
+            Outcome::Succeed(identity) => {
+                let roles: Vec<&str> = identity.roles.iter().map(String::as_str).collect();
+                ("succeed", format!("user `{}`, roles {}", identity.user, roles.join(", ")))
+            }
+            Outcome::Ignore => ("ignore", String::new()),
+            Outcome::Fail(error) => ("fail", error.to_string()),
+        };
+    }
+}
+
+/// The future's answer, or `None` where it panicked: one crashing module must not take the others down, and can never
+/// count as a success.
+async fn guarded<T>(mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Option<T> {
+    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+        Ok(poll) => poll.map(Some),
+        // It is not polled again.
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+/// A `LoginException`, as Java reports any other exception of a module.
+fn crash() -> LoginError {
+    LoginError::new(ErrorKind::Unavailable, "the login module crashed")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! The pipeline with modules that do as they are told.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::auth::modules::Recheck;
+use crate::auth::subject::{Attributes, ModuleIdentity};
+
+const CLASS: &str = "test.Module";
+
+#[derive(Clone)]
+enum Script {
+    Say(Outcome),
+    /// Panics, after having waited once or at once.
+    Crash {
+        waits: bool,
+    },
+}
+
+struct Scripted {
+    script: Script,
+    /// What a recheck says; without one the module cannot be asked again. `None` inside: it panics.
+    standing: Option<Option<Standing>>,
+}
+
+#[async_trait]
+impl LoginModule for Scripted {
+    async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
+        assert!(!cx.callbacks.password().is_empty(), "an empty password reached a module");
+        match &self.script {
+            Script::Say(outcome) => outcome.clone(),
+            Script::Crash { waits } => {
+                if *waits {
+                    tokio::task::yield_now().await;
+                }
+                panic!("as a broken module might")
+            }
+        }
+    }
+
+    fn recheck(&self) -> Option<&dyn Recheck> {
+        self.standing.is_some().then_some(self)
+    }
+}
+
+#[async_trait]
+impl Recheck for Scripted {
+    async fn recheck(&self, user: &str, _: Timestamp) -> Standing {
+        assert_eq!(user, "alice");
+        self.standing.clone().flatten().unwrap()
+    }
+}
+
+fn roles(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn succeed(role: &str) -> Script {
+    let attributes = Attributes::new();
+    Script::Say(Outcome::Succeed(ModuleIdentity {
+        class: CLASS,
+        user: "alice".to_owned(),
+        roles: roles(&[role]),
+        attributes,
+    }))
+}
+
+fn fail(kind: ErrorKind) -> Script {
+    Script::Say(Outcome::Fail(LoginError::new(kind, "as told")))
+}
+
+fn gone() -> Standing {
+    Standing::Gone(LoginError::new(ErrorKind::Account, "disabled"))
+}
+
+fn current(names: &[&str]) -> Standing {
+    Standing::Current { roles: roles(names), attributes: Attributes::new() }
+}
+
+fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
+    let modules = modules.into_iter().map(|(flag, script, standing)| {
+        let module = Box::new(Scripted { script, standing });
+        EntryModule { class: CLASS, flag, module }
+    });
+    LoginEntry {
+        name: "http".to_owned(),
+        modules: modules.collect(),
+        handler: CallbackHandler::NamePassword,
+        login_url: "/cams/login".to_owned(),
+        parameters: BTreeMap::new(),
+    }
+}
+
+async fn login(entry: &LoginEntry, password: &str) -> LoginRun {
+    let answers = [("username", "alice"), ("password", password)];
+    let answers = answers.into_iter().map(|(name, value)| (name.to_owned(), Secret::from(value))).collect();
+    entry.login(&answers, Timestamp::UNIX_EPOCH).await
+}
+
+fn outcomes(run: &LoginRun) -> Vec<&str> {
+    run.modules.iter().map(|report| report.outcome).collect()
+}
+
+#[tokio::test]
+async fn every_module_is_reported() {
+    let modules = vec![
+        (Flag::Optional, Script::Say(Outcome::Ignore), None),
+        (Flag::Optional, fail(ErrorKind::FailedLogin), None),
+        (Flag::Sufficient, succeed("user"), None),
+        (Flag::Required, succeed("admin"), None),
+    ];
+    let run = login(&entry(modules), "pw").await;
+    assert_eq!(outcomes(&run), ["ignore", "fail", "succeed", "not-asked"]);
+    assert_eq!(run.modules[1].detail, "FailedLoginException: as told");
+    assert_eq!(run.modules[2].detail, "user `alice`, roles user");
+    let subject = run.result.unwrap();
+    assert_eq!((subject.roles, subject.proofs[0].module), (roles(&["user"]), 2));
+    let report = serde_json::to_value(&run.modules[1]).unwrap();
+    let detail = "FailedLoginException: as told";
+    assert_eq!(report, serde_json::json!({"class": CLASS, "flag": "OPTIONAL", "outcome": "fail", "detail": detail}));
+}
+
+#[tokio::test]
+async fn no_module_sees_a_login_that_cannot_be_one() {
+    for flag in Flag::ALL {
+        let run = login(&entry(vec![(flag, succeed("user"), None)]), "").await;
+        assert_eq!(outcomes(&run), ["not-asked"]);
+        assert_eq!(run.result.unwrap_err().kind, ErrorKind::FailedLogin);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_is_a_failure_of_that_module_alone() {
+    for waits in [false, true] {
+        for flag in Flag::ALL {
+            let crash = Script::Crash { waits };
+            let alone = login(&entry(vec![(flag, crash.clone(), None)]), "pw").await;
+            let error = alone.result.unwrap_err();
+            assert_eq!(error.class(), "javax.security.auth.login.LoginException", "{flag}");
+
+            let run = login(&entry(vec![(flag, crash, None), (Flag::Required, succeed("user"), None)]), "pw").await;
+            let harmless = matches!(flag, Flag::Sufficient | Flag::Optional);
+            assert_eq!(run.result.is_ok(), harmless, "{flag}");
+            assert_eq!(run.modules[0].outcome, "fail");
+            assert_eq!(run.modules[1].outcome, if flag == Flag::Requisite { "not-asked" } else { "succeed" });
+        }
+    }
+}
+
+/// Java reports the first error; that a later directory was down is known all the same.
+#[tokio::test]
+async fn a_directory_that_is_down_is_noticed_behind_other_errors() {
+    const BAD: ErrorKind = ErrorKind::FailedLogin;
+    const DOWN: ErrorKind = ErrorKind::Unavailable;
+    for (flags, kinds, unavailable) in [
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, DOWN], true),
+        ([Flag::Sufficient, Flag::Sufficient], [DOWN, BAD], true),
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, BAD], false),
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, ErrorKind::Login], false),
+        ([Flag::Optional, Flag::Required], [DOWN, BAD], false),
+        ([Flag::Required, Flag::Required], [BAD, DOWN], false),
+        ([Flag::Required, Flag::Required], [DOWN, BAD], true),
+        ([Flag::Required, Flag::Requisite], [DOWN, DOWN], true),
+    ] {
+        let modules = flags.into_iter().zip(kinds.clone()).map(|(flag, kind)| (flag, fail(kind), None));
+        let run = login(&entry(modules.collect()), "pw").await;
+        assert_eq!(run.unavailable, unavailable, "{flags:?} {kinds:?}");
+    }
+    let modules = vec![(Flag::Optional, fail(DOWN), None), (Flag::Required, succeed("user"), None)];
+    assert!(!login(&entry(modules), "pw").await.unavailable, "it did not fail");
+}
+
+/// The stack of a login by two modules, asked again: what the first says, and what becomes of the session.
+#[tokio::test]
+async fn rechecks_end_or_refresh_a_session() {
+    let down = || Standing::Unknown("directory down".to_owned());
+    let (role_a, role_ab, role_b) = (roles(&["a"]), roles(&["a", "b"]), roles(&["b"]));
+    for (flag, standing, expected) in [
+        (Flag::Required, None, Some(&role_ab)),
+        (Flag::Required, Some(Some(down())), Some(&role_ab)),
+        (Flag::Required, Some(None), Some(&role_ab)),
+        (Flag::Required, Some(Some(current(&[]))), Some(&role_b)),
+        (Flag::Required, Some(Some(current(&["a", "b"]))), Some(&role_ab)),
+        (Flag::Required, Some(Some(gone())), None),
+        (Flag::Requisite, Some(Some(gone())), None),
+        (Flag::Sufficient, Some(Some(gone())), None),
+        (Flag::Optional, Some(Some(gone())), Some(&role_b)),
+        (Flag::Optional, Some(Some(down())), Some(&role_ab)),
+    ] {
+        let case = format!("{flag} {standing:?}");
+        let entry = entry(vec![(flag, succeed("a"), standing), (Flag::Required, succeed("b"), None)]);
+        let subject = login(&entry, "pw").await.result.unwrap();
+        match (entry.recheck(&subject, Timestamp::UNIX_EPOCH).await, expected) {
+            (RecheckRun::Current(now), Some(roles)) => {
+                assert_eq!((&now.user, &now.roles), (&subject.user, roles), "{case}")
+            }
+            (RecheckRun::Ended(error), None) => assert_eq!(error.kind, ErrorKind::Account, "{case}"),
+            (run, _) => panic!("{case}: {run:?}"),
+        }
+    }
+    for flag in Flag::ALL {
+        let entry = entry(vec![(flag, succeed("a"), Some(Some(gone())))]);
+        let subject = login(&entry, "pw").await.result.unwrap();
+        assert_eq!(subject.roles, role_a);
+        let run = entry.recheck(&subject, Timestamp::UNIX_EPOCH).await;
+        assert!(matches!(run, RecheckRun::Ended(_)), "{flag}: nobody else vouches");
+    }
+}
+
+#[tokio::test]
+async fn a_stack_that_changed_ends_the_session() {
+    let before =
+        entry(vec![(Flag::Optional, Script::Say(Outcome::Ignore), None), (Flag::Required, succeed("a"), None)]);
+    let subject = login(&before, "pw").await.result.unwrap();
+    let mut renamed = entry(vec![(Flag::Required, succeed("a"), None), (Flag::Required, succeed("a"), None)]);
+    assert_eq!(renamed.recheck(&subject, Timestamp::UNIX_EPOCH).await, RecheckRun::Current(subject.clone()));
+    renamed.modules[1].class = "test.Other";
+    let shorter = entry(vec![(Flag::Required, succeed("a"), None)]);
+    for changed in [renamed, shorter] {
+        let run = changed.recheck(&subject, Timestamp::UNIX_EPOCH).await;
+        assert!(matches!(run, RecheckRun::Ended(_)), "{run:?}");
+    }
+}

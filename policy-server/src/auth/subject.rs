@@ -1,0 +1,97 @@
+//! Who logged in, and which modules vouched for it. Pure; stored with the session as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// namespace -> name -> value
+pub type Attributes = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What a module says about the person whose credentials it accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleIdentity {
+    /// Class name of the module.
+    pub class: &'static str,
+    pub user: String,
+    pub roles: BTreeSet<String>,
+    pub attributes: Attributes,
+}
+
+/// What one module of the stack proved; `module` is its place there. A session keeps these so that each module can be
+/// asked again for its own part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    pub module: usize,
+    pub class: String,
+    pub user: String,
+    pub roles: BTreeSet<String>,
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+impl Proof {
+    pub fn new(module: usize, identity: ModuleIdentity) -> Self {
+        let ModuleIdentity { class, user, roles, attributes } = identity;
+        Self { module, class: class.to_owned(), user, roles, attributes }
+    }
+}
+
+/// A person who logged in. Roles and attributes are always those of the proofs together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    pub user: String,
+    pub roles: BTreeSet<String>,
+    pub attributes: Attributes,
+    pub proofs: Vec<Proof>,
+}
+
+impl Subject {
+    /// `None` without a proof, or when the proofs are not all of the same person. Where two modules set an attribute,
+    /// the earlier one counts.
+    pub fn from_proofs(proofs: Vec<Proof>) -> Option<Self> {
+        let user = proofs.first()?.user.clone();
+        if proofs.iter().any(|proof| proof.user != user) {
+            return None;
+        }
+        let roles = proofs.iter().flat_map(|proof| proof.roles.iter().cloned()).collect();
+        let mut attributes = Attributes::new();
+        for (namespace, values) in proofs.iter().flat_map(|proof| &proof.attributes) {
+            let merged = attributes.entry(namespace.clone()).or_default();
+            for (name, value) in values {
+                merged.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        Some(Self { user, roles, attributes, proofs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof(module: usize, user: &str, role: &str, mail: &str) -> Proof {
+        let mail = BTreeMap::from([("mail".to_owned(), mail.to_owned())]);
+        Proof {
+            module,
+            class: format!("class{module}"),
+            user: user.to_owned(),
+            roles: BTreeSet::from([role.to_owned()]),
+            attributes: Attributes::from([("person".to_owned(), mail)]),
+        }
+    }
+
+    #[test]
+    fn proofs_of_one_person_are_merged() {
+        let subject = Subject::from_proofs(vec![proof(0, "alice", "a", "1@x"), proof(2, "alice", "b", "2@x")]).unwrap();
+        assert_eq!(subject.roles, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!(subject.attributes["person"]["mail"], "1@x");
+        let stored = serde_json::to_string(&subject).unwrap();
+        assert_eq!(serde_json::from_str::<Subject>(&stored).unwrap(), subject);
+    }
+
+    #[test]
+    fn nobody_and_two_people_are_not_a_subject() {
+        assert_eq!(Subject::from_proofs(Vec::new()), None);
+        assert_eq!(Subject::from_proofs(vec![proof(0, "alice", "a", ""), proof(1, "bob", "b", "")]), None);
+    }
+}

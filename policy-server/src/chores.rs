@@ -1,0 +1,145 @@
+//! What the server does beside answering: it follows its files and removes sessions that are over.
+//!
+//! A changed configuration is taken over as a whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_proto::problem::Problems;
+
+use crate::audit::{Detail, Kind};
+use crate::directory::xml_users::{Refresh, XmlUserRepository};
+use crate::wire::{Loaded, Server, load, warn};
+
+/// How often files are looked at: a changed role must count within a second.
+const WATCH: Duration = Duration::from_millis(250);
+const PURGE: Duration = Duration::from_secs(300);
+
+impl Server {
+    /// Follows the files and removes what is over.
+    pub(crate) async fn chores(self: Arc<Self>) {
+        let mut watch = Watch::default();
+        let mut look = tokio::time::interval(WATCH);
+        let mut purge = tokio::time::interval(PURGE);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    let server = Arc::clone(&self);
+                    // Files are read on a thread that may block.
+                    watch = match tokio::task::spawn_blocking(move || { server.follow(&mut watch); watch }).await {
+                        Ok(watch) => watch,
+                        Err(error) => {
+                            tracing::error!(%error, "following the configuration files failed");
+                            Watch::default()
+                        }
+                    };
+                }
+                _ = purge.tick() => self.purge().await,
+            }
+        }
+    }
+
+    fn follow(&self, watch: &mut Watch) {
+        let loaded = self.loaded();
+        if watch.configuration.moved(&loaded.files) {
+            self.reload(&loaded);
+        }
+        for repository in self.loaded().domains.values().flat_map(|domain| &domain.users) {
+            let stamp = watch.users.entry(repository.path().to_owned()).or_default();
+            if stamp.moved(&[repository.path().to_owned()]) {
+                self.refresh(repository);
+            }
+        }
+    }
+
+    /// Takes a changed configuration over as a whole, or keeps the old one and says why.
+    fn reload(&self, old: &Loaded) {
+        let mut problems = Problems::default();
+        let loaded = load(&self.conf, &self.digests, &mut problems);
+        match problems.into_result(loaded) {
+            Ok(new) if new.hash == old.hash => {}
+            Ok(new) => {
+                let hashes = Detail { old_hash: Some(&old.hash), new_hash: Some(&new.hash), ..Detail::default() };
+                self.audit.record(Kind::ConfigurationLoaded, hashes);
+                tracing::info!("the configuration was changed and taken over");
+                warn(&new.warnings);
+                self.loaded.store(Arc::new(new));
+            }
+            Err(problems) => {
+                let reason = problems.to_string();
+                let detail = Detail { old_hash: Some(&old.hash), reason: Some(&reason), ..Detail::default() };
+                self.audit.record(Kind::ConfigurationRefused, detail);
+                for problem in problems.iter() {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("the changed configuration is not good: the old one stays in force");
+            }
+        }
+    }
+
+    fn refresh(&self, repository: &XmlUserRepository) {
+        let file = repository.path().display().to_string();
+        match repository.refresh() {
+            Refresh::Unchanged => {}
+            Refresh::Reloaded { users, hash, warnings } => {
+                warn(&warnings);
+                tracing::info!(users, %file, "the users were changed and taken over");
+                let detail = Detail { url: Some(&file), new_hash: Some(&hash), ..Detail::default() };
+                self.audit.record(Kind::UsersReloaded, detail);
+            }
+            Refresh::Broken(problems) => {
+                for problem in problems.iter() {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!(%file, "the changed users are not good: the old ones stay in force");
+                let reason = problems.to_string();
+                let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
+                self.audit.record(Kind::UsersRefused, detail);
+            }
+        }
+    }
+
+    async fn purge(&self) {
+        for domain in self.loaded().domains.values() {
+            match self.sessions.purge(&domain.name, domain.limits, self.now().as_second()).await {
+                Ok(0) => {}
+                Ok(sessions) => tracing::debug!(sessions, domain = %domain.name, "expired sessions were removed"),
+                Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
+            }
+        }
+    }
+}
+
+/// What files looked like at the last look. The first look finds everything moved, so a change made while the server
+/// started is not missed.
+#[derive(Default)]
+struct Watch {
+    configuration: Stamp,
+    users: BTreeMap<PathBuf, Stamp>,
+}
+
+/// Inode, length and time of change of files: cheap to take, and different after every way of changing a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Stamp(Vec<Option<(u64, u64, i64, i64)>>);
+
+impl Stamp {
+    fn of(files: &[PathBuf]) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let stamp = |file: &PathBuf| {
+            let metadata = fs::metadata(file).ok()?;
+            Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
+        };
+        Self(files.iter().map(stamp).collect())
+    }
+
+    /// Whether the files differ from the last look, which this one becomes.
+    fn moved(&mut self, files: &[PathBuf]) -> bool {
+        let now = Self::of(files);
+        let moved = now != *self;
+        *self = now;
+        moved
+    }
+}

@@ -1,0 +1,135 @@
+//! `cams.conf`: the policy server itself. Java-properties syntax; relative paths are relative to the file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use shared_proto::names::is_name;
+use shared_proto::options::Options;
+use shared_proto::problem::Problems;
+use shared_proto::secret::SecretRef;
+
+/// The port the original's agents connected to over TLS.
+const DEFAULT_LISTEN: &str = "127.0.0.1:9393";
+const DEFAULT_CONNECTIONS: usize = 200;
+
+/// A checked `cams.conf`.
+#[derive(Debug, Clone)]
+pub struct CamsConf {
+    pub file: PathBuf,
+    pub server: String,
+    pub cluster: String,
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    pub max_connections: usize,
+    /// `security-domain-registry.xml`.
+    pub registry: PathBuf,
+    pub store_url: String,
+    pub audit_file: PathBuf,
+    /// The key-encryption key, 32 bytes in base64, outside the store.
+    pub key: SecretRef,
+    /// Where the reference to the key stands, for problems with it.
+    pub key_line: usize,
+}
+
+impl CamsConf {
+    /// The directory that relative names in this file are relative to.
+    pub fn base(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// Reads the file's text; `None` where something that has no default is missing or wrong.
+pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf> {
+    let mut options = Options::from_properties(file, text, problems);
+    let base = file.parent().unwrap_or(Path::new("."));
+    let server = name(&mut options, "cams.server.name", problems);
+    let cluster = name(&mut options, "cams.cluster.name", problems);
+    let (listen, line) = options.take("cams.policy.server.listen").unwrap_or((DEFAULT_LISTEN.to_owned(), 0));
+    let listen = listen.trim().parse().map_err(|_| {
+        problems.add(
+            file,
+            line,
+            format!("`cams.policy.server.listen`: `{listen}` is not an address such as {DEFAULT_LISTEN}"),
+        );
+    });
+    let max_connections =
+        options.take_parsed("cams.policy.server.connections", DEFAULT_CONNECTIONS, "a number", problems);
+    let path = |text: String| base.join(text.trim());
+    let registry = options.require("security.domain.registry", problems).map(path);
+    let store_url = options.require("cams.store.url", problems);
+    let audit_file = options.require("cams.audit.file", problems).map(path);
+    let key = options.take("cams.key.encryption.key");
+    if key.is_none() {
+        problems.add(file, 0, "property `cams.key.encryption.key` is missing: write file:PATH or env:NAME");
+    }
+    options.finish(problems);
+    let (key, key_line) = key?;
+    Some(CamsConf {
+        file: file.to_owned(),
+        server: server?,
+        cluster: cluster?,
+        listen: listen.ok()?,
+        max_connections,
+        registry: registry?,
+        store_url: store_url?,
+        audit_file: audit_file?,
+        key: SecretRef::parse(key.trim()),
+        key_line,
+    })
+}
+
+fn name(options: &mut Options, key: &str, problems: &mut Problems) -> Option<String> {
+    let (value, line) = match options.take(key) {
+        Some((value, line)) => (value.trim().to_owned(), line),
+        None => {
+            problems.add(options.file(), 0, format!("property `{key}` is missing"));
+            return None;
+        }
+    };
+    if !is_name(&value) {
+        problems.add(
+            options.file(),
+            line,
+            format!("`{key}`: `{value}` may hold only letters, digits and _ (at most 64)"),
+        );
+        return None;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "cams.server.name=S\ncams.cluster.name=C\nsecurity.domain.registry=domains/r.xml\n\
+        cams.store.url=sqlite:cams.db\ncams.audit.file=audit.jsonl\ncams.key.encryption.key=file:kek\n";
+
+    #[test]
+    fn a_complete_file_is_read_with_its_defaults() {
+        let mut problems = Problems::default();
+        let conf = read(Path::new("/etc/cams/cams.conf"), GOOD, &mut problems).unwrap();
+        assert!(problems.is_empty(), "{problems}");
+        assert_eq!(conf.registry, Path::new("/etc/cams/domains/r.xml"));
+        assert_eq!(conf.listen, "127.0.0.1:9393".parse().unwrap());
+        assert_eq!(conf.max_connections, 200);
+    }
+
+    #[test]
+    fn every_problem_is_reported() {
+        let mut problems = Problems::default();
+        let text = "cams.server.name=a b\ncams.policy.server.listen=nowhere\ncams.stor.url=x\n";
+        assert!(read(Path::new("c"), text, &mut problems).is_none());
+        let text = problems.to_string();
+        for expected in [
+            "c:1: `cams.server.name`",
+            "`cams.cluster.name` is missing",
+            "c:2: `cams.policy.server.listen`: `nowhere`",
+            "`security.domain.registry` is missing",
+            "`cams.store.url` is missing",
+            "`cams.key.encryption.key` is missing",
+            "c:3: unknown property `cams.stor.url`, did you mean `cams.store.url`?",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Reads the folder of a security domain (all but its access control policy) and checks what its files say together.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use shared_proto::problem::Problems;
+
+use super::cams_users::{self, XmlUsers};
+use super::login_config::{self, LoginConfig};
+use super::login_exceptions::{self, LoginMessages};
+use super::security_domain::{self, SecurityDomain, ServiceKind, SessionLimits};
+
+const SECURITY_DOMAIN: &str = "security-domain.xml";
+const LOGIN_CONFIG: &str = "login-config.xml";
+const LOGIN_EXCEPTIONS: &str = "login-exception.properties";
+
+/// A security domain as its files describe it. The options of its login modules are still to be taken by the modules.
+#[derive(Debug)]
+pub struct DomainConfig {
+    pub name: String,
+    pub sessions: SessionLimits,
+    pub login: LoginConfig,
+    pub messages: LoginMessages,
+    /// The XML user repositories by service id.
+    pub users: BTreeMap<String, UsersFile>,
+    /// Every file that was read.
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct UsersFile {
+    pub path: PathBuf,
+    pub users: XmlUsers,
+}
+
+/// Reads a file and says so in `files`.
+struct Folder<'a> {
+    dir: &'a Path,
+    read: &'a dyn Fn(&Path) -> io::Result<String>,
+    files: Vec<PathBuf>,
+}
+
+/// The domain in `dir`, or `None` with the reasons in `problems`.
+pub fn load(
+    dir: &Path,
+    name: &str,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+    problems: &mut Problems,
+) -> Option<DomainConfig> {
+    let mut folder = Folder { dir, read, files: Vec::new() };
+    let domain = folder.parse(Path::new(SECURITY_DOMAIN), problems, security_domain::read);
+    let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
+    let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
+    let SecurityDomain { services, sessions } = domain?;
+    let mut users = BTreeMap::new();
+    let mut complete = true;
+    for service in services {
+        let ServiceKind::XmlUserRepository { path } = service.kind;
+        match folder.parse(&path, problems, cams_users::read) {
+            Some(content) => {
+                users.insert(service.id, UsersFile { path: dir.join(path), users: content });
+            }
+            None => complete = false,
+        }
+    }
+    let (login, messages) = (login?, messages?);
+    complete.then(|| DomainConfig { name: name.to_owned(), sessions, login, messages, users, files: folder.files })
+}
+
+impl Folder<'_> {
+    fn parse<T>(
+        &mut self,
+        name: &Path,
+        problems: &mut Problems,
+        parse: fn(&Path, &str, &mut Problems) -> Option<T>,
+    ) -> Option<T> {
+        let path = self.dir.join(name);
+        match (self.read)(&path) {
+            Ok(text) => {
+                let parsed = parse(&path, &text, problems);
+                self.files.push(path);
+                parsed
+            }
+            Err(error) => {
+                problems.add(&path, 0, format!("cannot be read: {error}"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::auth::modules::Services;
+    use crate::auth::pipeline::LoginEntry;
+    use crate::digest::pool::DigestPool;
+
+    fn sample() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/domains/system")
+    }
+
+    fn load_with(read: &dyn Fn(&Path) -> io::Result<String>) -> (Option<DomainConfig>, Problems) {
+        let mut problems = Problems::default();
+        let domain = load(&sample(), "system", read, &mut problems);
+        (domain, problems)
+    }
+
+    fn file(path: &Path) -> &str {
+        path.file_name().unwrap().to_str().unwrap()
+    }
+
+    #[test]
+    fn the_sample_loads_and_lets_nobody_in() {
+        let (domain, mut problems) = load_with(&|path| fs::read_to_string(path));
+        let domain = domain.unwrap_or_else(|| panic!("{problems}"));
+        let files: Vec<&str> = domain.files.iter().map(|path| file(path)).collect();
+        assert_eq!(files, ["security-domain.xml", "login-config.xml", "login-exception.properties", "cams-users.xml"]);
+        assert_eq!(domain.sessions, SessionLimits::default(), "the sample shows the defaults");
+        let users = &domain.users["cams-user-repository"].users;
+        assert!(users.warnings.is_empty(), "{}", users.warnings);
+        assert!(!users.find("admin").unwrap().account.enabled);
+
+        let services = Services::new(DigestPool::new(1, 1), domain.users);
+        let entries = LoginEntry::build_all(domain.login, &services, &mut problems);
+        assert!(entries.is_some_and(|entries| entries.contains_key("http")), "{problems}");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_problem_that_names_it() {
+        for missing in ["security-domain.xml", "login-config.xml", "login-exception.properties", "cams-users.xml"] {
+            let (domain, problems) = load_with(&|path| match file(path) == missing {
+                true => Err(io::ErrorKind::NotFound.into()),
+                false => fs::read_to_string(path),
+            });
+            assert!(domain.is_none(), "{missing}");
+            let named: Vec<&str> = problems.iter().map(|problem| file(&problem.file)).collect();
+            assert_eq!(named, [missing]);
+        }
+    }
+
+    #[test]
+    fn all_files_are_looked_at_before_giving_up() {
+        let (domain, problems) = load_with(&|path| match file(path) {
+            "security-domain.xml" => fs::read_to_string(path),
+            _ => Ok("<wrong".to_owned()),
+        });
+        assert!(domain.is_none());
+        assert_eq!(problems.len(), 3, "{problems}");
+    }
+
+    #[test]
+    fn options_nobody_takes_and_services_nobody_offers_are_reported() {
+        for (change, to, expected) in [
+            ("name=\"debug\"", "name=\"debg\"", "unknown option `debg`, did you mean `debug`?"),
+            ("cams-user-repository", "cams-user-repositroy", "did you mean `cams-user-repository`?"),
+            ("name=\"serviceId\"", "name=\"id\"", "option `serviceId` is missing"),
+            ("\"none\"", "\"title\"", "option `usernameCase`: `title` is not none, lower or upper"),
+        ] {
+            let (domain, mut problems) = load_with(&|path| {
+                let text = fs::read_to_string(path)?;
+                Ok(if file(path) == "login-config.xml" { text.replacen(change, to, 1) } else { text })
+            });
+            let domain = domain.unwrap();
+            let services = Services::new(DigestPool::new(1, 1), domain.users);
+            assert!(LoginEntry::build_all(domain.login, &services, &mut problems).is_none(), "{to}");
+            let found = problems.iter().find(|problem| problem.message.contains(expected));
+            let found = found.unwrap_or_else(|| panic!("{to}: {problems}"));
+            assert!(found.line > 0 && file(&found.file) == "login-config.xml", "{found}");
+        }
+    }
+}

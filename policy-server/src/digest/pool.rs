@@ -1,0 +1,144 @@
+//! Password hashing for a server: off the async threads, at most so many at once, and no longer queue than can be
+//! served. Not pure.
+
+use std::sync::Arc;
+
+use shared_proto::secret::Secret;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::{MAX_PASSWORD, Policy, check, label};
+
+/// An Argon2id digest with the costs of new ones. Its hash was drawn at random: no password is known to match.
+const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sYhw$\
+                     5b6N0l2c1kqkS0yZ3wX9mT4uH7jPrVfGdQeLaWzBxCE";
+
+/// Too many passwords are being hashed, or the server is shutting down: answer 503 and decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("too many passwords are being checked at once")]
+pub struct Overloaded;
+
+/// Bounds how many passwords are hashed at once and how many wait for it.
+#[derive(Debug, Clone)]
+pub struct DigestPool {
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+}
+
+impl DigestPool {
+    /// `concurrency` hashes at once (the number of cores; at least one) and `queue` more that wait.
+    #[must_use]
+    pub fn new(concurrency: usize, queue: usize) -> Self {
+        let running = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let admitted = running.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        Self { running: Arc::new(Semaphore::new(running)), admitted: Arc::new(Semaphore::new(admitted)) }
+    }
+
+    /// As [`verify`](super::verify). `None` stands for a user who does not exist: the answer is no, after the time a
+    /// new digest takes. Stored values that are cheap to check, or cannot match, take that time as well.
+    ///
+    /// # Errors
+    /// [`Overloaded`] where the queue is full.
+    pub async fn verify(&self, stored: Option<String>, password: Secret, policy: Policy) -> Result<bool, Overloaded> {
+        // Before the queue and the look at the stored value, so that it is the same for every user.
+        if password.expose().len() > MAX_PASSWORD {
+            return Ok(false);
+        }
+        self.run(move || verify_evenly(stored.as_deref(), password.expose(), policy)).await
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
+        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Overloaded)?;
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Overloaded)?;
+        // The work holds its places: it goes on when the client that asked for it is gone.
+        let work = move || {
+            let _places = (admitted, running);
+            work()
+        };
+        spawn_blocking(work).await.map_err(|_| Overloaded)
+    }
+}
+
+fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy) -> bool {
+    let outcome = stored.and_then(|stored| check(stored, password, policy));
+    if outcome.is_none() || stored.is_some_and(|stored| label(stored).is_legacy()) {
+        std::hint::black_box(check(DUMMY, password, policy));
+    }
+    outcome.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::{SALT, Scheme, create};
+    use super::*;
+
+    const POLICY: Policy = Policy { allow_cleartext: true };
+
+    #[test]
+    fn the_dummy_is_really_hashed() {
+        assert_eq!(check(DUMMY, b"secret", POLICY), Some(false));
+    }
+
+    #[tokio::test]
+    async fn verifies_on_other_threads() {
+        let pool = DigestPool::new(0, 2);
+        for (stored, password, expected) in [
+            (Some("secret"), "secret", true),
+            (Some("secret"), "Secret", false),
+            (Some("{CRYPT}*"), "*", false),
+            (None, "secret", false),
+            (None, "", false),
+        ] {
+            let stored = stored.map(str::to_owned);
+            assert_eq!(pool.verify(stored, Secret::from(password), POLICY).await, Ok(expected));
+        }
+        let long = "x".repeat(MAX_PASSWORD + 1);
+        assert_eq!(pool.verify(Some(long.clone()), Secret::from(long), POLICY).await, Ok(false));
+        let made = create(Scheme::Ssha, b"secret", [7; SALT]).unwrap();
+        assert_eq!(pool.verify(Some(made), Secret::from("secret"), POLICY).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn refuses_beyond_the_queue_and_keeps_the_place_of_abandoned_work() {
+        let pool = DigestPool::new(1, 1);
+        let (started, has_started) = tokio::sync::oneshot::channel();
+        let (finish, may_finish) = mpsc::channel::<()>();
+        let running = pool.clone();
+        let first = tokio::spawn(async move {
+            let work = move || {
+                started.send(()).unwrap();
+                may_finish.recv().unwrap();
+            };
+            running.run(work).await
+        });
+        has_started.await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+
+        let mut second = Box::pin(pool.run(|| "second"));
+        assert!(poll_once(&mut second).await.is_none(), "the abandoned work still runs");
+        assert_eq!(pool.run(|| "third").await, Err(Overloaded));
+        finish.send(()).unwrap();
+        assert_eq!(second.await, Ok("second"));
+        assert_eq!(pool.run(|| "fourth").await, Ok("fourth"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_no_answer() {
+        let pool = DigestPool::new(1, 0);
+        assert_eq!(pool.run(|| -> bool { panic!("as a broken library might") }).await, Err(Overloaded));
+        assert_eq!(pool.run(|| true).await, Ok(true), "and gives its place back");
+    }
+
+    /// What the future has to say now, without waiting for it.
+    async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+}

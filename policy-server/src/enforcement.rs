@@ -1,0 +1,298 @@
+//! What a registered web agent may ask: decisions, logins, logouts.
+//!
+//! Every operation first asks whether the agent may act for that domain, entry and host; nothing is decided before. An
+//! error is never a grant: it is a refusal that the agent turns into 503.
+
+use shared_proto::PROTOCOL_VERSION;
+use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::hello::{HelloRequest, HelloResponse};
+use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::names::code;
+use shared_proto::secret::Secret;
+
+use crate::access::{self, Outcome, Who};
+use crate::agents::{Capability, Registered};
+use crate::audit::{Detail, Kind};
+use crate::auth::pipeline::RecheckRun;
+use crate::session::{Found, Session, SessionError};
+use crate::wire::{Domain, Loaded, Server};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EnforcementError {
+    /// The agent oversteps what it is registered for.
+    #[error("refused: {0}")]
+    NotAllowed(String),
+    /// Something of ours failed. The cause is for our log only.
+    #[error("the policy server cannot answer this now")]
+    Unavailable(#[from] SessionError),
+}
+
+/// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
+pub fn hello(server: &Server, agent: &Registered, request: &HelloRequest) -> HelloResponse {
+    let mut problems = Vec::new();
+    if request.cluster != server.conf.cluster {
+        problems.push(format!(
+            "the agent belongs to the cluster `{}`, this server to `{}`",
+            request.cluster, server.conf.cluster
+        ));
+    }
+    let loaded = server.loaded();
+    for host in &request.hosts {
+        let refusal = agent.rights.refusal(Capability::Enforce, &request.domain, &request.entry, host);
+        problems.extend(refusal.filter(|refusal| !problems.contains(refusal)));
+    }
+    match loaded.domains.get(&request.domain) {
+        None => problems.push(format!("there is no security domain `{}` here", request.domain)),
+        Some(domain) if domain.entry(&request.entry).is_none() => {
+            problems.push(format!("the security domain `{}` has no login entry `{}`", request.domain, request.entry));
+        }
+        Some(_) => {}
+    }
+    HelloResponse {
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        server: server.conf.server.clone(),
+        cluster: server.conf.cluster.clone(),
+        agent: agent.name.clone(),
+        problems,
+    }
+}
+
+/// The one place where an agent's reach is checked.
+fn authorise<'a>(
+    server: &Server,
+    loaded: &'a Loaded,
+    agent: &Registered,
+    request: &Reach<'_>,
+) -> Result<&'a Domain, EnforcementError> {
+    let refusal = agent.rights.refusal(Capability::Enforce, request.domain, request.entry, request.host);
+    let domain = loaded.domains.get(request.domain);
+    match (refusal, domain) {
+        (None, Some(domain)) if domain.entry(request.entry).is_some() => Ok(domain),
+        (refusal, _) => {
+            let reason = refusal.unwrap_or_else(|| {
+                format!("there is no login entry `{}` in a security domain `{}` here", request.entry, request.domain)
+            });
+            server.audit.record(
+                Kind::AgentRefused,
+                Detail {
+                    request_id: Some(request.request_id),
+                    agent: Some(&agent.name),
+                    domain: Some(request.domain),
+                    entry: Some(request.entry),
+                    url: Some(request.host),
+                    reason: Some(&reason),
+                    ..Detail::default()
+                },
+            );
+            Err(EnforcementError::NotAllowed(reason))
+        }
+    }
+}
+
+struct Reach<'a> {
+    request_id: &'a str,
+    domain: &'a str,
+    entry: &'a str,
+    host: &'a str,
+}
+
+pub async fn check(
+    server: &Server,
+    agent: &Registered,
+    request: &CheckRequest,
+) -> Result<CheckResponse, EnforcementError> {
+    let loaded = server.loaded();
+    let reach =
+        Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
+    let domain = authorise(server, &loaded, agent, &reach)?;
+    let (standing, session) = match &request.session {
+        None => (SessionStanding::None, None),
+        Some(token) => match live_session(server, domain, token).await? {
+            Some(session) => (SessionStanding::Live, Some(session)),
+            None => (SessionStanding::Ended, None),
+        },
+    };
+    let who = session.as_ref().map(|session| Who {
+        user: &session.subject.user,
+        roles: &session.subject.roles,
+        domain: &session.domain,
+        entry: &session.entry,
+    });
+    let question = access::Request {
+        scheme: &request.scheme,
+        host: &request.host,
+        port: request.port,
+        method: &request.method,
+        path: &request.path,
+        query: request.query.as_deref(),
+        domain: &request.domain,
+        entry: &request.entry,
+    };
+    let decision = match domain.policy.decide(&question, who.as_ref()).outcome {
+        Outcome::Granted => Decision::Granted,
+        Outcome::Denied => Decision::Denied,
+        Outcome::LoginRequired { entry } => login_required(domain, agent, entry),
+    };
+    let event = match decision {
+        Decision::Granted => None,
+        Decision::LoginRequired { .. } => Some(Kind::LoginRequired),
+        Decision::Denied | Decision::Unknown => Some(Kind::AccessDenied),
+    };
+    if let Some(event) = event {
+        let url = format!("{}://{}:{}{}", request.scheme, request.host, request.port, request.path);
+        server.audit.record(
+            event,
+            Detail {
+                request_id: Some(&request.request_id),
+                agent: Some(&agent.name),
+                domain: Some(&request.domain),
+                user: session.as_ref().map(|session| session.subject.user.as_str()),
+                session: session.as_ref().map(|session| session.id.as_str()),
+                client: Some(request.client.address.to_string()),
+                method: Some(&request.method),
+                url: Some(&url),
+                ..Detail::default()
+            },
+        );
+    }
+    Ok(CheckResponse {
+        decision,
+        session: standing,
+        identity: session.as_ref().map(Session::identity),
+        policy_hash: domain.policy.hash().to_owned(),
+    })
+}
+
+/// A rule may demand an entry that this agent must not use; nobody can log in through it here.
+fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision {
+    match domain.entry(entry) {
+        Some(found) if agent.rights.entries.iter().any(|known| known == entry) => Decision::LoginRequired {
+            domain: domain.name.clone(),
+            entry: entry.to_owned(),
+            login_url: found.login_url.clone(),
+        },
+        _ => {
+            tracing::warn!(agent = %agent.name, entry, "a rule demands a login entry the agent is not registered for: denied");
+            Decision::Denied
+        }
+    }
+}
+
+/// The session of a token, its account looked at again: who is disabled or gone has no session, changed roles count.
+async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Result<Option<Session>, EnforcementError> {
+    let clock = server.now();
+    let now = clock.as_second();
+    let Found::Live(session) = server.sessions.find(token, &domain.name, domain.limits, now).await? else {
+        return Ok(None);
+    };
+    let mut session = *session;
+    // An entry that is gone from the configuration vouches for nobody.
+    let rechecked = match domain.entry(&session.entry) {
+        Some(entry) => entry.recheck(&session.subject, clock).await,
+        None => {
+            end(server, &session, "its login entry is gone from the configuration").await?;
+            return Ok(None);
+        }
+    };
+    match rechecked {
+        RecheckRun::Current(subject) => {
+            server.sessions.keep(&mut session, Some(subject), domain.limits, now).await?;
+            Ok(Some(session))
+        }
+        RecheckRun::Ended(error) => {
+            end(server, &session, &error.to_string()).await?;
+            Ok(None)
+        }
+    }
+}
+
+async fn end(server: &Server, session: &Session, reason: &str) -> Result<(), EnforcementError> {
+    if server.sessions.end(&session.id).await? {
+        server.audit.record(Kind::SessionEnded, Detail { reason: Some(reason), ..about(session) });
+    }
+    Ok(())
+}
+
+fn about(session: &Session) -> Detail<'_> {
+    Detail {
+        domain: Some(&session.domain),
+        entry: Some(&session.entry),
+        user: Some(&session.subject.user),
+        session: Some(&session.id),
+        ..Detail::default()
+    }
+}
+
+pub async fn login(
+    server: &Server,
+    agent: &Registered,
+    request: &LoginRequest,
+) -> Result<LoginResponse, EnforcementError> {
+    let loaded = server.loaded();
+    let reach =
+        Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
+    let domain = authorise(server, &loaded, agent, &reach)?;
+    let Some(entry) = domain.entry(&request.entry) else {
+        return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
+    };
+    let typed = request.callbacks.get("username").and_then(Secret::expose_str).map(str::to_owned);
+    let detail = Detail {
+        request_id: Some(&request.request_id),
+        agent: Some(&agent.name),
+        domain: Some(&request.domain),
+        entry: Some(&request.entry),
+        user: typed.as_deref(),
+        client: Some(request.client.address.to_string()),
+        ..Detail::default()
+    };
+    let run = entry.login(&request.callbacks, server.now()).await;
+    let subject = match run.result {
+        Ok(subject) => subject,
+        Err(error) => {
+            let reason = error.to_string();
+            server.audit.record(Kind::LoginFailed, Detail { reason: Some(&reason), ..detail });
+            return Ok(LoginResponse::Failure {
+                code: if run.unavailable { code::NO_SERVICE } else { error.code() },
+                exception: error.class().to_owned(),
+                message: domain.messages.text(error.class()).to_owned(),
+                login_url: Some(entry.login_url.clone()),
+            });
+        }
+    };
+    // The browser's former session ends now: no session survives a login (no fixation).
+    if let Some(token) = &request.previous_session
+        && let Some(previous) = server.sessions.of_token(token).await?
+    {
+        end(server, &previous, "replaced by a new login").await?;
+    }
+    let (token, session) = server
+        .sessions
+        .open(subject, &domain.name, &entry.name, &request.client, domain.limits, server.now().as_second())
+        .await?;
+    server
+        .audit
+        .record(Kind::Login, Detail { user: Some(&session.subject.user), session: Some(&session.id), ..detail });
+    Ok(LoginResponse::Success { session: token, identity: session.identity() })
+}
+
+pub async fn logout(
+    server: &Server,
+    agent: &Registered,
+    request: &LogoutRequest,
+) -> Result<LogoutResponse, EnforcementError> {
+    let Some(session) = server.sessions.of_token(&request.session).await? else { return Ok(LogoutResponse {}) };
+    if !agent.rights.domains.contains(&session.domain) {
+        return Err(EnforcementError::NotAllowed("the session belongs to another security domain".to_owned()));
+    }
+    if server.sessions.end(&session.id).await? {
+        let detail = Detail {
+            request_id: Some(&request.request_id),
+            agent: Some(&agent.name),
+            client: Some(request.client.address.to_string()),
+            ..about(&session)
+        };
+        server.audit.record(Kind::Logout, detail);
+    }
+    Ok(LogoutResponse {})
+}

@@ -1,0 +1,79 @@
+//! How long a session lives. Pure: the time comes in.
+
+use std::time::Duration;
+
+/// The limits of a security domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Without a request for this long, it ends.
+    pub idle: Duration,
+    /// After this long, it ends in any case.
+    pub lifetime: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Live,
+    Idle,
+    Over,
+}
+
+/// Whether a session with these times is alive at `now` (all in seconds since 1970). A shortened idle limit counts at
+/// once; `ends` was fixed at login.
+pub fn standing(last_used: i64, ends: i64, idle: Duration, now: i64) -> Standing {
+    if now >= ends {
+        Standing::Over
+    } else if now.saturating_sub(last_used) >= seconds(idle) {
+        Standing::Idle
+    } else {
+        Standing::Live
+    }
+}
+
+/// Whether the last use is old enough to be worth a write: a twentieth of the idle limit, at most a minute.
+pub fn needs_touch(last_used: i64, idle: Duration, now: i64) -> bool {
+    now.saturating_sub(last_used) >= (seconds(idle) / 20).clamp(1, 60)
+}
+
+pub fn end_of(created: i64, lifetime: Duration) -> i64 {
+    created.saturating_add(seconds(lifetime))
+}
+
+/// A session last used at this time or before has been idle for too long.
+pub fn idle_since(idle: Duration, now: i64) -> i64 {
+    now.saturating_sub(seconds(idle))
+}
+
+fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_ends_at_the_first_limit_it_meets() {
+        let idle = Duration::from_secs(100);
+        for (last_used, ends, now, expected) in [
+            (0, 1_000, 0, Standing::Live),
+            (0, 1_000, 99, Standing::Live),
+            (0, 1_000, 100, Standing::Idle),
+            (950, 1_000, 999, Standing::Live),
+            (950, 1_000, 1_000, Standing::Over),
+            (0, 1_000, 5_000, Standing::Over),
+            // A clock that went back keeps the session; it gains nothing beyond its limits.
+            (500, 1_000, 100, Standing::Live),
+        ] {
+            assert_eq!(standing(last_used, ends, idle, now), expected, "{last_used} {ends} {now}");
+        }
+    }
+
+    #[test]
+    fn touches_are_rarer_than_the_limit_by_far() {
+        assert!(!needs_touch(0, Duration::from_secs(1_800), 59));
+        assert!(needs_touch(0, Duration::from_secs(1_800), 60));
+        assert!(needs_touch(0, Duration::from_secs(40), 2));
+        assert!(needs_touch(0, Duration::from_secs(1), 1));
+    }
+}

@@ -1,0 +1,123 @@
+//! Opening, finding and ending sessions.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use shared_proto::check::Client;
+use shared_proto::secret::Secret;
+
+use super::rules::{self, Limits, Standing};
+use super::{Filter, Session, SessionStore, TokenHash};
+use crate::auth::subject::Subject;
+use crate::token::{self, hex};
+
+/// A longer one is kept cut off: it is for people to recognise a browser by.
+const USER_AGENT: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    Random(#[from] token::SealError),
+}
+
+/// What became of a session token.
+#[derive(Debug)]
+pub enum Found {
+    Live(Box<Session>),
+    /// Ended, expired, or never ours: no difference is shown.
+    Ended,
+}
+
+#[derive(Clone)]
+pub struct SessionService {
+    store: Arc<dyn SessionStore>,
+}
+
+impl SessionService {
+    pub fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self { store }
+    }
+
+    /// A new session under a new token: whatever token the browser held before is never taken over.
+    pub async fn open(
+        &self,
+        subject: Subject,
+        domain: &str,
+        entry: &str,
+        client: &Client,
+        limits: Limits,
+        now: i64,
+    ) -> Result<(Secret, Session), SessionError> {
+        let token = Secret::new(URL_SAFE_NO_PAD.encode(token::random::<32>()?));
+        let session = Session {
+            id: hex(&token::random::<16>()?),
+            domain: domain.to_owned(),
+            entry: entry.to_owned(),
+            subject,
+            created: now,
+            last_used: now,
+            ends: rules::end_of(now, limits.lifetime),
+            address: client.address.to_string(),
+            user_agent: client.user_agent.chars().take(USER_AGENT).collect(),
+        };
+        self.store.insert(&TokenHash::of(&token), &session).await?;
+        Ok((token, session))
+    }
+
+    /// The live session of a token in this domain. One that is past its limits is ended on the way.
+    pub async fn find(&self, token: &Secret, domain: &str, limits: Limits, now: i64) -> Result<Found, SessionError> {
+        let Some(session) = self.store.find(&TokenHash::of(token)).await? else { return Ok(Found::Ended) };
+        if session.domain != domain {
+            return Ok(Found::Ended);
+        }
+        match rules::standing(session.last_used, session.ends, limits.idle, now) {
+            Standing::Live => Ok(Found::Live(Box::new(session))),
+            Standing::Idle | Standing::Over => {
+                self.store.delete(&session.id).await?;
+                Ok(Found::Ended)
+            }
+        }
+    }
+
+    /// Records that the session was used and what its account is now; writes only when that is news.
+    pub async fn keep(
+        &self,
+        session: &mut Session,
+        current: Option<Subject>,
+        limits: Limits,
+        now: i64,
+    ) -> Result<(), SessionError> {
+        let changed = current.filter(|subject| *subject != session.subject);
+        if changed.is_none() && !rules::needs_touch(session.last_used, limits.idle, now) {
+            return Ok(());
+        }
+        if let Some(subject) = changed {
+            session.subject = subject;
+        }
+        session.last_used = session.last_used.max(now);
+        self.store.update(session).await
+    }
+
+    /// Ends one session; false where it had ended already.
+    pub async fn end(&self, id: &str) -> Result<bool, SessionError> {
+        self.store.delete(id).await
+    }
+
+    /// The session of a token whatever its limits, for logging out.
+    pub async fn of_token(&self, token: &Secret) -> Result<Option<Session>, SessionError> {
+        self.store.find(&TokenHash::of(token)).await
+    }
+
+    /// Removes the domain's sessions that are past their limits; how many.
+    pub async fn purge(&self, domain: &str, limits: Limits, now: i64) -> Result<u64, SessionError> {
+        self.store.purge(domain, rules::idle_since(limits.idle, now), now).await
+    }
+
+    /// Every session that matches, newest first; past its limits or not.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
+        self.store.list(filter).await
+    }
+}

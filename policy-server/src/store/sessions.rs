@@ -1,0 +1,110 @@
+//! Sessions in the store.
+
+use async_trait::async_trait;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Store, StoreError};
+use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash};
+
+const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, ends, address, user_agent";
+
+#[async_trait]
+impl SessionStore for Store {
+    async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError> {
+        let query = format!(
+            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+        );
+        sqlx::query(AssertSqlSafe(query))
+            .bind(token.as_str())
+            .bind(&session.id)
+            .bind(&session.domain)
+            .bind(&session.entry)
+            .bind(&session.subject.user)
+            .bind(subject_text(session)?)
+            .bind(session.created)
+            .bind(session.last_used)
+            .bind(session.ends)
+            .bind(&session.address)
+            .bind(&session.user_agent)
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
+        let query = format!("SELECT {COLUMNS} FROM sessions WHERE token_hash = $1");
+        let row = sqlx::query(AssertSqlSafe(query))
+            .bind(token.as_str())
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(StoreError::from)?;
+        row.as_ref().map(session).transpose().map_err(SessionError::from)
+    }
+
+    async fn update(&self, session: &Session) -> Result<(), SessionError> {
+        sqlx::query("UPDATE sessions SET last_used = $1, subject = $2 WHERE id = $3")
+            .bind(session.last_used)
+            .bind(subject_text(session)?)
+            .bind(&session.id)
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM sessions WHERE ($1 IS NULL OR id = $1) AND ($2 IS NULL OR domain = $2) \
+             AND ($3 IS NULL OR user_name = $3) ORDER BY created DESC, id"
+        );
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .bind(&filter.id)
+            .bind(&filter.domain)
+            .bind(&filter.user)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::from)?;
+        rows.iter().map(|row| session(row).map_err(SessionError::from)).collect()
+    }
+
+    async fn delete(&self, id: &str) -> Result<bool, SessionError> {
+        let done = sqlx::query("DELETE FROM sessions WHERE id = $1")
+            .bind(id)
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::from)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn purge(&self, domain: &str, unused_since: i64, now: i64) -> Result<u64, SessionError> {
+        let done = sqlx::query("DELETE FROM sessions WHERE domain = $1 AND (last_used <= $2 OR ends <= $3)")
+            .bind(domain)
+            .bind(unused_since)
+            .bind(now)
+            .execute(&self.writer)
+            .await
+            .map_err(StoreError::from)?;
+        Ok(done.rows_affected())
+    }
+}
+
+fn subject_text(session: &Session) -> Result<String, StoreError> {
+    serde_json::to_string(&session.subject).map_err(|error| StoreError::Corrupt("a session", error))
+}
+
+fn session(row: &AnyRow) -> Result<Session, StoreError> {
+    let subject: String = row.try_get("subject")?;
+    Ok(Session {
+        id: row.try_get("id")?,
+        domain: row.try_get("domain")?,
+        entry: row.try_get("entry")?,
+        subject: serde_json::from_str(&subject).map_err(|error| StoreError::Corrupt("a session", error))?,
+        created: row.try_get("created")?,
+        last_used: row.try_get("last_used")?,
+        ends: row.try_get("ends")?,
+        address: row.try_get("address")?,
+        user_agent: row.try_get("user_agent")?,
+    })
+}

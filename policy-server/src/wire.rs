@@ -1,0 +1,270 @@
+//! The composition root: the only place that names concrete adapters together. It opens what the configuration names,
+//! runs the listener, and swaps in a changed configuration once all of it is good.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use shared_proto::problem::Problems;
+use shared_proto::secret::{SecretRef, mode_problem};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::access::Policy;
+use crate::audit::{Audit, Detail, Kind};
+use crate::auth::modules::Services;
+use crate::auth::pipeline::LoginEntry;
+use crate::config::cams_conf::{self, CamsConf};
+use crate::config::login_exceptions::LoginMessages;
+use crate::config::{access_policy, domain, registry};
+use crate::digest::DigestPool;
+use crate::directory::xml_users::XmlUserRepository;
+use crate::http::{self, listener};
+use crate::pki::{AgentCa, PkiError};
+use crate::session::SessionService;
+use crate::session::rules::Limits;
+use crate::store::{Store, StoreError};
+use crate::token::{Key, KeyRing, hex};
+
+/// Logins waiting for a free core beyond this many are told that the server is busy.
+const HASH_QUEUE: usize = 256;
+const ACCESS_POLICY: &str = "access-control-policy.xml";
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error("cannot open the audit log {0}: {1}")]
+    Audit(PathBuf, std::io::Error),
+    #[error("cannot listen on {0} (cams.policy.server.listen): {1}")]
+    Listen(std::net::SocketAddr, std::io::Error),
+}
+
+/// A security domain, ready to work.
+pub struct Domain {
+    pub name: String,
+    entries: BTreeMap<String, LoginEntry>,
+    pub messages: LoginMessages,
+    pub policy: Policy,
+    pub limits: Limits,
+    pub(crate) users: Vec<Arc<XmlUserRepository>>,
+}
+
+impl Domain {
+    pub fn entry(&self, name: &str) -> Option<&LoginEntry> {
+        self.entries.get(name)
+    }
+}
+
+/// A whole configuration. Immutable: a reload makes a new one.
+pub struct Loaded {
+    pub domains: BTreeMap<String, Domain>,
+    /// SHA-256 over all files, in hexadecimal.
+    pub hash: String,
+    /// What works, but should not stay so.
+    pub warnings: Problems,
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// What the server and the administrator's commands both stand on.
+pub struct Foundation {
+    pub conf: CamsConf,
+    pub store: Store,
+    pub audit: Audit,
+    pub agent_ca: AgentCa,
+}
+
+/// Opens the store, the audit log and the agent CA that a `cams.conf` names.
+pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
+    let mut problems = Problems::default();
+    let conf = read_conf(file, &mut problems);
+    let key = conf.as_ref().and_then(|conf| key_encryption_key(conf, &mut problems));
+    let (conf, key) = problems.into_result(conf.zip(key))?;
+    let store = Store::open(&conf.store_url, conf.base()).await?;
+    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
+    let agent_ca = AgentCa::open(&store, &KeyRing::new(key, Vec::new()), &conf.cluster, Timestamp::now()).await?;
+    Ok(Foundation { conf, store, audit, agent_ca })
+}
+
+/// Reads every file reachable from a `cams.conf` and changes nothing.
+pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
+    let mut problems = Problems::default();
+    let conf = read_conf(file, &mut problems);
+    let mut loaded = None;
+    if let Some(conf) = &conf {
+        key_encryption_key(conf, &mut problems);
+        loaded = load(conf, &DigestPool::new(1, 1), &mut problems);
+    }
+    problems.into_result(conf.zip(loaded))
+}
+
+fn read_conf(file: &Path, problems: &mut Problems) -> Option<CamsConf> {
+    match fs::read_to_string(file) {
+        Ok(text) => cams_conf::read(file, &text, problems),
+        Err(error) => {
+            problems.add(file, 0, format!("cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+fn key_encryption_key(conf: &CamsConf, problems: &mut Problems) -> Option<Key> {
+    let mut problem = |message: String| {
+        problems.add(&conf.file, conf.key_line, format!("`cams.key.encryption.key`: {message}"));
+    };
+    if let SecretRef::Literal(_) = conf.key {
+        problem("write file:PATH or env:NAME: a key in this file is one backup away from everybody".to_owned());
+        return None;
+    }
+    if let SecretRef::File(path) = &conf.key {
+        let path = conf.base().join(path);
+        let mode = fs::metadata(&path).map(|metadata| metadata.permissions().mode()).unwrap_or_default();
+        if let Some(why) = mode_problem(mode) {
+            problem(format!("{} {why}", path.display()));
+            return None;
+        }
+    }
+    let secret = conf.key.resolve(|path| fs::read(conf.base().join(path)), |name| std::env::var(name).ok());
+    let key = secret.and_then(|secret| Key::from_base64(secret.expose()).map_err(|error| error.to_string()));
+    key.map_err(problem).ok()
+}
+
+/// Reads files and remembers which, and what was in them.
+#[derive(Default)]
+struct Reader {
+    seen: RefCell<Vec<(PathBuf, [u8; 32])>>,
+}
+
+impl Reader {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        let text = fs::read_to_string(path);
+        let digest = text.as_ref().map(|text| Sha256::digest(text).into()).unwrap_or_default();
+        self.seen.borrow_mut().push((path.to_owned(), digest));
+        text
+    }
+
+    /// The text, or `None` with the reason in `problems`.
+    fn text(&self, path: &Path, problems: &mut Problems) -> Option<String> {
+        let text = self.read(path);
+        text.map_err(|error| problems.add(path, 0, format!("cannot be read: {error}"))).ok()
+    }
+}
+
+/// The registry and all enabled domains.
+pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, problems: &mut Problems) -> Option<Loaded> {
+    let before = problems.len();
+    let reader = Reader::default();
+    let text = reader.text(&conf.registry, problems)?;
+    let mut domains = BTreeMap::new();
+    let mut warnings = Problems::default();
+    for entry in registry::read(&conf.registry, &text, problems) {
+        let loaded = load_domain(&entry, &reader, digests, problems, &mut warnings);
+        domains.extend(loaded.map(|domain| (entry.name, domain)));
+    }
+    // User repositories follow their files themselves.
+    let users = |path: &Path| domains.values().flat_map(|d: &Domain| &d.users).any(|users| users.path() == path);
+    let seen = reader.seen.into_inner().into_iter().filter(|(path, _)| !users(path));
+    let (files, digests): (Vec<PathBuf>, Vec<[u8; 32]>) = seen.unzip();
+    let hash = hex(&Sha256::digest(digests.concat()));
+    (problems.len() == before).then_some(Loaded { domains, hash, warnings, files })
+}
+
+fn load_domain(
+    entry: &registry::RegisteredDomain,
+    reader: &Reader,
+    digests: &DigestPool,
+    problems: &mut Problems,
+    warnings: &mut Problems,
+) -> Option<Domain> {
+    let config = domain::load(&entry.folder, &entry.name, &|path| reader.read(path), problems);
+    let policy_file = entry.folder.join(ACCESS_POLICY);
+    let text = reader.text(&policy_file, problems);
+    let policy = text.and_then(|text| access_policy::read(&policy_file, &text, problems));
+    let config = config?;
+    let limits = Limits { idle: config.sessions.idle_timeout, lifetime: config.sessions.maximum_lifetime };
+    for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
+        warnings.push(warning.clone());
+    }
+    let services = Services::new(digests.clone(), config.users);
+    for repository in services.users.values() {
+        repository.warn_of_exposure(warnings);
+    }
+    let entries = LoginEntry::build_all(config.login, &services, problems)?;
+    let policy = policy?;
+    for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
+        let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
+        problems.add(policy.file(), 0, message);
+    }
+    let users = services.users.into_values().collect();
+    Some(Domain { name: entry.name.clone(), entries, messages: config.messages, policy, limits, users })
+}
+
+/// The running policy server.
+pub struct Server {
+    pub conf: CamsConf,
+    pub store: Store,
+    pub sessions: SessionService,
+    pub audit: Audit,
+    agent_ca: AgentCa,
+    pub(crate) digests: DigestPool,
+    pub(crate) loaded: ArcSwap<Loaded>,
+}
+
+impl Server {
+    /// Opens everything; nothing is served yet.
+    pub async fn open(file: &Path) -> Result<Arc<Self>, OpenError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let digests = DigestPool::new(cores, HASH_QUEUE);
+        // Problems of all files first, so that nothing is created beside a configuration that cannot work.
+        check(file)?;
+        let Foundation { conf, store, audit, agent_ca } = foundation(file).await?;
+        let mut problems = Problems::default();
+        let loaded = load(&conf, &digests, &mut problems);
+        let loaded = problems.into_result(loaded)?;
+        warn(&loaded.warnings);
+        audit.record(Kind::ConfigurationLoaded, Detail { new_hash: Some(&loaded.hash), ..Detail::default() });
+        let sessions = SessionService::new(Arc::new(store.clone()));
+        let loaded = ArcSwap::from_pointee(loaded);
+        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, digests, loaded }))
+    }
+
+    /// The configuration in force. A request keeps the one it began with.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.loaded.load_full()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Serves agents until `stop` turns true.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> Result<(), OpenError> {
+        let tls = Arc::new(self.agent_ca.listener_tls(self.now())?);
+        let address = self.conf.listen;
+        let socket = TcpListener::bind(address).await.map_err(|error| OpenError::Listen(address, error))?;
+        tracing::info!(server = %self.conf.server, cluster = %self.conf.cluster, %address, "the policy server is ready");
+        let chores = tokio::spawn(Arc::clone(&self).chores());
+        let connections = self.conf.max_connections;
+        listener::serve(socket, tls, http::router(self), connections, stop).await;
+        chores.abort();
+        tracing::info!("the policy server has stopped");
+        Ok(())
+    }
+}
+
+/// Says on the log what should not stay so.
+pub(crate) fn warn(warnings: &Problems) {
+    for warning in warnings.iter() {
+        tracing::warn!("{warning}");
+    }
+}

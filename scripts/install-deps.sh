@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Installs what building (`build`) or testing (`test`) Cams lacks on this machine, and nothing that is there already.
+# Debian and Ubuntu: from their packages, through sudo where not root. Elsewhere: says which commands are missing.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+fail() {
+    printf 'install-deps: %s\n' "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "needs root for: $* (sudo is not installed)"
+    fi
+}
+
+# needs COMMAND PACKAGE: notes the command, and the package that brings it, when the command is missing.
+commands=() packages=()
+needs() {
+    if ! command -v "$1" >/dev/null; then
+        commands+=("$1")
+        packages+=("$2")
+    fi
+}
+
+apt_install() {
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=900 -y)
+    printf 'install-deps: installing %s\n' "$*"
+    # The lists of a fresh machine are empty or old: only then is the second try worth its update.
+    if ! as_root "${apt[@]}" install --no-install-recommends "$@" </dev/null; then
+        as_root "${apt[@]}" update </dev/null
+        as_root "${apt[@]}" install --no-install-recommends "$@" </dev/null
+    fi
+}
+
+install_missing() {
+    if [ ${#packages[@]} -gt 0 ]; then
+        command -v apt-get >/dev/null || fail "please install these commands first: ${commands[*]}"
+        apt_install "${packages[@]}"
+    fi
+}
+
+build() {
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust from https://rustup.rs and try again"
+    needs gcc gcc
+    needs make make
+    needs cmake cmake
+}
+
+# Chromium renders text only where there is a font.
+needs_font() {
+    if [ -z "$(find /usr/share/fonts -name '*.ttf' -print -quit 2>/dev/null)" ]; then
+        commands+=("a font such as DejaVu")
+        packages+=(fonts-dejavu-core)
+    fi
+}
+
+# axe-core, which the browser tests run inside the pages to find what keeps people out.
+axe() {
+    local version=4.14.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
+    local sum=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
+    if [ ! -f "$dir/axe.min.js" ] || [ "$(cat "$dir/axe.version" 2>/dev/null)" != "$version" ]; then
+        mkdir -p "$dir"
+        printf 'install-deps: fetching axe-core %s\n' "$version"
+        (
+            cd "$dir"
+            npm pack --silent --ignore-scripts "axe-core@$version" </dev/null >/dev/null
+            printf '%s  %s\n' "$sum" "axe-core-$version.tgz" | sha512sum --check --quiet
+            tar -xzf "axe-core-$version.tgz" --strip-components=1 package/axe.min.js
+            rm "axe-core-$version.tgz"
+            printf '%s' "$version" >axe.version
+        )
+    fi
+}
+
+case "${1:-}" in
+build)
+    build
+    install_missing
+    ;;
+test)
+    build
+    needs curl curl
+    needs openssl openssl
+    needs certutil libnss3-tools
+    needs chromium chromium
+    needs chromedriver chromium-driver
+    needs_font
+    needs npm npm
+    install_missing
+    axe
+    ;;
+*)
+    printf 'usage: %s build|test\n' "$0" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,71 @@
+//! The `cams` command as people type it.
+
+use std::env;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::services::{profile_dir, target_dir};
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output, of a command that succeeded.
+    #[track_caller]
+    pub fn success(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout
+    }
+
+    /// Standard output as JSON, whatever the exit code.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// The built command. Cargo builds it first, once per run: a test of an old one would prove nothing.
+pub fn binary() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    let profile_dir = profile_dir();
+    let folder = profile_dir.file_name().and_then(|name| name.to_str()).expect("target/PROFILE");
+    let profile = if folder == "debug" { "dev" } else { folder };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // The whole workspace decides on the features, as for the tests: else the dependencies would be built again.
+    let mut build = Command::new(cargo);
+    build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--workspace", "--bin", "cams", "--profile", profile]);
+    let output = build.arg("--target-dir").arg(target_dir()).output().expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    profile_dir.join("cams")
+}
+
+/// Runs `cams` with these arguments to its end.
+pub fn cams<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
+    cams_with_input(arguments, b"")
+}
+
+/// As [`cams`], with these bytes on standard input.
+pub fn cams_with_input<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>, input: &[u8]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // A command that does not read its input has ended by now, which its exit code will tell.
+    drop(child.stdin.take().expect("a pipe").write_all(input));
+    let output = child.wait_with_output().expect("our own child");
+    Output {
+        code: output.status.code().unwrap_or_else(|| panic!("{command:?}: {}", output.status)),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
