@@ -43,7 +43,7 @@ impl Drop for Record {
             path = ?self.path,
             status = self.status,
             user = self.user.as_deref().map(tracing::field::debug),
-            us = self.began.elapsed().as_micros() as u64,
+            duration_us = self.began.elapsed().as_micros() as u64,
         );
     }
 }

@@ -20,6 +20,8 @@ use crate::proxy::AgentProxy;
 /// a byte now and then, and is also how long an idle connection is kept.
 pub const HEAD_LIMIT: Duration = Duration::from_secs(15);
 const IDLE_H2_LIMIT: Duration = Duration::from_secs(60);
+/// For the cut connections to close in good order.
+const CUT_LIMIT: Duration = Duration::from_millis(250);
 /// A connection's buffers grow with what passed through them, so that none lives for ever.
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
 
@@ -106,8 +108,8 @@ impl Control {
         if timeout(grace, &mut self.running).await.is_err() {
             tracing::info!("cutting the connections that are left");
             self.cut.send_replace(true);
-            // A turn for each to notice; what does not, ends with the runtime.
-            drop(timeout(grace, self.running).await);
+            // What does not notice ends with the runtime.
+            drop(timeout(CUT_LIMIT, self.running).await);
         }
     }
 }

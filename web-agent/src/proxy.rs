@@ -200,7 +200,7 @@ impl ProxyHttp for AgentProxy {
 }
 
 fn no_permit() -> Box<Error> {
-    Error::explain(ErrorType::HTTPStatus(403), "there is no permit")
+    Error::explain(ErrorType::InternalError, "there is no permit")
 }
 
 /// As the engine would answer; 0 where nobody is left to answer to.
@@ -216,10 +216,8 @@ fn status_of(error: &Error) -> u16 {
 
 fn failed(status: u16) -> Reply {
     let reason = match status {
-        403 => "This request is not allowed.",
         408 => "The request did not arrive in time.",
-        502..=504 => "The site does not answer. Please try again later.",
-        500..=599 => "Something went wrong here. Please try again later.",
+        500..=599 => "Please try again later.",
         _ => "The request cannot be understood.",
     };
     Reply::refused(Refusal::new(status, reason), true)

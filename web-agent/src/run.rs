@@ -36,7 +36,7 @@ use crate::reply::Replies;
 use crate::tls::{self, Certificate, Certificates};
 use crate::upstream::Upstreams;
 
-/// What requests in flight are given when the process is told to stop, and once more after they were cut.
+/// What requests in flight are given when the process is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 /// For what did not notice.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(500);

@@ -29,7 +29,7 @@ pub enum Page {
     },
     /// The policy server cannot be asked now.
     Unavailable,
-    /// The request itself is at fault; `status` is 400 to 499, `reason` a sentence for people.
+    /// The request is at fault (`status` 400 to 499) or the site is (500 or 502); `reason` is a sentence for people.
     Refused {
         status: u16,
         reason: String,

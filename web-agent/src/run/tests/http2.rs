@@ -1,7 +1,8 @@
 //! The same gate over HTTP/2 and TLS.
 
+use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -11,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
-async fn connect(setting: &Setting) -> SendRequest<Empty<bytes::Bytes>> {
+async fn connect(setting: &Setting) -> SendRequest<Full<Bytes>> {
     let mut tls = ClientConfig::builder().with_root_certificates(setting.ca.roots()).with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let tcp = tokio::net::TcpStream::connect(setting.https).await.unwrap();
@@ -23,12 +24,12 @@ async fn connect(setting: &Setting) -> SendRequest<Empty<bytes::Bytes>> {
     sender
 }
 
-fn request(path: &str, headers: &[(&str, &str)]) -> Request<Empty<bytes::Bytes>> {
+fn request(path: &str, headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
     let mut request = Request::builder().version(Version::HTTP_2).uri(format!("https://app.test{path}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(Empty::new()).unwrap()
+    request.body(Full::default()).unwrap()
 }
 
 async fn text(answer: Response<Incoming>) -> String {
@@ -68,4 +69,19 @@ async fn the_site_receives_an_ordinary_request() {
     let lower = seen.to_ascii_lowercase();
     assert!(lower.contains("\r\nhost: app.test\r\n") && lower.contains("\r\nx-keep: 1\r\n"), "{seen}");
     assert_eq!(lower.matches("\r\nhost:").count(), 1, "{seen}");
+}
+
+/// Case 20 over HTTP/2: the rest of an unwanted body is no matter for the other streams.
+#[tokio::test]
+async fn an_early_answer_leaves_the_connection_usable() {
+    let setting = Setting::new().await;
+    let mut client = connect(&setting).await;
+    for length in [1, 10_000, 1_000_000] {
+        let mut upload = request("/private/", &[]);
+        *upload.method_mut() = http::Method::POST;
+        *upload.body_mut() = Full::from(vec![b'x'; length]);
+        assert_eq!(client.send_request(upload).await.unwrap().status(), 401, "{length}");
+        let next = client.send_request(request("/public/", &[])).await.unwrap();
+        assert_eq!(next.status(), 200, "{length}");
+    }
 }

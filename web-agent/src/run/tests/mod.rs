@@ -1,8 +1,10 @@
 //! The whole agent on real sockets: a client that sends raw bytes, a policy server over mutual TLS, a raw site.
 
 mod http2;
+mod logs;
 mod requests;
 mod streams;
+mod upstreams;
 
 use serde_json::{Value, json};
 use shared_proto::names::CookieNames;
