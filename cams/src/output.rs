@@ -9,12 +9,6 @@ pub fn line(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
 }
 
-/// As it is, without a newline.
-pub fn raw(text: impl AsRef<str>) {
-    let mut out = std::io::stdout();
-    let _ = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.flush());
-}
-
 /// A notice for the person at the terminal, on standard error.
 pub fn notice(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr(), "{}", text.as_ref());

@@ -55,6 +55,11 @@ impl Options {
         self.line
     }
 
+    /// The line of an option that is there, else that of the owner.
+    pub fn line_of(&self, name: &str) -> usize {
+        self.entries.get(name).map_or(self.line, |(_, line)| *line)
+    }
+
     /// The value and its line, if the option is there.
     pub fn take(&mut self, name: &str) -> Option<(String, usize)> {
         self.known.insert(name.to_owned());

@@ -7,3 +7,4 @@ mod dependencies;
 mod fixtures;
 mod http;
 mod lifecycle;
+mod login;

@@ -92,8 +92,10 @@ impl Browser {
         self.session.source().await.expect("a page")
     }
 
-    pub async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    /// Follows a link and waits for the page it leads to.
+    pub async fn follow(&self, css: &str) {
+        let link = self.find(css).await;
+        self.leave(async || link.click().await.unwrap_or_else(|error| panic!("{css}: {error}"))).await;
     }
 
     /// Types into an emptied field.
@@ -103,17 +105,11 @@ impl Browser {
         field.send_keys(text).await.expect("a field");
     }
 
-    /// Types into a field and submits its form with the Enter key, then waits until another page is there.
+    /// Types into a field, submits its form with the Enter key and waits for the page that answers.
     pub async fn submit(&self, css: &str, text: &str) {
-        let before = self.find("html").await;
         self.fill(css, text).await;
-        self.find(css).await.send_keys(ENTER).await.expect("a field");
-        // The old page's element is stale as soon as another page has taken its place.
-        within_async(PATIENCE, "another page after submitting", async || before.tag_name().await.is_err()).await;
-        within_async(PATIENCE, "a whole page", async || {
-            self.session.execute("return document.readyState", vec![]).await.is_ok_and(|state| state == "complete")
-        })
-        .await;
+        let field = self.find(css).await;
+        self.leave(async || field.send_keys(ENTER).await.expect("a field")).await;
     }
 
     /// Opens another tab and goes on in it.
@@ -174,6 +170,18 @@ impl Browser {
             Ok(element) => element,
             Err(error) => panic!("{css} at {}: {error}\n{}", self.url().await, self.source().await),
         }
+    }
+
+    /// Does what leads to another page, and waits until that page is whole. WebDriver itself may be back before the
+    /// old page is gone, and what comes next would then stop the request.
+    async fn leave(&self, act: impl AsyncFnOnce()) {
+        let before = self.find("html").await;
+        act().await;
+        within_async(PATIENCE, "another page", async || before.tag_name().await.is_err()).await;
+        within_async(PATIENCE, "a whole page", async || {
+            self.session.execute("return document.readyState", vec![]).await.is_ok_and(|state| state == "complete")
+        })
+        .await;
     }
 
     async fn devtools(&self, command: &'static str, parameters: Value) {

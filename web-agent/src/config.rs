@@ -1,15 +1,20 @@
 //! The reader of `cams-webagent.conf`: a Java properties file becomes a checked [`AgentConfig`], or a list of all its
 //! problems with file and line. Nothing else reads the file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+use shared_proto::names::{CookieNames, is_name};
+use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::SecretRef;
 
-use crate::origin::Authority;
-use crate::site::GateConfig;
+use crate::head::Scheme;
+use crate::origin::{Authority, Origin};
+use crate::site::{GateConfig, Site, Upstream};
+use crate::target::Target;
 
 /// A checked configuration. Paths are absolute or relative to the current directory.
 #[derive(Debug, Clone)]
@@ -68,9 +73,314 @@ impl AgentConfig {
     ///
     /// # Errors
     /// All problems, sorted by line.
-    pub fn parse(file: &Path, _text: &str) -> Result<Self, Problems> {
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        problems.add(file, 0, "skeleton");
-        problems.into_result(None)
+        let options = Options::from_properties(file, text, &mut problems);
+        let mut reader = Reader { file, options, problems };
+        let config = reader.config();
+        let Reader { options, mut problems, .. } = reader;
+        options.finish(&mut problems);
+        problems.into_result(config)
     }
 }
+
+/// The file while it is read. A `None` from any of its functions has been reported as a problem.
+struct Reader<'a> {
+    file: &'a Path,
+    options: Options,
+    problems: Problems,
+}
+
+impl Reader<'_> {
+    /// Reads everything before it gives up, so that all problems are found.
+    fn config(&mut self) -> Option<AgentConfig> {
+        let cluster = self.name("cams.cluster.name");
+        // Before the servers, whose numbered names share a beginning with that of their CA.
+        let link = self.link();
+        let policy_servers = self.policy_servers();
+        let listeners = self.listeners();
+        let certificates = self.certificates();
+        let gate = self.gate(cluster.as_deref().unwrap_or_default());
+        let pages = self.options.take_string("cams.pages.directory").map(|path| self.path(&path));
+        let gate = gate?;
+        self.check_certificates(&listeners, &certificates, &gate);
+        Some(AgentConfig {
+            cluster: cluster?,
+            gate: Arc::new(gate),
+            listeners,
+            certificates,
+            policy_servers,
+            link: link?,
+            pages,
+        })
+    }
+
+    fn gate(&mut self, cluster: &str) -> Option<GateConfig> {
+        let domain = self.name("cams.security.domain");
+        let entry = self.name_or("cams.loginconfig.entry", "http");
+        let further_entries =
+            self.list("cams.loginconfig.entries", NAME, |text| is_name(text).then(|| text.to_owned()));
+        let cookie_prefix = self.name_or("cams.cookie.prefix", "CAMS");
+        let auto_login = self.options.take_bool("cams.autologin.enabled", false, &mut self.problems);
+        let login_uri = self.uri("cams.login.uri", "/cams/login");
+        let logout_uri = self.uri("cams.logout.uri", "/cams/logout");
+        if login_uri == logout_uri {
+            self.problems.add(self.file, 0, "`cams.login.uri` and `cams.logout.uri` must differ");
+        }
+        let default_page = self.uri("cams.default.page", "/");
+        let cluster_sites = self.list("cams.cluster.sites", "an origin such as https://www.example.org", Origin::parse);
+        let trusted_proxies = self.list("cams.trusted.proxies", "an address or a network such as 10.0.0.0/8", network);
+        let sites = self.sites();
+        let cookie_domain = self.cookie_domain(&sites);
+        let domain = domain?;
+        Some(GateConfig {
+            cookies: CookieNames::new(&cookie_prefix, cluster, &domain),
+            domain,
+            entry,
+            further_entries,
+            cookie_prefix,
+            cookie_domain,
+            auto_login,
+            login_uri,
+            logout_uri,
+            default_page,
+            sites,
+            cluster_sites,
+            trusted_proxies,
+        })
+    }
+
+    fn policy_servers(&mut self) -> Vec<Authority> {
+        let servers = self.options.take_numbered("cams.policy.server.", &mut self.problems);
+        if servers.is_empty() {
+            self.problems.add(self.file, 0, "`cams.policy.server.1` is missing: nobody could be asked");
+        }
+        let parse = |text: &str| Authority::parse(text).filter(|server| server.port.is_some());
+        servers.into_iter().filter_map(|(text, line)| self.parsed(&text, line, "host:port", parse)).collect()
+    }
+
+    fn link(&mut self) -> Option<LinkTls> {
+        let mut path = |name| self.options.require(name, &mut self.problems);
+        let [certificate, key, ca] =
+            [path("cams.agent.certificate"), path("cams.agent.key"), path("cams.policy.server.ca")];
+        Some(LinkTls { certificate: self.path(&certificate?), key: self.path(&key?), ca: self.path(&ca?) })
+    }
+
+    fn listeners(&mut self) -> Vec<Listener> {
+        let listeners = self.options.take_numbered("cams.listen.", &mut self.problems);
+        if listeners.is_empty() {
+            self.problems.add(self.file, 0, "`cams.listen.1` is missing: nobody could reach a site");
+        }
+        let what = "an address such as https://127.0.0.1:8443, or 127.0.0.1:8080 for cleartext";
+        listeners.into_iter().filter_map(|(text, line)| self.parsed(&text, line, what, listener)).collect()
+    }
+
+    fn certificates(&mut self) -> Vec<TlsIdentity> {
+        let groups = self.groups("cams.tls.", |rest| rest.rsplit_once('.'));
+        groups.into_iter().filter_map(|(host, options)| self.certificate(host, options)).collect()
+    }
+
+    fn certificate(&mut self, host: String, mut options: Options) -> Option<TlsIdentity> {
+        let prefix = format!("cams.tls.{host}.");
+        let name = host.strip_prefix("*.").unwrap_or(&host);
+        if Authority::parse(name).is_none_or(|name| name.port.is_some()) {
+            let message = format!("`{host}` is not a host name, nor `*.` and a domain");
+            self.problems.add(self.file, options.line(), message);
+        }
+        let certificate = options.require(&format!("{prefix}certificate"), &mut self.problems);
+        let key = options.require(&format!("{prefix}key"), &mut self.problems);
+        let passphrase = options.take_string(&format!("{prefix}passphrase"));
+        options.finish(&mut self.problems);
+        let passphrase = passphrase.map(|text| match SecretRef::parse(&text) {
+            SecretRef::File(path) => SecretRef::File(self.directory().join(path)),
+            other => other,
+        });
+        let (certificate, key) = (self.path(&certificate?), self.path(&key?));
+        Some(TlsIdentity { host: host.to_ascii_lowercase(), certificate, key, passphrase })
+    }
+
+    fn sites(&mut self) -> Vec<Arc<Site>> {
+        let groups = self.groups("cams.site.", |rest| rest.split_once('.'));
+        if groups.is_empty() {
+            self.problems.add(self.file, 0, "there is no site: write `cams.site.<name>.host` and `.upstream`");
+        }
+        let mut sites: Vec<Arc<Site>> = Vec::new();
+        for (name, options) in groups {
+            let line = options.line();
+            let Some(site) = self.site(name, options) else { continue };
+            let overlaps = |other: &&Arc<Site>| {
+                other.host == site.host && (other.port == site.port || other.port.is_none() || site.port.is_none())
+            };
+            if let Some(other) = sites.iter().find(overlaps) {
+                let message = format!("the sites `{}` and `{}` answer to the same host", other.name, site.name);
+                self.problems.add(self.file, line, message);
+            }
+            sites.push(Arc::new(site));
+        }
+        sites
+    }
+
+    fn site(&mut self, name: String, mut options: Options) -> Option<Site> {
+        let prefix = format!("cams.site.{name}.");
+        let mut required = |key: &str| {
+            let key = format!("{prefix}{key}");
+            let line = options.line_of(&key);
+            options.require(&key, &mut self.problems).map(|value| (value, line))
+        };
+        let (host, upstream) = (required("host"), required("upstream"));
+        let ca = options.take(&format!("{prefix}upstream.ca"));
+        let jami_line = options.line_of(&format!("{prefix}jami"));
+        if options.take_bool(&format!("{prefix}jami"), false, &mut self.problems) {
+            let message = "Jami devices cannot be served yet: write `false` or remove the line";
+            self.problems.add(self.file, jami_line, message);
+        }
+        options.finish(&mut self.problems);
+        let host =
+            host.and_then(|(text, line)| self.parsed(&text, line, "a host name, or host:port", Authority::parse));
+        let what = "an address such as http://127.0.0.1:8080";
+        let upstream = upstream.and_then(|(text, line)| self.parsed(&text, line, what, upstream_origin));
+        let (host, upstream) = (host?, upstream?);
+        if let Some((_, line)) = ca.as_ref().filter(|_| upstream.scheme == Scheme::Http) {
+            self.problems.add(self.file, *line, "a CA is of no use for an upstream without https");
+        }
+        let ca = ca.map(|(path, _)| self.path(&path));
+        let upstream = Upstream { scheme: upstream.scheme, host: upstream.host, port: upstream.port, ca };
+        Some(Site { name, host: host.host, port: host.port, upstream })
+    }
+
+    /// A cookie for a domain reaches all its hosts: every site must be one of them, or it could never log in.
+    fn cookie_domain(&mut self, sites: &[Arc<Site>]) -> Option<String> {
+        let (text, line) = self.options.take("cams.cookie.domain").filter(|(text, _)| !text.trim().is_empty())?;
+        let parse = |text: &str| Authority::parse(text).filter(|name| name.port.is_none() && name.host.contains('.'));
+        let domain = self.parsed(&text, line, "a domain such as example.org", parse)?.host;
+        for site in sites {
+            if site.host != domain && !site.host.ends_with(&format!(".{domain}")) {
+                let message = format!("the site `{}` ({}) is not in {domain}", site.name, site.host);
+                self.problems.add(self.file, line, message);
+            }
+        }
+        Some(domain)
+    }
+
+    /// Where every listener speaks TLS, every site needs a certificate.
+    fn check_certificates(&mut self, listeners: &[Listener], certificates: &[TlsIdentity], gate: &GateConfig) {
+        let covers = |identity: &TlsIdentity, host: &str| match identity.host.strip_prefix("*.") {
+            Some(domain) => host.split_once('.').is_some_and(|(_, parent)| parent == domain),
+            None => identity.host == host,
+        };
+        let has_certificate = |host: &str| certificates.iter().any(|identity| covers(identity, host));
+        if certificates.is_empty() && listeners.iter().any(|listener| listener.tls) {
+            self.problems.add(self.file, 0, "a listener speaks https, but there is no `cams.tls.<host>.certificate`");
+        } else if !listeners.is_empty() && listeners.iter().all(|listener| listener.tls) {
+            for site in gate.sites.iter().filter(|site| !has_certificate(&site.host)) {
+                let message = format!("the site `{}` has no certificate for {}", site.name, site.host);
+                self.problems.add(self.file, 0, message);
+            }
+        }
+    }
+
+    /// Sorts properties that share a prefix by the name that follows it: (name, its properties by their full names).
+    fn groups(&mut self, prefix: &str, split: impl Fn(&str) -> Option<(&str, &str)>) -> Vec<(String, Options)> {
+        let mut groups: Vec<(String, Options)> = Vec::new();
+        for (rest, value, line) in self.options.take_prefixed(prefix) {
+            // `upstream.ca` is one name.
+            let parts = rest.strip_suffix(".upstream.ca").map(|name| (name, "upstream.ca")).or_else(|| split(&rest));
+            let Some((name, key)) = parts.filter(|(name, key)| !name.is_empty() && !key.is_empty()) else {
+                self.problems.add(self.file, line, format!("`{prefix}{rest}`: write `{prefix}<name>.<property>`"));
+                continue;
+            };
+            let full = format!("{prefix}{name}.{key}");
+            match groups.iter_mut().find(|(known, _)| known == name) {
+                Some((_, options)) => options.insert(full, value, line, &mut self.problems),
+                None => {
+                    let mut options = Options::new(self.file, line, "property");
+                    options.insert(full, value, line, &mut self.problems);
+                    groups.push((name.to_owned(), options));
+                }
+            }
+        }
+        groups
+    }
+
+    /// A required cluster or domain name.
+    fn name(&mut self, property: &str) -> Option<String> {
+        let line = self.options.line_of(property);
+        let name = self.options.require(property, &mut self.problems)?;
+        self.parsed(&name, line, NAME, |text| is_name(text).then(|| text.to_owned()))
+    }
+
+    fn name_or(&mut self, property: &str, default: &str) -> String {
+        let given = self.options.take(property);
+        let name = given
+            .and_then(|(name, line)| self.parsed(&name, line, NAME, |text| is_name(text).then(|| text.to_owned())));
+        name.unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A path in canonical form: any other would never be equal to that of a request.
+    fn uri(&mut self, property: &str, default: &str) -> String {
+        let is_canonical = |text: &str| Target::parse(text.as_bytes()).is_ok_and(|target| target.path() == text);
+        let given = self.options.take(property);
+        let what = "a path such as /cams/login, without escapes that are not needed";
+        let uri = given
+            .and_then(|(uri, line)| self.parsed(&uri, line, what, |text| is_canonical(text).then(|| text.to_owned())));
+        uri.unwrap_or_else(|| default.to_owned())
+    }
+
+    /// The items of a list that is separated by commas or blanks.
+    fn list<T>(&mut self, property: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let (text, line) = self.options.take(property).unwrap_or_default();
+        let items = text.split([',', ' ', '\t']).filter(|item| !item.is_empty());
+        items.filter_map(|item| self.parsed(item, line, what, &parse)).collect()
+    }
+
+    fn parsed<T>(&mut self, text: &str, line: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let parsed = parse(text.trim());
+        if parsed.is_none() {
+            self.problems.add(self.file, line, format!("`{text}` is not {what}"));
+        }
+        parsed
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.file.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Relative paths count from the file's folder.
+    fn path(&self, text: &str) -> PathBuf {
+        self.directory().join(text.trim())
+    }
+}
+
+const NAME: &str = "a name of letters, digits and `_`";
+
+/// `https://address:port`, `http://address:port`, `address:port`, or `address:port tls`.
+fn listener(text: &str) -> Option<Listener> {
+    let (address, tls) = if let Some(rest) = text.strip_prefix("https://") {
+        (rest, true)
+    } else if let Some(rest) = text.strip_prefix("http://") {
+        (rest, false)
+    } else if let Some(rest) = text.strip_suffix(" tls") {
+        (rest.trim_end(), true)
+    } else {
+        (text, false)
+    };
+    let address = match address.strip_prefix("localhost:") {
+        Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?)),
+        None => address.parse().ok()?,
+    };
+    Some(Listener { address, tls })
+}
+
+fn upstream_origin(text: &str) -> Option<Origin> {
+    Origin::parse(text.strip_suffix('/').unwrap_or(text))
+}
+
+/// A network, or one address; never everybody.
+fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.filter(|network: &IpNet| network.prefix_len() > 0)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -22,11 +22,6 @@ pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
     }
 }
 
-/// Whether the browser sent any cookie that is ours by its name.
-pub fn any_of_ours(config: &GateConfig, head: &Head) -> bool {
-    head.values("Cookie").flat_map(pairs).any(|(name, _)| is_ours(config, name))
-}
-
 /// A `Cookie` header without our cookies; the others stay byte for byte. `None` where nothing is left.
 pub fn without_ours(config: &GateConfig, header: &[u8]) -> Option<Vec<u8>> {
     if !pairs(header).any(|(name, _)| is_ours(config, name)) {

@@ -9,10 +9,12 @@ mod reply;
 mod request;
 mod sender;
 
+use std::fmt;
 use std::sync::Arc;
 
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
+use zeroize::Zeroizing;
 
 use crate::cookies;
 use crate::head::{Connection, Head, Refusal};
@@ -43,7 +45,6 @@ pub enum Question {
     },
 }
 
-#[derive(Debug)]
 pub enum Answer {
     Check(CheckResponse),
     Login(LoginResponse),
@@ -52,6 +53,20 @@ pub enum Answer {
     BodyTooLarge,
     /// No policy server could be reached, or it would not speak with us.
     LinkDown,
+}
+
+/// Without what it carries: a body may be a login form.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Check(_) => "Check",
+            Self::Login(_) => "Login",
+            Self::Logout => "Logout",
+            Self::Body(_) => "Body",
+            Self::BodyTooLarge => "BodyTooLarge",
+            Self::LinkDown => "LinkDown",
+        })
+    }
 }
 
 /// One request on its way.
@@ -84,7 +99,7 @@ impl Gate {
     pub fn answer(&mut self, answer: Answer) -> Step {
         let (state, step) = match (std::mem::replace(&mut self.state, State::Decided), answer) {
             (State::Checking(request), Answer::Check(response)) => decided(checked(request, response)),
-            (State::ReadingForm(request), Answer::Body(body)) => login::form(request, &body),
+            (State::ReadingForm(request), Answer::Body(body)) => login::form(request, &Zeroizing::new(body)),
             (State::ReadingForm(_), Answer::BodyTooLarge) => {
                 decided(Step::Respond(Reply::refused(Refusal::new(413, "the form is too large"), true)))
             }
@@ -164,3 +179,7 @@ fn login_required(request: &Request, is_ended: bool, [domain, entry, login_url]:
 #[cfg(test)]
 #[path = "gate/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "gate/login_tests.rs"]
+mod login_tests;

@@ -60,7 +60,7 @@ pub enum Version {
 }
 
 /// A request's head as received.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Head {
     pub version: Version,
     pub method: String,
@@ -70,6 +70,18 @@ pub struct Head {
     pub authority: Option<String>,
     /// Names as received.
     pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Without the values of the headers, which may be cookies and passwords.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Head")
+            .field("version", &self.version)
+            .field("method", &self.method)
+            .field("headers", &names)
+            .finish()
+    }
 }
 
 /// Why a request is not even looked at further.
@@ -97,8 +109,8 @@ const MAX_FIELDS: usize = 128;
 /// Bytes of all names and values together.
 const MAX_FIELD_BYTES: usize = 32 * 1024;
 
-/// Headers that frame a message or name its site: an alias of one, folded by the site, would contradict the real one.
-const UNALIASED: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
+/// Headers that frame a message, folded: another spelling would contradict the real one.
+const UNALIASED: [(&str, &str); 2] = [("CONTENT_LENGTH", "Content-Length"), ("TRANSFER_ENCODING", "Transfer-Encoding")];
 
 impl Head {
     /// Reads an HTTP/1 head, from the request line to the empty line, and checks it.
@@ -183,8 +195,7 @@ impl Head {
                 return Err(Refusal::bad("a header is reserved for the web agent"));
             }
             let folded = fold_header_name(name);
-            let is_alias = |known: &&str| !name.eq_ignore_ascii_case(known) && folded == fold_header_name(known);
-            if UNALIASED.iter().any(|known| is_alias(&known)) {
+            if UNALIASED.iter().any(|(known, real)| folded == *known && !name.eq_ignore_ascii_case(real)) {
                 return Err(Refusal::bad("a header is an alias of one that frames the request"));
             }
         }

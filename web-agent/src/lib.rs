@@ -32,4 +32,4 @@ mod testing;
 mod testkit;
 
 pub use gate::permit;
-pub use run::run;
+pub use run::{check, run};

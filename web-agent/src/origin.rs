@@ -94,3 +94,70 @@ fn is_host_name(host: &str) -> bool {
     };
     host.len() <= 253 && host.split('.').all(is_label)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        for (text, expected) in [
+            ("app.test", Some("app.test")),
+            ("APP.Test:8443", Some("app.test:8443")),
+            ("a_b.test", Some("a_b.test")),
+            ("127.0.0.1:1", Some("127.0.0.1:1")),
+            ("[::1]", Some("[::1]")),
+            ("[2001:DB8::1]:65535", Some("[2001:db8::1]:65535")),
+            ("", None),
+            (":80", None),
+            ("app.test:", None),
+            ("app.test:0", None),
+            ("app.test:080", None),
+            ("app.test:65536", None),
+            ("app.test:+80", None),
+            ("app.test:80:80", None),
+            ("app.test.", None),
+            (".app.test", None),
+            ("app..test", None),
+            ("-app.test", None),
+            ("app-.test", None),
+            ("a b", None),
+            (" app.test", None),
+            ("user@app.test", None),
+            ("app.test/x", None),
+            ("app.test?x", None),
+            ("app.test#x", None),
+            ("app%2etest", None),
+            ("äpp.test", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("[app.test]", None),
+            ("[::1%25eth0]", None),
+            ("::1", None),
+        ] {
+            let found = Authority::parse(text).map(|authority| authority.to_string());
+            assert_eq!(found.as_deref(), expected, "{text:?}");
+        }
+        assert_eq!(Authority::parse(&format!("{}.test", "a".repeat(64))), None);
+        assert_eq!(Authority::parse(&vec!["a"; 128].join(".")), None);
+    }
+
+    #[test]
+    fn origins() {
+        for (text, expected) in [
+            ("https://app.test", Some("https://app.test")),
+            ("HTTPS://App.test:443", Some("https://app.test")),
+            ("http://app.test:443", Some("http://app.test:443")),
+            ("http://[::1]:80", Some("http://[::1]")),
+            ("https://app.test/", None),
+            ("https://app.test?x", None),
+            ("https://", None),
+            ("ftp://app.test", None),
+            ("app.test", None),
+            ("null", None),
+        ] {
+            let found = Origin::parse(text).map(|origin| origin.to_string());
+            assert_eq!(found.as_deref(), expected, "{text:?}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! comes to an upstream only with the [`Permit`] in its context, and only as the permit describes it (I2, I9).
 
 use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,9 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::access_log::Record;
 use crate::client::{Link, LinkError};
-use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, ReplyBody, Step};
+use crate::gate::{Answer, Audit, Gate, Question, Reply, Step};
 use crate::head::Refusal;
 use crate::incoming;
-use crate::pages::Page;
 use crate::permit::Permit;
 use crate::reply::Replies;
 use crate::site::GateConfig;
@@ -51,7 +51,7 @@ impl AgentProxy {
         ctx.record.peer = Some(connection.peer);
         let head = match incoming::head(session) {
             Ok(head) => head,
-            Err(refusal) => return Ok(Step::Respond(refused(refusal))),
+            Err(refusal) => return Ok(Step::Respond(Reply::refused(refusal, true))),
         };
         ctx.record.method.clone_from(&head.method);
         let (mut gate, mut step) = Gate::start(&self.gate, &connection, &head, &ctx.record.id);
@@ -177,6 +177,10 @@ impl ProxyHttp for AgentProxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let status = status_of(error);
+        // Not the whole error: it can quote what the site or the client sent.
+        let cause = error.root_cause().downcast_ref::<io::Error>().map(tracing::field::display);
+        let kind = error.etype().as_str();
+        tracing::warn!(id = ctx.record.id, status, kind, by = error.esource().as_str(), cause, "the request failed");
         if status > 0 && session.response_written().is_none() {
             let sent = self.replies.send(session, failed(status)).await;
             if let Err(error) = sent {
@@ -210,27 +214,15 @@ fn status_of(error: &Error) -> u16 {
     }
 }
 
-fn refused(refusal: Refusal) -> Reply {
-    reply(refusal.status, refusal.reason, Event::Refused)
-}
-
 fn failed(status: u16) -> Reply {
     let reason = match status {
+        403 => "This request is not allowed.",
         408 => "The request did not arrive in time.",
-        500..=599 => "The site cannot answer now.",
+        502..=504 => "The site does not answer. Please try again later.",
+        500..=599 => "Something went wrong here. Please try again later.",
         _ => "The request cannot be understood.",
     };
-    reply(status, reason, Event::Unavailable)
-}
-
-fn reply(status: u16, reason: &'static str, event: Event) -> Reply {
-    Reply {
-        status,
-        headers: Vec::new(),
-        body: ReplyBody::Page(Page::Refused { status, reason: reason.to_owned() }),
-        close: true,
-        audit: Audit { event, reason, user: None },
-    }
+    Reply::refused(Refusal::new(status, reason), true)
 }
 
 fn audit(record: &Record, audit: &Audit) {

@@ -19,6 +19,7 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::hello::HelloRequest;
+use shared_proto::problem::Problems;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -78,6 +79,25 @@ pub fn run(config: AgentConfig) -> Result<(), StartError> {
     });
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     result
+}
+
+/// Reads the configuration and opens every file it names; binds nothing.
+///
+/// # Errors
+/// All problems.
+pub fn check(file: &Path) -> Result<(), Problems> {
+    pingora::tls::install_default_crypto_provider();
+    let config = AgentConfig::load(file)?;
+    let mut problems = Problems::default();
+    let mut note = |error: StartError| problems.add(file, 0, error.to_string());
+    for certificate in certificates(&config) {
+        let loaded = Certificates::load(&[certificate]);
+        loaded.map(drop).unwrap_or_else(|error| note(error.into()));
+    }
+    link(&config).load().map(drop).unwrap_or_else(|error| note(error.into()));
+    pages(&config).map(drop).unwrap_or_else(&mut note);
+    Upstreams::new(&config.gate.sites).map(drop).unwrap_or_else(|error| note(error.into()));
+    problems.into_result(Some(()))
 }
 
 /// A running agent.

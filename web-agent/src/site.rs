@@ -40,6 +40,8 @@ pub struct GateConfig {
     pub domain: String,
     /// The login entry its sites demand.
     pub entry: String,
+    /// Entries that a rule may demand besides.
+    pub further_entries: Vec<String>,
     pub cookies: CookieNames,
     /// `CAMS` unless configured otherwise.
     pub cookie_prefix: String,
@@ -60,6 +62,11 @@ pub struct GateConfig {
 }
 
 impl GateConfig {
+    /// Whether people may log in through this entry here.
+    pub fn serves_entry(&self, entry: &str) -> bool {
+        self.entry == entry || self.further_entries.iter().any(|further| further == entry)
+    }
+
     /// The site that answers to a name, or none: there is no default site.
     pub fn site(&self, authority: &Authority, scheme: Scheme) -> Option<&Arc<Site>> {
         let port = authority.port.unwrap_or(scheme.default_port());

@@ -20,6 +20,7 @@ pub fn gate_config() -> GateConfig {
     GateConfig {
         domain: "system".to_owned(),
         entry: "http".to_owned(),
+        further_entries: vec!["strong".to_owned()],
         cookies: CookieNames::new("CAMS", "MyCamsCluster", "system"),
         cookie_prefix: "CAMS".to_owned(),
         cookie_domain: None,

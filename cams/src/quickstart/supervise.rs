@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -29,6 +29,8 @@ struct Service {
     conf: PathBuf,
     log: PathBuf,
     child: Child,
+    /// Held open: its end tells the child to stop. (Waiting for a child would close it otherwise.)
+    lifeline: Option<ChildStdin>,
     started: Instant,
 }
 
@@ -36,8 +38,8 @@ impl Service {
     fn start(layout: &Layout, command: &'static str, conf: &Path) -> anyhow::Result<Self> {
         let log = layout.path(&format!("log/{command}.log"));
         provision::write_new(&log, "")?;
-        let child = spawn(command, conf, &log)?;
-        Ok(Self { command, conf: conf.to_owned(), log, child, started: Instant::now() })
+        let (child, lifeline) = spawn(command, conf, &log)?;
+        Ok(Self { command, conf: conf.to_owned(), log, child, lifeline, started: Instant::now() })
     }
 
     fn pid(&self) -> u32 {
@@ -55,7 +57,7 @@ impl Service {
         if self.started.elapsed() < STEADY {
             sleep(STEADY).await;
         }
-        self.child = spawn(self.command, &self.conf, &self.log)?;
+        (self.child, self.lifeline) = spawn(self.command, &self.conf, &self.log)?;
         self.started = Instant::now();
         Ok(())
     }
@@ -77,9 +79,9 @@ impl Service {
     }
 }
 
-fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<Child> {
+fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<(Child, Option<ChildStdin>)> {
     let log = File::options().append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
-    Command::new(std::env::current_exe().context("cannot find this program")?)
+    let mut child = Command::new(std::env::current_exe().context("cannot find this program")?)
         .arg(command)
         .arg("--conf")
         .arg(conf)
@@ -89,7 +91,9 @@ fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<Child> {
         .stderr(log)
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("cannot start cams {command}"))
+        .with_context(|| format!("cannot start cams {command}"))?;
+    let lifeline = child.stdin.take();
+    Ok((child, lifeline))
 }
 
 /// Starts both, says `ready` when everything answers, and keeps both alive until told to stop.

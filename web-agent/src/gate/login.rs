@@ -15,6 +15,7 @@ use crate::redirect;
 /// What a login needs to remember while the policy server is asked.
 #[derive(Debug)]
 pub struct Attempt {
+    entry: String,
     username: String,
     /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
     original_url: String,
@@ -45,7 +46,8 @@ fn show(request: &Request) -> Result<Reply, Refusal> {
     if let Some(reply) = wrong_place(request, form.domain.as_deref(), form.entry.as_deref()) {
         return Ok(reply);
     }
-    let attempt = Attempt { username: String::new(), original_url: original_url(request, &form) };
+    let entry = form.entry.as_deref().unwrap_or(&request.config.entry).to_owned();
+    let attempt = Attempt { entry, username: String::new(), original_url: original_url(request, &form) };
     let audit = Audit::new(Event::Shown, "the login page");
     Ok(Reply::page(200, page(request, attempt, None), audit))
 }
@@ -60,7 +62,11 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
     if let Some(reply) = wrong_place(&request, Some(domain), Some(entry)) {
         return decided(Step::Respond(reply));
     }
-    let attempt = Attempt { username: form.username().to_owned(), original_url: original_url(&request, &form) };
+    let attempt = Attempt {
+        entry: entry.to_owned(),
+        username: form.username().to_owned(),
+        original_url: original_url(&request, &form),
+    };
     if !request.config.auto_login {
         form.callbacks.remove(callback_name(field::AUTO_LOGIN));
     }
@@ -68,7 +74,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         request_id: request.id.clone(),
         host: request.site.host.clone(),
         domain: domain.to_owned(),
-        entry: entry.to_owned(),
+        entry: attempt.entry.clone(),
         callbacks: form.callbacks,
         previous_session: request.session.clone(),
         client: request.client.clone(),
@@ -128,7 +134,7 @@ fn back_to(request: &Request, login_url: &str, attempt: &Attempt, exception: &st
         url,
         &[
             (field::DOMAIN, &request.config.domain),
-            (field::ENTRY, &request.config.entry),
+            (field::ENTRY, &attempt.entry),
             (field::ORIGINAL_URL, &attempt.original_url),
             (field::ERROR, &code::AUTHENTICATION_FAILED.to_string()),
             (field::EXCEPTION, exception),
@@ -148,7 +154,7 @@ fn wrong_place(request: &Request, domain: Option<&str>, entry: Option<&str>) -> 
     if domain.is_some_and(|domain| domain != request.config.domain) {
         return Some(error(code::BAD_DOMAIN, "The security domain is missing or not served here."));
     }
-    let is_wrong = entry.is_some_and(|entry| entry != request.config.entry);
+    let is_wrong = entry.is_some_and(|entry| !request.config.serves_entry(entry));
     is_wrong.then(|| error(code::BAD_ENTRY, "The login entry is missing or not served here."))
 }
 
@@ -174,7 +180,7 @@ fn page(request: &Request, attempt: Attempt, error: Option<String>) -> Page {
     Page::Login(LoginPage {
         action: request.config.login_uri.clone(),
         domain: request.config.domain.clone(),
-        entry: request.config.entry.clone(),
+        entry: attempt.entry,
         original_url: attempt.original_url,
         site: request.site.host.clone(),
         username: attempt.username,

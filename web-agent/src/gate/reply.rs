@@ -1,5 +1,7 @@
 //! Answers of the agent itself.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use crate::gate::request::Request;
@@ -7,7 +9,6 @@ use crate::head::Refusal;
 use crate::pages::Page;
 
 /// What is sent instead of the site's response. Whoever sends it adds the headers that pages need.
-#[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
@@ -15,6 +16,16 @@ pub struct Reply {
     /// The connection must not be used again.
     pub close: bool,
     pub audit: Audit,
+}
+
+/// Without the values of the headers, one of which may be a session's cookie.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| *name).collect();
+        let mut shown = f.debug_struct("Reply");
+        shown.field("status", &self.status).field("headers", &names).field("audit", &self.audit);
+        shown.finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +73,7 @@ impl Reply {
     /// The answer to a request that is not looked at further; nothing else is read from its connection.
     pub fn refused(refusal: Refusal, is_navigation: bool) -> Self {
         let Refusal { status, reason } = refusal;
-        let page = Page::Refused { status, reason: reason.to_owned() };
+        let page = Page::Refused { status, reason: sentence(reason) };
         let json = json!({ "error": "refused", "reason": reason });
         let mut reply = Self::page_or_json(status, is_navigation, page, json, Audit::new(Event::Refused, reason));
         reply.close = true;
@@ -127,4 +138,10 @@ impl Reply {
     pub(super) fn challenge(&mut self, domain: &str) {
         self.headers.push(("WWW-Authenticate", format!("Cams realm=\"{domain}\"")));
     }
+}
+
+/// A reason as people read it on the page.
+fn sentence(reason: &str) -> String {
+    let (first, rest) = reason.split_at(reason.chars().next().map_or(0, char::len_utf8));
+    format!("{}{}.", first.to_uppercase(), rest.trim_end_matches('.'))
 }

@@ -51,6 +51,7 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
         gate: Arc::new(GateConfig {
             domain: "system".into(),
             entry: "http".into(),
+            further_entries: Vec::new(),
             cookies: CookieNames::new("CAMS", "Test", "system"),
             cookie_prefix: "CAMS".into(),
             cookie_domain: None,

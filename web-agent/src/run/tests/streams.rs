@@ -59,9 +59,8 @@ async fn a_login_form_is_read_up_to_its_limit_only() {
 #[tokio::test]
 async fn a_websocket_runs_both_ways_after_the_permit() {
     let setting = Setting::new().await;
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let mut client = Client::connect(setting.http).await;
-    client.send(get("/private/ws", &format!("{ALICE}{upgrade}"))).await;
+    client.send(get("/private/ws", &format!("{ALICE}{WEBSOCKET}"))).await;
     let head = client.until(b"\r\n\r\n").await.unwrap().to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: websocket"), "{head}");
     for text in ["\x01one", "\x02two"] {
@@ -77,9 +76,9 @@ async fn an_upgrade_smuggles_nothing() {
     let second = get("/private/second", "");
     let cases = [
         get("/public/plain", "Connection: Upgrade\r\nUpgrade: foo\r\n"),
-        get("/public/plain", "Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+        get("/public/plain", WEBSOCKET),
         get("/public/plain", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
-        post("/public/plain", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n", "body"),
+        post("/public/plain", &format!("{WEBSOCKET}Content-Length: 4\r\n"), "body"),
     ];
     for request in cases {
         let mut client = Client::connect(setting.http).await;
@@ -128,7 +127,7 @@ async fn a_head_has_a_deadline() {
     assert_eq!(slow.rest().await, "");
 
     let mut patient = Client::connect(setting.http).await;
-    patient.send(get("/public/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n")).await;
+    patient.send(get("/public/ws", WEBSOCKET)).await;
     patient.until(b"\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(400)).await;
     patient.send("still here").await;
