@@ -18,8 +18,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the whole product here: policy server, web agent and a protected sample site
+    #[cfg(all(feature = "policy-server", feature = "web-agent"))]
     Quickstart(QuickstartArgs),
     /// Write a complete configuration for production; starts nothing
+    #[cfg(feature = "policy-server")]
     Init {
         /// Where to write it
         #[arg(long, default_value = "cams")]

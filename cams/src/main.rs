@@ -3,7 +3,9 @@
 mod cli;
 mod commands;
 mod output;
+#[cfg(feature = "policy-server")]
 mod provision;
+#[cfg(all(feature = "policy-server", feature = "web-agent"))]
 mod quickstart;
 mod runtime;
 

@@ -62,7 +62,8 @@ impl Layout {
 pub struct AgentFiles<'a> {
     pub cluster: &'a str,
     pub domain: &'a str,
-    pub entry: &'a str,
+    /// The sites demand the first; rules may demand the others.
+    pub entries: &'a [String],
     pub certificate: &'a str,
     pub key: &'a str,
     pub policy_server_ca: &'a str,
@@ -86,17 +87,21 @@ impl AgentFiles<'_> {
     }
 
     fn text(&self) -> String {
+        let (entry, further) = self.entries.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
         let mut text = without_numbered(AGENT_CONF, &["cams.site.", "cams.tls."]);
         for (key, value) in [
             ("cams.cluster.name", self.cluster),
             ("cams.security.domain", self.domain),
-            ("cams.loginconfig.entry", self.entry),
+            ("cams.loginconfig.entry", entry),
             ("cams.policy.server.1", self.policy_server),
             ("cams.policy.server.ca", "policy-server-ca.pem"),
             ("cams.agent.certificate", "agent.pem"),
             ("cams.agent.key", "agent.key"),
         ] {
             text = set_property(&text, key, value);
+        }
+        if !further.is_empty() {
+            text = set_property(&text, "cams.loginconfig.entries", &further.join(", "));
         }
         for (n, host) in self.hosts.iter().enumerate() {
             let site = format!("cams.site.site{}", n + 1);

@@ -99,13 +99,7 @@ impl Admin {
         let mut ended = Vec::new();
         for session in self.sessions.list(filter).await? {
             if self.sessions.end(&session.id).await? {
-                let detail = Detail {
-                    domain: Some(&session.domain),
-                    user: Some(&session.subject.user),
-                    session: Some(&session.id),
-                    reason: Some("ended by an administrator"),
-                    ..Detail::default()
-                };
+                let detail = Detail { reason: Some("ended by an administrator"), ..Detail::of(&session) };
                 self.audit.record(Kind::SessionEnded, detail);
                 ended.push(session);
             }

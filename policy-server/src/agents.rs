@@ -14,6 +14,16 @@ pub enum Capability {
     Console,
 }
 
+impl std::fmt::Display for Capability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Enforce => "enforce",
+            Self::Jami => "jami",
+            Self::Console => "console",
+        })
+    }
+}
+
 impl std::str::FromStr for Capability {
     type Err = String;
 
@@ -43,7 +53,7 @@ impl Rights {
     pub fn refusal(&self, capability: Capability, domain: &str, entry: &str, host: &str) -> Option<String> {
         let lacks = |what: &str, name: &str| Some(format!("it is not registered for the {what} `{name}`"));
         if !self.capabilities.contains(&capability) {
-            return Some(format!("it lacks the capability {capability:?}").to_lowercase());
+            return Some(format!("it lacks the capability `{capability}`"));
         }
         if !self.domains.iter().any(|known| known == domain) {
             return lacks("security domain", domain);

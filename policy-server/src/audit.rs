@@ -4,11 +4,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
+
+use crate::session::Session;
 
 /// Longer text from outside is cut off.
 const TEXT: usize = 512;
@@ -60,6 +63,19 @@ pub struct Detail<'a> {
     pub new_hash: Option<&'a str>,
 }
 
+impl<'a> Detail<'a> {
+    /// Whose session, and through which door it was opened.
+    pub fn of(session: &'a Session) -> Self {
+        Self {
+            domain: Some(&session.domain),
+            entry: Some(&session.entry),
+            user: Some(&session.subject.user),
+            session: Some(&session.id),
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -69,18 +85,31 @@ struct Line<'a> {
 }
 
 pub struct Audit {
+    path: PathBuf,
     file: Mutex<File>,
 }
 
 impl Audit {
     /// Opens the log for appending, readable by its owner only.
     pub fn open(path: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        Ok(Self { file: Mutex::new(file) })
+        Ok(Self { path: path.to_owned(), file: Mutex::new(append(path)?) })
+    }
+
+    /// Goes on in a new file where the old one was moved away: logs are rotated by renaming them.
+    pub fn follow_rotation(&self) -> std::io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = match std::fs::metadata(&self.path) {
+            Ok(now) => now.ino() != file.metadata()?.ino(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        };
+        if moved {
+            *file = append(&self.path)?;
+        }
+        Ok(())
     }
 
     /// Writes the event. A log that cannot be written is reported on the process's own log: it must not stop people
@@ -92,6 +121,10 @@ impl Audit {
             tracing::error!(%error, event = %line.trim_end(), "the audit log cannot be written");
         }
     }
+}
+
+fn append(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
@@ -120,6 +153,20 @@ mod tests {
         assert_eq!(value["event"], "login-failed");
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         assert!(value.get("session").is_none());
+    }
+
+    #[test]
+    fn a_rotated_log_goes_on_in_a_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let audit = Audit::open(&path).unwrap();
+        audit.record(Kind::Login, Detail::default());
+        std::fs::rename(&path, dir.path().join("audit.jsonl.1")).unwrap();
+        audit.follow_rotation().unwrap();
+        audit.record(Kind::Logout, Detail::default());
+        audit.follow_rotation().unwrap();
+        audit.record(Kind::Logout, Detail::default());
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
     }
 
     #[test]

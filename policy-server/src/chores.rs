@@ -12,6 +12,7 @@ use shared_proto::problem::Problems;
 
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
+use crate::enforcement::EXPIRED;
 use crate::wire::{Loaded, Server, load, warn};
 
 /// How often files are looked at: a changed role must count within a second.
@@ -43,6 +44,9 @@ impl Server {
     }
 
     fn follow(&self, watch: &mut Watch) {
+        if let Err(error) = self.audit.follow_rotation() {
+            tracing::error!(%error, "the audit log cannot be opened again");
+        }
         let loaded = self.loaded();
         if watch.configuration.moved(&loaded.files) {
             self.reload(&loaded);
@@ -105,8 +109,7 @@ impl Server {
     async fn purge(&self) {
         for domain in self.loaded().domains.values() {
             match self.sessions.purge(&domain.name, domain.limits, self.now().as_second()).await {
-                Ok(0) => {}
-                Ok(sessions) => tracing::debug!(sessions, domain = %domain.name, "expired sessions were removed"),
+                Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
                 Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
             }
         }

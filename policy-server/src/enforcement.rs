@@ -17,6 +17,9 @@ use crate::auth::pipeline::RecheckRun;
 use crate::session::{Found, Session, SessionError};
 use crate::wire::{Domain, Loaded, Server};
 
+/// Why a session ended that met its idle limit or its lifetime.
+pub(crate) const EXPIRED: &str = "its time was over";
+
 #[derive(Debug, thiserror::Error)]
 pub enum EnforcementError {
     /// The agent oversteps what it is registered for.
@@ -183,10 +186,14 @@ fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision 
 async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Result<Option<Session>, EnforcementError> {
     let clock = server.now();
     let now = clock.as_second();
-    let Found::Live(session) = server.sessions.find(token, &domain.name, domain.limits, now).await? else {
-        return Ok(None);
+    let mut session = match server.sessions.find(token, &domain.name, domain.limits, now).await? {
+        Found::Live(session) => *session,
+        Found::Expired(session) => {
+            server.record_end(&session, EXPIRED);
+            return Ok(None);
+        }
+        Found::Ended => return Ok(None),
     };
-    let mut session = *session;
     // An entry that is gone from the configuration vouches for nobody.
     let rechecked = match domain.entry(&session.entry) {
         Some(entry) => entry.recheck(&session.subject, clock).await,
@@ -209,18 +216,14 @@ async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Resul
 
 async fn end(server: &Server, session: &Session, reason: &str) -> Result<(), EnforcementError> {
     if server.sessions.end(&session.id).await? {
-        server.audit.record(Kind::SessionEnded, Detail { reason: Some(reason), ..about(session) });
+        server.record_end(session, reason);
     }
     Ok(())
 }
 
-fn about(session: &Session) -> Detail<'_> {
-    Detail {
-        domain: Some(&session.domain),
-        entry: Some(&session.entry),
-        user: Some(&session.subject.user),
-        session: Some(&session.id),
-        ..Detail::default()
+impl Server {
+    pub(crate) fn record_end(&self, session: &Session, reason: &str) {
+        self.audit.record(Kind::SessionEnded, Detail { reason: Some(reason), ..Detail::of(session) });
     }
 }
 
@@ -290,7 +293,7 @@ pub async fn logout(
             request_id: Some(&request.request_id),
             agent: Some(&agent.name),
             client: Some(request.client.address.to_string()),
-            ..about(&session)
+            ..Detail::of(&session)
         };
         server.audit.record(Kind::Logout, detail);
     }

@@ -20,9 +20,6 @@ pub mod field {
     pub const MESSAGE: &str = "cams_message";
 }
 
-/// The DNS name in every policy server's certificate on the link, so that an agent can reach it by any host and port.
-pub const POLICY_SERVER_DNS_NAME: &str = "cams-policy-server";
-
 /// Headers a site receives. Every name here is refused when a client sends it, in any spelling.
 pub mod header {
     pub const PREFIX: &str = "CAMS-HTTP-";

@@ -131,13 +131,8 @@ async fn a_missing_file_is_named() {
 #[tokio::test]
 async fn a_missing_secret_is_named() {
     let copy = Copy::new().await;
-    let file = copy.file("security-domain.xml");
-    replace(&file, |text| {
-        let start = text.find("name=\"secretKey\"").unwrap();
-        let value = start + text[start..].find("value=\"").unwrap() + "value=\"".len();
-        let end = value + text[value..].find('"').unwrap();
-        format!("{}env:CAMS_TEST_NOT_SET{}", &text[..value], &text[end..])
-    });
+    let file = copy.conf.clone();
+    replace(&file, |text| change(text, "file:../keys/key-encryption.key", "env:CAMS_TEST_NOT_SET"));
     let checked = copy.check();
     assert_eq!(checked.code, 1, "{checked:?}");
     let place = place(&file, "env:CAMS_TEST_NOT_SET");
@@ -147,23 +142,19 @@ async fn a_missing_secret_is_named() {
 
 #[tokio::test]
 async fn a_key_that_others_can_read_is_named() {
-    let copy = Copy::new().await;
-    let mut opened = Vec::new();
-    let mut folders = vec![copy.dir.path().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if String::from_utf8_lossy(&fs::read(&path).unwrap()).contains("PRIVATE KEY") {
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-                opened.push(path.file_name().unwrap().to_str().unwrap().to_owned());
-            }
-        }
+    for (conf, key) in [
+        ("conf/cams.conf", "keys/key-encryption.key"),
+        ("agent/cams-webagent.conf", "agent/agent.key"),
+        ("agent/cams-webagent.conf", "tls/localhost.key"),
+    ] {
+        let copy = Copy::new().await;
+        fs::set_permissions(copy.dir.path().join(key), fs::Permissions::from_mode(0o644)).unwrap();
+        let conf = copy.dir.path().join(conf);
+        let checked = tests::command::cams(["check", "--conf", conf.to_str().unwrap()]);
+        assert_eq!(checked.code, 1, "{checked:?}");
+        let name = Path::new(key).file_name().unwrap().to_str().unwrap();
+        assert!(checked.stderr.contains(name) && checked.stderr.contains("chmod 600"), "{key}: {checked:?}");
     }
-    assert!(!opened.is_empty());
-    let checked = copy.check();
-    assert_eq!(checked.code, 1, "{checked:?}");
-    assert!(opened.iter().any(|name| checked.stderr.contains(name)), "none of {opened:?} in:\n{}", checked.stderr);
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn a_wrong_password_keeps_name_and_target() {
         assert_eq!(failed.status, 401, "{user}: {failed:?}");
         assert!(client.cookie_header().is_none(), "{user}");
         let page = failed.text();
-        for wanted in [expected, shown, "/private/?a=b"] {
+        for wanted in [expected, shown, "&#x2f;private&#x2f;?a=b"] {
             assert!(page.contains(wanted), "{user}: no {wanted} in {page}");
         }
         assert!(!page.contains("wrong-one") && !page.contains("<b>alice"), "{user}: {page}");

@@ -209,7 +209,7 @@ async fn connect(server: &str, config: &LinkConfig) -> Result<(Sender, JoinHandl
 }
 
 fn server_name() -> Result<rustls_pki_types::DnsName<'static>, rustls::Error> {
-    rustls_pki_types::DnsName::try_from(names::POLICY_SERVER_DNS_NAME)
+    rustls_pki_types::DnsName::try_from(names::POLICY_SERVER_NAME)
         .map_err(|error| rustls::Error::General(error.to_string()))
 }
 

@@ -129,6 +129,9 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if path == request.config.logout_uri {
         return logout::start(request, head);
     }
+    if path == request.config.forget_uri() {
+        return Ok(decided(Step::Respond(logout::forget())));
+    }
     if request.is_websocket {
         sender::check_websocket(&request, head)?;
     }

@@ -62,6 +62,11 @@ pub struct GateConfig {
 }
 
 impl GateConfig {
+    /// Where the logged-out page makes the browser forget what it kept.
+    pub fn forget_uri(&self) -> String {
+        format!("{}/forget", self.logout_uri)
+    }
+
     /// Whether people may log in through this entry here.
     pub fn serves_entry(&self, entry: &str) -> bool {
         self.entry == entry || self.further_entries.iter().any(|further| further == entry)

@@ -36,17 +36,22 @@ async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
         out.display()
     );
     let admin = Admin::open(&args.conf.conf).await?;
-    let (domain, entry) = (rights.domains.first().cloned(), rights.entries.first().cloned());
-    let hosts = rights.hosts.clone();
+    let domain = rights.domains.first().cloned();
+    let (hosts, entries) = (rights.hosts.clone(), rights.entries.clone());
+    let mut policy_server = admin.conf().listen;
+    if policy_server.ip().is_unspecified() {
+        policy_server.set_ip([127, 0, 0, 1].into());
+        output::notice("the policy server listens on every address: set cams.policy.server.1 to one the agent can reach");
+    }
     let issued = admin.add_agent(&args.name, rights).await?;
     let written = AgentFiles {
         cluster: &admin.conf().cluster,
         domain: &domain.unwrap_or_default(),
-        entry: &entry.unwrap_or_default(),
+        entries: &entries,
         certificate: &issued.certificate,
         key: &issued.key,
         policy_server_ca: admin.agent_ca(),
-        policy_server: &admin.conf().listen.to_string(),
+        policy_server: &policy_server.to_string(),
         hosts: &hosts,
         upstream: &args.upstream,
     }
@@ -74,8 +79,7 @@ async fn list(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {
     let rows: Vec<Vec<String>> = agents
         .iter()
         .map(|agent| {
-            let capabilities: Vec<String> =
-                agent.rights.capabilities.iter().map(|c| format!("{c:?}").to_lowercase()).collect();
+            let capabilities: Vec<String> = agent.rights.capabilities.iter().map(|c| c.to_string()).collect();
             vec![
                 agent.name.clone(),
                 agent.rights.domains.join(","),

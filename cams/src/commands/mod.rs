@@ -7,6 +7,7 @@ mod check;
 mod digest;
 #[cfg(feature = "policy-server")]
 mod explain;
+#[cfg(feature = "policy-server")]
 mod init;
 #[cfg(feature = "policy-server")]
 mod session;
@@ -16,11 +17,15 @@ mod test_login;
 use std::process::ExitCode;
 
 use crate::cli::{Command, RunArgs};
-use crate::{output, quickstart, runtime};
+#[cfg(all(feature = "policy-server", feature = "web-agent"))]
+use crate::quickstart;
+use crate::{output, runtime};
 
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        #[cfg(all(feature = "policy-server", feature = "web-agent"))]
         Command::Quickstart(args) => quickstart::run(&args),
+        #[cfg(feature = "policy-server")]
         Command::Init { dir } => init::run(&dir),
         #[cfg(feature = "policy-server")]
         Command::PolicyServer(args) => policy_server(&args),

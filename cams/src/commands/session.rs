@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use policy_server::admin::Admin;
 use policy_server::session::{Filter, Session};
+use serde::Serialize;
 
 use crate::cli::SessionCommand;
 use crate::{output, runtime};

@@ -134,12 +134,12 @@ async fn register_agent(layout: &Layout) -> anyhow::Result<PathBuf> {
         entries: vec!["http".to_owned()],
         capabilities: vec![Capability::Enforce],
     };
-    let (hosts, cluster) = (rights.hosts.clone(), admin.conf().cluster.clone());
+    let (hosts, entries) = (rights.hosts.clone(), rights.entries.clone());
     let issued = admin.add_agent(AGENT, rights).await?;
     AgentFiles {
-        cluster: &cluster,
+        cluster: &admin.conf().cluster,
         domain: "system",
-        entry: "http",
+        entries: &entries,
         certificate: &issued.certificate,
         key: &issued.key,
         policy_server_ca: admin.agent_ca(),

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn all_files_are_looked_at_before_giving_up() {
-        let (domain, problems) = load_with(&|path| match file(path) {
+        let (_, problems) = load_with(&|path| match file(path) {
             "security-domain.xml" => fs::read_to_string(path),
             _ => Ok("<wrong".to_owned()),
         });

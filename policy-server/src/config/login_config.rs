@@ -236,7 +236,7 @@ mod tests {
             ("</login-config>", "<entry/></login-config>", "l.xml:11: unknown element <entry> in <login-config>"),
         ] {
             assert!(GOOD.contains(change), "{change}");
-            let (config, problems) = read_text(&GOOD.replacen(change, to, 1));
+            let (_, problems) = read_text(&GOOD.replacen(change, to, 1));
             assert!(problems.lines().any(|problem| problem.starts_with(expected)), "{to}:\n{problems}");
         }
     }
@@ -252,7 +252,7 @@ mod tests {
                 "l.xml:10: login-config-entry `http` is there twice",
             ),
         ] {
-            let (config, problems) = read_text(&text);
+            let (_, problems) = read_text(&text);
             assert_eq!(problems, expected);
         }
     }

@@ -77,6 +77,6 @@ pub trait SessionStore: Send + Sync {
     async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError>;
     /// Ends one session; false where it had ended already.
     async fn delete(&self, id: &str) -> Result<bool, SessionError>;
-    /// Removes what is past its limits and was never asked for again; how many.
-    async fn purge(&self, domain: &str, unused_since: i64, now: i64) -> Result<u64, SessionError>;
+    /// The domain's sessions that were last used at `unused_since` or before, or whose end has come.
+    async fn overdue(&self, domain: &str, unused_since: i64, now: i64) -> Result<Vec<Session>, SessionError>;
 }

@@ -27,6 +27,8 @@ pub enum SessionError {
 #[derive(Debug)]
 pub enum Found {
     Live(Box<Session>),
+    /// Was live until now: it met one of its limits.
+    Expired(Box<Session>),
     /// Ended, expired, or never ours: no difference is shown.
     Ended,
 }
@@ -76,8 +78,8 @@ impl SessionService {
         match rules::standing(session.last_used, session.ends, limits.idle, now) {
             Standing::Live => Ok(Found::Live(Box::new(session))),
             Standing::Idle | Standing::Over => {
-                self.store.delete(&session.id).await?;
-                Ok(Found::Ended)
+                let ended = self.store.delete(&session.id).await?;
+                Ok(if ended { Found::Expired(Box::new(session)) } else { Found::Ended })
             }
         }
     }
@@ -111,9 +113,15 @@ impl SessionService {
         self.store.find(&TokenHash::of(token)).await
     }
 
-    /// Removes the domain's sessions that are past their limits; how many.
-    pub async fn purge(&self, domain: &str, limits: Limits, now: i64) -> Result<u64, SessionError> {
-        self.store.purge(domain, rules::idle_since(limits.idle, now), now).await
+    /// Ends the domain's sessions that are past their limits and were not asked for since; those that it ended.
+    pub async fn purge(&self, domain: &str, limits: Limits, now: i64) -> Result<Vec<Session>, SessionError> {
+        let mut ended = Vec::new();
+        for session in self.store.overdue(domain, rules::idle_since(limits.idle, now), now).await? {
+            if self.store.delete(&session.id).await? {
+                ended.push(session);
+            }
+        }
+        Ok(ended)
     }
 
     /// Every session that matches, newest first; past its limits or not.

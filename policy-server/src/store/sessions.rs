@@ -78,15 +78,16 @@ impl SessionStore for Store {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn purge(&self, domain: &str, unused_since: i64, now: i64) -> Result<u64, SessionError> {
-        let done = sqlx::query("DELETE FROM sessions WHERE domain = $1 AND (last_used <= $2 OR ends <= $3)")
+    async fn overdue(&self, domain: &str, unused_since: i64, now: i64) -> Result<Vec<Session>, SessionError> {
+        let query = format!("SELECT {COLUMNS} FROM sessions WHERE domain = $1 AND (last_used <= $2 OR ends <= $3)");
+        let rows = sqlx::query(AssertSqlSafe(query))
             .bind(domain)
             .bind(unused_since)
             .bind(now)
-            .execute(&self.writer)
+            .fetch_all(&self.reader)
             .await
             .map_err(StoreError::from)?;
-        Ok(done.rows_affected())
+        rows.iter().map(|row| session(row).map_err(SessionError::from)).collect()
     }
 }
 

@@ -148,7 +148,7 @@ async fn hello_decides_who_is_spoken_with() {
 async fn only_certificates_of_the_cluster_count() {
     let address = "127.0.0.1:0".parse().unwrap();
     let setting = Setting::new();
-    let name = shared_proto::names::POLICY_SERVER_DNS_NAME;
+    let name = shared_proto::names::POLICY_SERVER_NAME;
     let other_ca = PolicyServer::named(&Ca::new(), name, address, granting("x")).await;
     let other_name = PolicyServer::named(&setting.ca, "other.test", address, granting("x")).await;
     let right = PolicyServer::start(&setting.ca, granting("x")).await;
@@ -189,7 +189,7 @@ async fn a_server_that_returns_is_used_again() {
     standing.wait_for(|standing| matches!(standing, Standing::Down)).await.unwrap();
     assert!(decided_by(&link).await.is_err());
 
-    let name = shared_proto::names::POLICY_SERVER_DNS_NAME;
+    let name = shared_proto::names::POLICY_SERVER_NAME;
     let _again = PolicyServer::named(&setting.ca, name, address, granting("again")).await;
     standing.wait_for(|standing| matches!(standing, Standing::Up(_))).await.unwrap();
     assert_eq!(decided_by(&link).await.as_deref(), Ok("again"));

@@ -37,9 +37,17 @@ fn end(request: Request) -> (State, Step) {
     }
 }
 
+/// Answers the image of the logged-out page. A browser keeps the page it leaves for its back button, `no-store` or not,
+/// and only a response that comes after the logout's own can make it forget that page too.
+pub fn forget() -> Reply {
+    let mut reply = Reply::empty(Audit::new(Event::Shown, ""));
+    reply.headers.push(("Clear-Site-Data", "\"cache\"".to_owned()));
+    reply
+}
+
 /// There is no such session any more.
 pub fn done(request: &Request) -> Reply {
-    let page = Page::LoggedOut { login_url: request.config.login_uri.clone() };
+    let page = Page::LoggedOut { login_url: request.config.login_uri.clone(), forget_url: request.config.forget_uri() };
     let mut reply = Reply::page(200, page, Audit::new(Event::LoggedOut, ""));
     reply.set_cookies(cookies::forget(&request.config, request.scheme));
     reply

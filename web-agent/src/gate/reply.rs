@@ -92,6 +92,10 @@ impl Reply {
         Self { status, headers: Vec::new(), body, close: false, audit }
     }
 
+    pub(super) fn empty(audit: Audit) -> Self {
+        Self { status: 204, headers: Vec::new(), body: ReplyBody::Empty, close: false, audit }
+    }
+
     /// Sends a browser elsewhere with a GET.
     pub(super) fn see_other(url: String, audit: Audit) -> Self {
         Self { status: 303, headers: vec![("Location", url)], body: ReplyBody::Empty, close: false, audit }

@@ -188,7 +188,7 @@ fn normal_style(style: &str) -> Result<String, PageError> {
 fn policy(style: &str, form_action: &str) -> String {
     let hash = STANDARD.encode(Sha256::digest(style.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action {form_action}; base-uri 'none'; \
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self' data:; form-action {form_action}; base-uri 'none'; \
          frame-ancestors 'none'"
     )
 }
@@ -226,7 +226,7 @@ fn samples() -> Vec<Page> {
         Page::Denied { user: "alice".into(), logout_url: "/cams/logout".into() },
         Page::Denied { user: String::new(), logout_url: "/cams/logout".into() },
         Page::ConfirmLogout { action: "/cams/logout".into(), domain: "system".into() },
-        Page::LoggedOut { login_url: "/cams/login".into() },
+        Page::LoggedOut { login_url: "/cams/login".into(), forget_url: "/cams/logout/forget".into() },
         Page::Unavailable,
         Page::Refused { status: 400, reason: "The address is not valid".into() },
         Page::CrossSite,

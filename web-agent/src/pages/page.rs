@@ -26,6 +26,8 @@ pub enum Page {
     },
     LoggedOut {
         login_url: String,
+        /// An image address whose answer makes the browser drop the pages it kept.
+        forget_url: String,
     },
     /// The policy server cannot be asked now.
     Unavailable,
@@ -80,7 +82,9 @@ impl Page {
             Page::ConfirmLogout { action, domain } => {
                 ("confirm-logout.html", context! { action => link(action), domain })
             }
-            Page::LoggedOut { login_url } => ("logged-out.html", context! { login_url => link(login_url) }),
+            Page::LoggedOut { login_url, forget_url } => {
+                ("logged-out.html", context! { login_url => link(login_url), forget_url => link(forget_url) })
+            }
             Page::Unavailable => ("unavailable.html", context! {}),
             Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
             Page::CrossSite => ("cross-site.html", context! {}),

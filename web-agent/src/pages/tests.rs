@@ -74,7 +74,7 @@ fn filled_with(text: &str) -> Vec<Page> {
         Page::LoginError { code: 5003, message: text() },
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
-        Page::LoggedOut { login_url: text() },
+        Page::LoggedOut { login_url: text(), forget_url: text() },
         Page::Unavailable,
         Page::CrossSite,
     ];
@@ -339,7 +339,7 @@ fn the_policy_allows_exactly_the_style_of_the_page() {
             let hash = STANDARD.encode(Sha256::digest(written));
             let form = if page.has_form() { format!("'self' {}", ORIGINS.join(" ")) } else { "'none'".to_owned() };
             let expected = format!(
-                "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action {form}; base-uri 'none'; \
+                "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self' data:; form-action {form}; base-uri 'none'; \
                  frame-ancestors 'none'"
             );
             assert_eq!(rendered.content_security_policy, expected);

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
-use shared_proto::names::POLICY_SERVER_DNS_NAME;
+use shared_proto::names::POLICY_SERVER_NAME;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -57,7 +57,7 @@ pub fn welcome() -> Value {
 
 impl PolicyServer {
     pub async fn start(ca: &Ca, script: impl Fn(&str, &Value) -> Act + Send + Sync + 'static) -> Self {
-        Self::named(ca, POLICY_SERVER_DNS_NAME, "127.0.0.1:0".parse().unwrap(), script).await
+        Self::named(ca, POLICY_SERVER_NAME, "127.0.0.1:0".parse().unwrap(), script).await
     }
 
     /// At a given address, with a certificate for a given name.
