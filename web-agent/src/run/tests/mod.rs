@@ -111,6 +111,9 @@ fn policy(path: &str, question: &Value) -> Act {
 
 const ALICE: &str = "Cookie: CAMS_SID_TEST_SYSTEM=alive\r\n";
 
+const WEBSOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: app.test\r\n{headers}\r\n")
 }
@@ -131,7 +134,7 @@ async fn a_taken_port_is_one_clear_line() {
 async fn stopping_lets_go_of_the_port_and_of_open_tunnels() {
     let setting = Setting::new().await;
     let mut tunnel = Client::connect(setting.http).await;
-    tunnel.send(get("/public/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n")).await;
+    tunnel.send(get("/public/ws", WEBSOCKET)).await;
     assert!(tunnel.until(b"\r\n\r\n").await.unwrap().starts_with("HTTP/1.1 101"));
     setting.agent.stop(Duration::from_millis(100)).await;
     assert_eq!(tunnel.rest().await, "");
