@@ -169,7 +169,9 @@ fn check_segment(segment: &str) -> Result<(), Refusal> {
     if segment.contains(['/', '\\', ';']) || segment.contains(LOOK_ALIKES) {
         return refuse("the path has a separator inside a segment");
     }
-    // Covers `.` and `..` as well.
+    if matches!(segment, "." | "..") {
+        return refuse("the path has a dot segment");
+    }
     if segment.ends_with('.') || segment.trim() != segment {
         return refuse("a segment of the path ends with a dot, or starts or ends with white space");
     }

@@ -248,6 +248,7 @@ fn logout() {
         ("GET /cams/logout", &["Referer: https://evil.test/"], "asks"),
         ("GET /cams/logout", &["Origin: null"], "asks"),
         ("GET /cams/logout", &[SAME, "Sec-Purpose: prefetch"], "asks"),
+        ("GET /cams/logout", &[SAME, "Purpose: prefetch"], "asks"),
         ("HEAD /cams/logout", &[SAME], "asks"),
         ("POST /cams/logout", &["Origin: https://app.test:8443", SAME], "ends"),
         ("POST /cams/logout", &[], "ends"),

@@ -5,7 +5,7 @@ use crate::gate::request::Request;
 use crate::head::{Head, Refusal};
 use crate::origin::{Origin, split_url};
 
-/// Whether another site's page is behind the request.
+/// Whether another site's page is behind the request, or nobody yet: a browser that only looks ahead.
 ///
 /// # Errors
 /// 400 where a header that tells it is there twice.
@@ -13,7 +13,7 @@ pub fn is_foreign(request: &Request, head: &Head) -> Result<bool, Refusal> {
     let here = request.here();
     let is_ours = |origin: Option<Origin>| origin.is_some_and(|origin| request.config.is_ours(&here, &origin));
     let fetch_site = head.single("Sec-Fetch-Site")?;
-    let is_prefetch = head.single("Sec-Purpose")?.is_some();
+    let is_prefetch = ["Sec-Purpose", "Purpose", "X-Moz"].iter().any(|name| head.values(name).next().is_some());
     if is_prefetch || !matches!(fetch_site, None | Some("same-origin" | "same-site" | "none")) {
         return Ok(true);
     }
