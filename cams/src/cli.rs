@@ -197,8 +197,8 @@ pub struct AgentAddArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub upstream: String,
     /// Where to write; the default is agents/NAME beside cams.conf
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -76,7 +76,7 @@ impl AgentFiles<'_> {
     /// Writes them into `dir`; refuses where an agent's configuration is there already.
     pub fn write(&self, dir: &Path) -> anyhow::Result<PathBuf> {
         let conf = dir.join("cams-webagent.conf");
-        anyhow::ensure!(!conf.exists(), "{} exists already: choose another directory with --out", conf.display());
+        anyhow::ensure!(!conf.exists(), "{} exists already: choose another with --dir", conf.display());
         create_dir(dir)?;
         write_new(&dir.join("agent.pem"), self.certificate)?;
         write_new(&dir.join("agent.key"), self.key)?;

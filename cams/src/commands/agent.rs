@@ -29,10 +29,10 @@ async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
         capabilities: capabilities.map_err(anyhow::Error::msg)?,
     };
     let base = args.conf.conf.parent().context("cams.conf has no directory")?;
-    let out = args.out.unwrap_or_else(|| base.join("agents").join(&args.name));
+    let out = args.dir.unwrap_or_else(|| base.join("agents").join(&args.name));
     anyhow::ensure!(
         !out.join("cams-webagent.conf").exists(),
-        "{} holds an agent already: choose another with --out",
+        "{} holds an agent already: choose another with --dir",
         out.display()
     );
     let admin = Admin::open(&args.conf.conf).await?;

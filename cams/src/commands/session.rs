@@ -1,8 +1,10 @@
 //! `cams session`: who is logged in, and ending that.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use policy_server::admin::Admin;
 use policy_server::session::{Filter, Session};
 
@@ -32,9 +34,41 @@ pub fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What `--json` shows of a session. Times are seconds since 1970-01-01T00:00:00Z.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    user: &'a str,
+    roles: &'a BTreeSet<String>,
+    domain: &'a str,
+    entry: &'a str,
+    created: i64,
+    last_used: i64,
+    ends: i64,
+    address: &'a str,
+    user_agent: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn of(session: &'a Session) -> Self {
+        Self {
+            id: &session.id,
+            user: &session.subject.user,
+            roles: &session.subject.roles,
+            domain: &session.domain,
+            entry: &session.entry,
+            created: session.created,
+            last_used: session.last_used,
+            ends: session.ends,
+            address: &session.address,
+            user_agent: &session.user_agent,
+        }
+    }
+}
+
 fn show(sessions: &[Session], json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        output::json(&sessions)?;
+        output::json(&sessions.iter().map(Row::of).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let time = |seconds| Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -81,19 +82,37 @@ impl Service {
 
 fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<(Child, Option<ChildStdin>)> {
     let log = File::options().append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
+    let log = tokio::fs::File::from_std(log);
     let mut child = Command::new(std::env::current_exe().context("cannot find this program")?)
         .arg(command)
         .arg("--conf")
         .arg(conf)
         .env(runtime::STOP_WITH_PARENT, "1")
         .stdin(Stdio::piped())
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start cams {command}"))?;
     let lifeline = child.stdin.take();
+    if let Some(words) = child.stderr.take() {
+        tokio::spawn(relay(words, log));
+    }
     Ok((child, lifeline))
+}
+
+/// Keeps what a child says in its log, and shows warnings and errors here: whoever breaks a file learns it at once.
+async fn relay(words: ChildStderr, mut log: tokio::fs::File) {
+    let mut lines = BufReader::new(words).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line.contains(" WARN ") || line.contains(" ERROR ") {
+            output::notice(output::plain(&line));
+        }
+        if let Err(error) = log.write_all(format!("{line}\n").as_bytes()).await {
+            output::notice(format!("a log cannot be written: {error}"));
+        }
+    }
+    let _ = log.flush().await;
 }
 
 /// Starts both, says `ready` when everything answers, and keeps both alive until told to stop.

@@ -35,7 +35,7 @@ pub struct XmlUser {
 }
 
 /// The users of one file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct XmlUsers {
     users: HashMap<String, Arc<XmlUser>>,
     /// SHA-256 of the file, in hexadecimal.

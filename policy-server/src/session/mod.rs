@@ -7,7 +7,6 @@ mod service;
 
 pub use service::{Found, SessionError, SessionService};
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared_proto::check::Identity;
 use shared_proto::secret::Secret;
@@ -16,7 +15,7 @@ use crate::auth::subject::Subject;
 use crate::token::hex;
 
 /// A person's session. Times are seconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Session {
     /// Names the session in logs, listings and towards sites; it opens nothing.
     pub id: String,
