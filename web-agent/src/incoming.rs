@@ -15,8 +15,9 @@ use crate::tls::AskedFor;
 const HEAD_CAP: usize = 64 * 1024;
 /// For the whole of a body that the gate asks for.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// What is read of a body that nobody wants, so that the answer before it is not lost in a reset connection.
+/// What is read of a body that nobody wants, before and after the answer, and for how long each time.
 const DRAIN_CAP: usize = 64 * 1024;
+const LINGER_CAP: usize = 4 * 1024 * 1024;
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// 128 random bits in hexadecimal.
@@ -104,15 +105,27 @@ pub async fn body(session: &mut Session, max: usize) -> Result<Answer> {
     }
 }
 
-/// Reads what is left of the body, within limits, before an answer that does not depend on it. Where there is still
-/// more, the engine closes the connection after the answer: its next bytes are no request.
+/// Reads what is left of a short body before an answer that does not depend on it, so that the connection can be used
+/// on. After a longer one the engine closes it: its next bytes are no request.
 pub async fn drain(session: &mut Session) {
-    if announced(session).is_some_and(|length| length > DRAIN_CAP as u64) || expects_continue(session) {
-        // Too much, or the client holds it back until it is told to go on.
+    if announced(session).is_none_or(|length| length <= DRAIN_CAP as u64) {
+        discard(session, DRAIN_CAP).await;
+    }
+}
+
+/// Reads on for a while after the answer to a body that was too long to drain: a connection that is closed on a client
+/// that still sends can take the answer with it.
+pub async fn linger(session: &mut Session) {
+    discard(session, LINGER_CAP).await;
+}
+
+async fn discard(session: &mut Session, cap: usize) {
+    if session.is_body_done() || expects_continue(session) {
+        // Nothing comes, or only after a word that is not given.
         return;
     }
     let read = async {
-        let mut left = DRAIN_CAP;
+        let mut left = cap;
         while let Ok(Some(part)) = session.read_request_body().await {
             match left.checked_sub(part.len()) {
                 Some(less) => left = less,

@@ -53,6 +53,7 @@ impl Replies {
         if !head_only {
             session.write_response_body(Some(content.body), true).await?;
         }
+        incoming::linger(session).await;
         Ok(())
     }
 
