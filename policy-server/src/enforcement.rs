@@ -164,6 +164,9 @@ pub async fn check(
         session: standing,
         identity: session.as_ref().map(Session::identity),
         policy_hash: domain.policy.hash().to_owned(),
+        epoch: String::new(),
+        seq: 0,
+        remember_ms: 0,
     })
 }
 

@@ -48,6 +48,15 @@ pub struct CheckResponse {
     pub identity: Option<Identity>,
     /// SHA-256, in hexadecimal, of the access control policy this was decided by.
     pub policy_hash: String,
+    /// How far the event log went, read before anything the decision rests on. The agent may remember the decision only
+    /// if its stream has not gone further, and only under a live lease of the same epoch.
+    #[serde(default)]
+    pub epoch: String,
+    #[serde(default)]
+    pub seq: i64,
+    /// For how long the decision may be remembered at most, in milliseconds from its receipt; 0 means not at all.
+    #[serde(default)]
+    pub remember_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

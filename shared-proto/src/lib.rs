@@ -4,10 +4,12 @@
 //! Everything here is pure: values in, values out. No files, no clock, no network.
 
 pub mod check;
+pub mod event;
 pub mod hello;
 pub mod login;
 pub mod names;
 pub mod options;
+pub mod pattern;
 pub mod problem;
 pub mod properties;
 pub mod secret;

@@ -41,7 +41,9 @@ async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
     let mut policy_server = admin.conf().listen;
     if policy_server.ip().is_unspecified() {
         policy_server.set_ip([127, 0, 0, 1].into());
-        output::notice("the policy server listens on every address: set cams.policy.server.1 to one the agent can reach");
+        output::notice(
+            "the policy server listens on every address: set cams.policy.server.1 to one the agent can reach",
+        );
     }
     let issued = admin.add_agent(&args.name, rights).await?;
     let written = AgentFiles {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::pattern::{ResourcePattern, path_flaw, without_parameters};
 use super::rule::{Acr, Case, Rule, Verdict, Visitor};
 use super::{Request, Who};
+use shared_proto::pattern::{ResourcePattern, path_flaw, without_parameters};
 
 /// A checked access control policy. Immutable; a changed file makes a new one.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Policy {
 
     /// Every permission whose pattern covers the request, the one that decides first.
     pub fn matching<'a>(&'a self, request: &Request<'_>) -> impl Iterator<Item = &'a Permission> {
-        self.permissions.iter().filter(move |permission| permission.pattern.matches(request))
+        self.permissions.iter().filter(move |permission| permission.pattern.matches(&request.resource()))
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::evaluate::{Outcome, Permission, Policy, visitor};
-use super::pattern::path_flaw;
 use super::rule::{Case, Rule, Verdict, Visitor, list};
 use super::{Request, Who};
+use shared_proto::pattern::path_flaw;
 
 /// What `cams explain` shows. `Display` is for people, `Serialize` for scripts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,7 +101,7 @@ fn why(
             format!("the session is of the security domain {} and proves nothing in {}", who.domain, request.domain);
         steps.push(Step { depth: 0, text });
     }
-    if !permission.pattern.matches(request) {
+    if !permission.pattern.matches(&request.resource()) {
         let text = "a site that cuts `;parameters` off the path reads another one, and that reading is the stricter";
         steps.push(Step { depth: 0, text: text.to_owned() });
     }

@@ -5,15 +5,15 @@
 
 pub mod evaluate;
 pub mod explain;
-pub mod pattern;
 pub mod rule;
 
 pub use evaluate::{Decision, Outcome, Permission, Policy};
 pub use explain::{Explanation, explain};
-pub use pattern::ResourcePattern;
 pub use rule::{Acr, Auth, Rule, Verdict};
 
 use std::collections::BTreeSet;
+
+use shared_proto::pattern::Resource;
 
 /// A request as the agent will forward it.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,13 @@ pub struct Request<'a> {
     pub domain: &'a str,
     /// The login entry the site demands where a rule names none.
     pub entry: &'a str,
+}
+
+impl<'a> Request<'a> {
+    pub fn resource(&self) -> Resource<'a> {
+        let Self { scheme, host, port, method, path, .. } = *self;
+        Resource { scheme, host, port, method, path }
+    }
 }
 
 /// A person with a live session.

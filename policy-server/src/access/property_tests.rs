@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::pattern::{HostPattern, PathPattern, path_flaw};
 use super::rule::{Case, Visitor};
 use super::*;
+use shared_proto::pattern::{HostPattern, PathPattern, path_flaw};
 
 const SCHEMES: [&str; 2] = ["http", "https"];
 const HOSTS: [&str; 4] = ["a.test", "x.a.test", "y.x.a.test", "b.test"];

@@ -10,8 +10,8 @@ use shared_proto::names::is_name;
 use shared_proto::problem::{Problems, did_you_mean};
 
 use super::xml::{self, Element};
-use crate::access::pattern::{HostPattern, PathPattern};
-use crate::access::{Acr, Auth, Permission, Policy, ResourcePattern, Rule};
+use crate::access::{Acr, Auth, Permission, Policy, Rule};
+use shared_proto::pattern::{HostPattern, PathPattern, ResourcePattern};
 
 /// Rules within rules, counted through references.
 const MAX_DEPTH: usize = 32;

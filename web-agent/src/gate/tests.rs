@@ -12,7 +12,15 @@ fn granted(standing: SessionStanding, identity: Option<Identity>) -> Answer {
 }
 
 fn check(decision: Decision, session: SessionStanding, identity: Option<Identity>) -> Answer {
-    Answer::Check(CheckResponse { decision, session, identity, policy_hash: "h".to_owned() })
+    Answer::Check(CheckResponse {
+        decision,
+        session,
+        identity,
+        policy_hash: "h".to_owned(),
+        epoch: String::new(),
+        seq: 0,
+        remember_ms: 0,
+    })
 }
 
 fn login_at(login_url: &str) -> Answer {

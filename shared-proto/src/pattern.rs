@@ -8,10 +8,22 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Request;
+use serde::{Deserialize, Serialize};
+
+/// What a pattern is compared with: a request as the agent will forward it.
+#[derive(Debug, Clone, Copy)]
+pub struct Resource<'a> {
+    pub scheme: &'a str,
+    /// Lower case, without the port.
+    pub host: &'a str,
+    pub port: u16,
+    pub method: &'a str,
+    /// As it will be forwarded, byte for byte, without the query.
+    pub path: &'a str,
+}
 
 /// The requests a permission covers: all given conditions must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourcePattern {
     pub scheme: Option<String>,
     pub host: HostPattern,
@@ -21,7 +33,7 @@ pub struct ResourcePattern {
     pub methods: BTreeSet<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostPattern {
     Any,
     /// `*.example.org` kept as `.example.org`: every host below it, not itself.
@@ -29,7 +41,7 @@ pub enum HostPattern {
     Exact(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathPattern {
     text: String,
     segments: Vec<Segment>,
@@ -40,7 +52,7 @@ pub struct PathPattern {
     rank: PathRank,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Segment {
     Literal(Vec<u8>),
     /// What stands before and after the one `*`.
@@ -49,7 +61,7 @@ enum Segment {
 
 /// Greater is more specific: exact, then the longer part before the first `*`, then more literal characters overall,
 /// then fewer `*`, then a single level rather than a subtree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct PathRank {
     exact: bool,
     prefix: usize,
@@ -70,12 +82,12 @@ pub struct Specificity {
 }
 
 impl ResourcePattern {
-    pub fn matches(&self, request: &Request<'_>) -> bool {
-        self.scheme.as_deref().is_none_or(|scheme| scheme == request.scheme)
-            && self.port.is_none_or(|port| port == request.port)
-            && (self.methods.is_empty() || self.methods.contains(request.method))
-            && self.host.matches(request.host)
-            && self.path.matches(request.path)
+    pub fn matches(&self, resource: &Resource<'_>) -> bool {
+        self.scheme.as_deref().is_none_or(|scheme| scheme == resource.scheme)
+            && self.port.is_none_or(|port| port == resource.port)
+            && (self.methods.is_empty() || self.methods.contains(resource.method))
+            && self.host.matches(resource.host)
+            && self.path.matches(resource.path)
     }
 
     pub fn specificity(&self) -> Specificity {
