@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::rule::{Case, Visitor};
 use super::*;
-use shared_proto::pattern::{HostPattern, PathPattern, path_flaw};
+use shared_proto::pattern::{HostPattern, PathPattern, ResourcePattern, path_flaw};
 
 const SCHEMES: [&str; 2] = ["http", "https"];
 const HOSTS: [&str; 4] = ["a.test", "x.a.test", "y.x.a.test", "b.test"];
@@ -224,11 +224,14 @@ fn a_less_specific_permission_never_opens_what_a_more_specific_one_denies() {
         for _ in 0..20 {
             let request = dice.request(paths);
             let [was, is] = [&before, &after].map(|policy| policy.decide(&request, None).outcome);
-            if denied.matches(&request) && denied.specificity() > added.pattern.specificity() {
-                held += usize::from(added.pattern.matches(&request));
+            if denied.matches(&request.resource()) && denied.specificity() > added.pattern.specificity() {
+                held += usize::from(added.pattern.matches(&request.resource()));
                 assert_eq!(is, Outcome::Denied, "{denied} {added:?} {request:?}");
             }
-            assert!(is == was || added.pattern.matches(&request), "a permission counts where it matches only");
+            assert!(
+                is == was || added.pattern.matches(&request.resource()),
+                "a permission counts where it matches only"
+            );
         }
     });
     assert!(held > 100, "{held}");
@@ -260,7 +263,7 @@ fn the_narrower_of_two_nested_patterns_wins() {
         let request = dice.request(paths);
         let covered = |pattern: &ResourcePattern| -> Vec<bool> {
             let everywhere = ResourcePattern { path: pattern.path.clone(), ..any() };
-            paths.iter().map(|path| everywhere.matches(&Request { path, ..request })).collect()
+            paths.iter().map(|path| everywhere.matches(&Request { path, ..request }.resource())).collect()
         };
         let (of_a, of_b) = (covered(&a), covered(&b));
         let within = |inner: &[bool], outer: &[bool]| inner.iter().zip(outer).all(|(inner, outer)| !inner || *outer);
