@@ -22,11 +22,7 @@ pub enum Command {
     Quickstart(QuickstartArgs),
     /// Write a complete configuration for production; starts nothing
     #[cfg(feature = "policy-server")]
-    Init {
-        /// Where to write it
-        #[arg(long, default_value = "cams")]
-        dir: PathBuf,
-    },
+    Init(InitArgs),
     /// Run the policy server, which decides who may pass
     #[cfg(feature = "policy-server")]
     PolicyServer(RunArgs),
@@ -75,6 +71,22 @@ pub struct QuickstartArgs {
     /// Protect this site, such as http://127.0.0.1:3000, instead of the built-in sample
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where to write it
+    #[arg(long, default_value = "cams")]
+    pub dir: PathBuf,
+    /// Host name of the site to protect
+    #[arg(long, value_name = "HOST", default_value = "app.example.org")]
+    pub site: String,
+    /// Host name kept for logging in; no site is behind it
+    #[arg(long, value_name = "HOST", default_value = "login.example.org")]
+    pub login: String,
+    /// Where the protected site is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub upstream: String,
 }
 
 #[derive(Debug, Args)]

@@ -132,6 +132,9 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if path == request.config.forget_uri() {
         return Ok(decided(Step::Respond(logout::forget())));
     }
+    if request.site.upstream.is_none() {
+        return Err(Refusal::new(404, "there is nothing here but the login"));
+    }
     if request.is_websocket {
         sender::check_websocket(&request, head)?;
     }

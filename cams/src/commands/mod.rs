@@ -26,7 +26,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(all(feature = "policy-server", feature = "web-agent"))]
         Command::Quickstart(args) => quickstart::run(&args),
         #[cfg(feature = "policy-server")]
-        Command::Init { dir } => init::run(&dir),
+        Command::Init(args) => init::run(&args),
         #[cfg(feature = "policy-server")]
         Command::PolicyServer(args) => policy_server(&args),
         #[cfg(feature = "web-agent")]
