@@ -6,5 +6,6 @@ mod config;
 mod dependencies;
 mod fixtures;
 mod http;
+mod init;
 mod lifecycle;
 mod login;
