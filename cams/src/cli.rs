@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "policy-server")]
+use policy_server::agents::Capability;
+#[cfg(feature = "policy-server")]
+use policy_server::digest::Scheme;
 
 /// Web access management with a device CA.
 ///
@@ -98,16 +102,18 @@ pub struct RunArgs {
     pub check: bool,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct DigestArgs {
     /// Label of the scheme, such as ARGON2 or SSHA512
     #[arg(long, value_name = "SCHEME")]
-    pub scheme: Option<String>,
+    pub scheme: Option<Scheme>,
     #[command(subcommand)]
     pub command: Option<DigestCommand>,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Subcommand)]
 pub enum DigestCommand {
     /// Exit with 0 when the password on standard input matches, else with 1
@@ -171,6 +177,7 @@ pub struct ExplainArgs {
     pub json: JsonArgs,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// Register an agent; writes its certificate, key and a ready cams-webagent.conf
@@ -190,6 +197,7 @@ pub enum AgentCommand {
     },
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Args)]
 pub struct AgentAddArgs {
     pub name: String,
@@ -206,7 +214,7 @@ pub struct AgentAddArgs {
     pub entries: Vec<String>,
     /// enforce, jami or console
     #[arg(long = "capability", value_name = "CAPABILITY", default_value = "enforce")]
-    pub capabilities: Vec<String>,
+    pub capabilities: Vec<Capability>,
     /// Where the site behind the agent is
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub upstream: String,

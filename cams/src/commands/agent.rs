@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use policy_server::admin::Admin;
-use policy_server::agents::{Capability, Rights};
+use policy_server::agents::Rights;
 
 use crate::cli::{AgentAddArgs, AgentCommand};
 use crate::{output, provision, runtime};
@@ -20,12 +20,11 @@ pub fn run(command: AgentCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
-    let capabilities: Result<Vec<Capability>, String> = args.capabilities.iter().map(|text| text.parse()).collect();
     let rights = Rights {
         domains: args.domains,
         hosts: args.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
         entries: args.entries,
-        capabilities: capabilities.map_err(anyhow::Error::msg)?,
+        capabilities: args.capabilities,
     };
     let base = args.conf.conf.parent().context("cams.conf has no directory")?;
     let dir = args.dir.unwrap_or_else(|| base.join("agents").join(&args.name));

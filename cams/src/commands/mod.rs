@@ -17,9 +17,11 @@ mod test_login;
 use std::process::ExitCode;
 
 use crate::cli::{Command, RunArgs};
+#[cfg(feature = "policy-server")]
+use crate::output;
 #[cfg(all(feature = "policy-server", feature = "web-agent"))]
 use crate::quickstart;
-use crate::{output, runtime};
+use crate::runtime;
 
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
