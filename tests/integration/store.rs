@@ -269,3 +269,47 @@ async fn what_goes_wrong_is_said_without_the_password() {
         assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_standby_proves_nothing_and_a_new_primary_has_another_epoch() {
+    let Some(mut postgres) = Postgres::start().await else { return };
+    let url = postgres.database();
+    let store = Store::open(&Secret::from(url), std::path::Path::new("/")).await.unwrap();
+    store.append(&[Change::AgentsChanged]).await.unwrap();
+    let before = store.position().await.unwrap();
+
+    postgres.crash().await;
+    postgres.make_standby();
+    postgres.resume().await;
+    let error = store.primary_position().await.unwrap_err();
+    assert!(error.to_string().contains("recovery"), "{error}");
+    assert!(store.append(&[Change::AgentsChanged]).await.is_err());
+    assert_eq!(store.events_after(0, 9).await.unwrap().len(), 1, "it answers questions");
+
+    postgres.psql("postgres", "SELECT pg_promote()");
+    let after = store.primary_position().await.unwrap();
+    assert_eq!(after.seq, before.seq);
+    assert_ne!(after.epoch, before.epoch);
+}
+
+#[tokio::test]
+async fn another_machine_is_believed_by_its_certificate_alone() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let (right, wrong) = (file("right.pem", made.cert.pem()), file("wrong.pem", stranger.cert.pem()));
+    let started = Postgres::start_tls(&made.cert.pem(), &made.signing_key.serialize_pem()).await;
+    let Some(postgres) = started else { return };
+    let database = postgres.database();
+    let (database, _) = database.split_once('?').unwrap();
+    for (host, ca, opens) in [("localhost", &right, true), ("localhost", &wrong, false), ("127.0.0.1", &right, false)] {
+        let url = database.replace("localhost", host) + "?sslmode=verify-full&sslrootcert=" + ca;
+        let opened = Store::open(&Secret::from(url), dir.path()).await;
+        assert_eq!(opened.is_ok(), opens, "{host} {ca}: {:?}", opened.err());
+    }
+}
