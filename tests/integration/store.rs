@@ -1,6 +1,7 @@
 //! The store behaves alike on SQLite and on PostgreSQL.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use shared_proto::event::Change;
 use shared_proto::secret::Secret;
 use tempfile::TempDir;
 use tests::Postgres;
+use tests::policy_server::Files;
 use tests::postgres::PASSWORD;
 
 /// A new store, and what it lives in.
@@ -267,6 +269,30 @@ async fn what_goes_wrong_is_said_without_the_password() {
         };
         assert!(matches!(error, StoreError::Url(_) | StoreError::Database(_)), "{error:?}");
         assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+    }
+}
+
+#[test]
+fn a_store_url_is_checked_without_being_shown() {
+    let check = |url: &str| {
+        let files = Files::new("One", Some(url));
+        let output = files.cams(&["check"]);
+        assert!(!format!("{output:?}").contains(PASSWORD), "{output:?}");
+        (files, output.code, output.stdout + &output.stderr)
+    };
+    let (files, code, said) = check(&format!("postgres://cams:{PASSWORD}@db.example.org/cams"));
+    assert_eq!(code, 0, "{said}");
+    let url = files.path("keys/store.url");
+    std::fs::set_permissions(&url, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let output = files.cams(&["check"]);
+    assert!(output.code == 1 && output.stderr.contains("`cams.store.url`: "), "{output:?}");
+    for wrong in [
+        format!("mysql://cams:{PASSWORD}@db.example.org/cams"),
+        format!("postgres://cams@db.example.org/cams?passwrd={PASSWORD}"),
+        PASSWORD.to_owned(),
+    ] {
+        let (_, code, said) = check(&wrong);
+        assert!(code == 1 && said.contains("cams.conf:") && said.contains("`cams.store.url`: "), "{said}");
     }
 }
 
