@@ -61,6 +61,14 @@ needs_font() {
     fi
 }
 
+# Debian keeps the server's programs out of PATH. The tests start servers of their own; the one that the package may start
+# is left alone.
+needs_postgresql() {
+    if [ -z "$(find /usr/lib/postgresql -path '*/bin/initdb' -print -quit 2>/dev/null)" ]; then
+        needs initdb postgresql
+    fi
+}
+
 # axe-core, which the browser tests run inside the pages to find what keeps people out.
 axe() {
     local version=4.14.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
@@ -92,6 +100,7 @@ test)
     needs chromium chromium
     needs chromedriver chromium-driver
     needs_font
+    needs_postgresql
     needs npm npm
     install_missing
     axe
