@@ -12,6 +12,7 @@ pub mod directory;
 pub mod enforcement;
 pub mod http;
 pub mod pki;
+pub mod reports;
 pub mod session;
 pub mod store;
 pub mod token;

@@ -8,9 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use axum::routing::post;
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::report::{AuditRequest, AuditResponse};
 
 use super::who::Agent;
 use super::{Message, Refusal};
@@ -23,6 +25,8 @@ pub fn routes() -> Router<Arc<Server>> {
         .route("/agent/v1/check", post(check))
         .route("/agent/v1/login", post(login))
         .route("/agent/v1/logout", post(logout))
+        .route("/agent/v1/assertion-key", post(assertion_key))
+        .route("/agent/v1/audit", post(audit))
 }
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -67,12 +71,33 @@ async fn logout(
     enforcement::logout(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
+async fn assertion_key(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(AssertionKeyRequest {}): Message<AssertionKeyRequest>,
+) -> Answer<AssertionKeyResponse> {
+    enforcement::assertion_key(&server, &agent).await.map(Json).map_err(Refusal::from)
+}
+
+async fn audit(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AuditRequest>,
+) -> Answer<AuditResponse> {
+    server.reports.record(&server.audit, &agent, &request, server.now().as_second());
+    Ok(Json(AuditResponse {}))
+}
+
 impl From<EnforcementError> for Refusal {
     fn from(error: EnforcementError) -> Self {
         let status = match &error {
             EnforcementError::NotAllowed(_) => StatusCode::FORBIDDEN,
             EnforcementError::Unavailable(internal) => {
                 tracing::error!(error = %internal, "a request failed");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            EnforcementError::NoKey(internal) => {
+                tracing::error!(error = %internal, "an agent gets no assertion key");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
