@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
+mod assertion;
 mod browser;
 mod commands;
 mod config;
@@ -8,3 +9,4 @@ mod fixtures;
 mod http;
 mod lifecycle;
 mod login;
+mod reload;
