@@ -32,6 +32,14 @@ pub enum Kind {
     ConfigurationRefused,
     UsersReloaded,
     UsersRefused,
+    /// A file was changed that is read at the start only.
+    RestartNeeded,
+    /// By an agent alone: nobody was asked about the request.
+    RequestRefused,
+    AgentConfigurationLoaded,
+    AgentConfigurationRefused,
+    /// Some of what an agent reported is not in this log.
+    AgentEventsLost,
 }
 
 /// What an event tells. What does not apply is left out of the line.
@@ -55,6 +63,15 @@ pub struct Detail<'a> {
     pub method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When it happened by the clock of who reports it, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,14 +145,67 @@ fn append(path: &Path) -> std::io::Result<File> {
 }
 
 fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
-    let cut = |text: Option<&'_ str>| text.map(|text| text.chars().take(TEXT).collect::<String>());
-    let (user, url, reason) = (cut(detail.user), cut(detail.url), cut(detail.reason));
-    let detail = Detail { user: user.as_deref(), url: url.as_deref(), reason: reason.as_deref(), ..detail.clone() };
+    let texts = [
+        detail.request_id,
+        detail.agent,
+        detail.domain,
+        detail.entry,
+        detail.user,
+        detail.session,
+        detail.method,
+        detail.url,
+        detail.host,
+        detail.path,
+        detail.reason,
+        detail.old_hash,
+        detail.new_hash,
+    ];
+    let clean = texts.map(|text| text.map(clean));
+    let [request_id, agent, domain, entry, user, session, method, url, host, path, reason, old_hash, new_hash] =
+        clean.each_ref().map(Option::as_deref);
+    let Detail { client, status, at, .. } = detail;
+    let (client, status, at) = (client.clone(), *status, *at);
+    let detail = Detail {
+        request_id,
+        agent,
+        domain,
+        entry,
+        user,
+        session,
+        client,
+        method,
+        url,
+        host,
+        path,
+        status,
+        at,
+        reason,
+        old_hash,
+        new_hash,
+    };
     // Milliseconds, always: lines sort as text.
     let time = format!("{now:.3}");
     let mut line = serde_json::to_string(&Line { time, event, detail }).unwrap_or_default();
     line.push('\n');
     line
+}
+
+/// Cuts a text off and escapes what JSON lets through and a terminal or an editor would obey: control characters, and
+/// those that break lines or turn the direction of the text.
+fn clean(text: &str) -> String {
+    let obeyed = |c: char| {
+        matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut out = String::new();
+    for c in text.chars().take(TEXT) {
+        if obeyed(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -148,7 +218,7 @@ mod tests {
         let detail = Detail { user: Some(&nasty), domain: Some("system"), ..Detail::default() };
         let text = line(Kind::LoginFailed, &detail, Timestamp::UNIX_EPOCH);
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(text.len() < 2_000 && !text.contains('\u{1b}'));
+        assert!(text.len() < 2_000 && !text.contains(['\u{1b}', '\u{2028}']));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["event"], "login-failed");
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");

@@ -13,7 +13,7 @@ use shared_proto::problem::Problems;
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
-use crate::wire::{Domain, Loaded, Server, load, warn};
+use crate::wire::{Domain, Loaded, Server, load, read_conf, warn};
 
 /// How often files are looked at: a changed role must count within a second.
 const WATCH: Duration = Duration::from_millis(250);
@@ -47,6 +47,9 @@ impl Server {
     fn follow(&self, watch: &mut Watch) {
         if let Err(error) = self.audit.follow_rotation() {
             tracing::error!(%error, "the audit log cannot be opened again");
+        }
+        if watch.conf.moved(std::slice::from_ref(&self.conf.file)) {
+            self.compare_conf();
         }
         let loaded = self.loaded();
         if watch.configuration.moved(&loaded.files) {
@@ -91,6 +94,21 @@ impl Server {
         }
     }
 
+    /// `cams.conf` is read at the start only: a change is checked and announced.
+    fn compare_conf(&self) {
+        let mut problems = Problems::default();
+        let conf = read_conf(&self.conf.file, &mut problems);
+        let reason = match problems.into_result(conf) {
+            Ok(conf) if conf.hash == self.conf.hash => return,
+            Ok(_) => "it was changed: restart the policy server to take it over".to_owned(),
+            Err(problems) => format!("it was changed, and the policy server would not start with it: {problems}"),
+        };
+        let file = self.conf.file.display().to_string();
+        tracing::warn!(%file, "{reason}");
+        let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
+        self.audit.record(Kind::RestartNeeded, detail);
+    }
+
     fn refresh(&self, domain: &Domain, repository: &XmlUserRepository) {
         let file = repository.path().display().to_string();
         match repository.refresh() {
@@ -115,6 +133,9 @@ impl Server {
     }
 
     async fn purge(&self) {
+        if let Err(error) = self.assertions.purge(self.now().as_second()).await {
+            tracing::error!(%error, "old assertion keys cannot be removed");
+        }
         for domain in self.loaded().domains.values() {
             match self.sessions.purge(&domain.name, domain.limits, self.now().as_second()).await {
                 Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
@@ -131,6 +152,7 @@ impl Server {
 /// started is not missed.
 #[derive(Default)]
 struct Watch {
+    conf: Stamp,
     configuration: Stamp,
     users: BTreeMap<(String, PathBuf), Stamp>,
 }

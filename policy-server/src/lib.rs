@@ -13,6 +13,7 @@ pub mod enforcement;
 pub mod events;
 pub mod http;
 pub mod pki;
+pub mod reports;
 pub mod session;
 pub mod store;
 pub mod token;
