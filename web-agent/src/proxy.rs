@@ -12,12 +12,16 @@ use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use shared_proto::check::{CheckRequest, CheckResponse, Decision};
 
 use crate::access_log::Record;
-use crate::client::{Link, LinkError};
+use crate::client::LinkError;
+use crate::decisions::Decisions;
+use crate::feed::Following;
 use crate::gate::{Answer, Audit, Gate, Question, Reply, Step};
 use crate::head::Refusal;
 use crate::incoming;
+use crate::open::Open;
 use crate::permit::Permit;
 use crate::reply::Replies;
 use crate::site::GateConfig;
@@ -30,7 +34,8 @@ const WRITE_LIMIT: Duration = Duration::from_secs(60);
 /// What all requests share.
 pub struct AgentProxy {
     pub gate: Arc<GateConfig>,
-    pub link: Link,
+    pub decisions: Arc<Decisions>,
+    pub following: Following,
     pub replies: Replies,
     pub upstreams: Upstreams,
 }
@@ -42,6 +47,8 @@ pub struct Context {
     /// How many of the upstream's addresses did not answer.
     attempt: usize,
     record: Record,
+    /// Lets the request be cut when its grant is over.
+    open: Option<Open>,
 }
 
 impl AgentProxy {
@@ -56,7 +63,7 @@ impl AgentProxy {
         ctx.record.method.clone_from(&head.method);
         let (mut gate, mut step) = Gate::start(&self.gate, &connection, &head, &ctx.record.id);
         while let Step::Ask(question) = step {
-            step = gate.answer(self.answer(session, &ctx.record.id, question).await?);
+            step = gate.answer(self.answer(session, ctx, question).await?);
         }
         if let Step::Respond(_) = step {
             ctx.record.path = Target::parse(&head.target).map(|target| target.path().to_owned()).unwrap_or_default();
@@ -64,17 +71,30 @@ impl AgentProxy {
         Ok(step)
     }
 
-    async fn answer(&self, session: &mut Session, id: &str, question: Question) -> Result<Answer> {
+    async fn answer(&self, session: &mut Session, ctx: &mut Context, question: Question) -> Result<Answer> {
         let answer = match question {
             Question::Body { max } => return incoming::body(session, max).await,
-            Question::Check(question) => self.link.check(&question).await.map(Answer::Check),
-            Question::Login(question) => self.link.login(&question).await.map(Answer::Login),
-            Question::Logout(question) => self.link.logout(&question).await.map(|_| Answer::Logout),
+            Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
+            Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
+            Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
         };
-        Ok(answer.unwrap_or_else(|error: LinkError| {
-            tracing::warn!(id, "no answer from a policy server: {error}");
+        Ok(answer.unwrap_or_else(|error| {
+            tracing::warn!(id = ctx.record.id, "no answer from a policy server: {error}");
             Answer::LinkDown
         }))
+    }
+
+    /// The request is entered as open before it is decided on, so that no change is missed between the two.
+    async fn check(&self, ctx: &mut Context, question: CheckRequest) -> std::result::Result<CheckResponse, LinkError> {
+        let question = Arc::new(question);
+        let open = self.decisions.open.enter(question.clone());
+        let decided = self.decisions.check(&question).await?;
+        ctx.record.decided_by = Some(decided.source.as_str());
+        if decided.answer.decision == Decision::Granted {
+            open.settle(decided.standing);
+            ctx.open = Some(open);
+        }
+        Ok(decided.answer)
     }
 }
 

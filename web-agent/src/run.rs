@@ -25,9 +25,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::{self, AgentApp, Control};
+use crate::cache::Memory;
 use crate::client::{Link, LinkConfig};
 use crate::config::{AgentConfig, Listener};
+use crate::decisions::Decisions;
+use crate::feed::{Following, Timing};
 use crate::head::Scheme;
+use crate::open::OpenRequests;
 use crate::origin::{Authority, Origin};
 use crate::pages::{PageError, Pages};
 use crate::pem::{KeyFiles, PemError};
@@ -68,7 +72,7 @@ pub fn run(config: AgentConfig) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("agent").build()?;
     let result = runtime.block_on(async {
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let agent = Agent::start(config, app::HEAD_LIMIT)?;
+        let agent = Agent::start(config, Limits::default())?;
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
@@ -100,6 +104,19 @@ pub fn check(file: &Path) -> Result<(), Problems> {
     problems.into_result(Some(()))
 }
 
+/// The time limits that tests shorten.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub head: Duration,
+    pub timing: Timing,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: app::HEAD_LIMIT, timing: Timing::default() }
+    }
+}
+
 /// A running agent.
 pub struct Agent {
     addresses: Vec<SocketAddr>,
@@ -110,11 +127,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts everything on the current runtime. `head_limit` is [`app::HEAD_LIMIT`] outside of tests.
+    /// Starts everything on the current runtime.
     ///
     /// # Errors
     /// A file or an address that cannot be used.
-    pub fn start(config: AgentConfig, head_limit: Duration) -> Result<Self, StartError> {
+    pub fn start(config: AgentConfig, limits: Limits) -> Result<Self, StartError> {
         pingora::tls::install_default_crypto_provider();
         let (certificates, watch) = Certificates::load(&certificates(&config))?;
         let pages = pages(&config)?;
@@ -124,8 +141,15 @@ impl Agent {
         let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
 
         let gate = config.gate.clone();
-        let proxy = AgentProxy { gate, link: Link::start(link), replies: Replies { pages }, upstreams };
-        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), head_limit);
+        let decisions = Arc::new(Decisions {
+            link: Link::start(link),
+            memory: Arc::new(Memory::new(&gate.domain, limits.timing.lease)),
+            open: Arc::new(OpenRequests::default()),
+            lease: limits.timing.lease,
+        });
+        let following = Following::start(&decisions, limits.timing);
+        let proxy = AgentProxy { gate, decisions, following, replies: Replies { pages }, upstreams };
+        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), limits.head);
         let mut service = Service::new("web agent".to_owned(), app);
         let fds = ListenFds::new(Fds::new().into());
         let mut addresses = Vec::new();
