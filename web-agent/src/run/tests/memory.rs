@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http_body_util::BodyExt;
 use shared_proto::event::{PublicMap, PublicPattern};
 use shared_proto::pattern::{HostPattern, PathPattern, ResourcePattern};
 use tokio::time::{sleep, timeout};
@@ -47,8 +48,9 @@ impl World {
         self.setting.policy.asked("/agent/v1/check").len()
     }
 
+    /// 0 where the request was cut: a change can come between its grant and its answer.
     async fn status(&self, path: &str) -> u16 {
-        ask(self.setting.http, get(path, ALICE)).await.unwrap().status
+        ask(self.setting.http, get(path, ALICE)).await.map_or(0, |answer| answer.status)
     }
 
     /// Waits until a request for the path is answered without a question.
@@ -126,6 +128,9 @@ fn scripted(events: &Events, path: &str, question: &Value, [session, role, decid
     if path == "/agent/v1/logout" {
         return Act::Answer(200, json!({}));
     }
+    // How far the log goes is read before anything else.
+    let mut stamp = json!({});
+    events.stamp(&mut stamp);
     let mut question = question.clone();
     if !session {
         question["session"] = Value::Null;
@@ -135,7 +140,9 @@ fn scripted(events: &Events, path: &str, question: &Value, [session, role, decid
     }
     match policy(path, &question) {
         Act::Answer(200, mut answer) => {
-            events.stamp(&mut answer);
+            for field in ["epoch", "seq", "remember_ms"] {
+                answer[field] = stamp[field].clone();
+            }
             Act::Answer(200, answer)
         }
         act => act,
@@ -314,6 +321,24 @@ async fn a_change_is_asked_about_again_and_cuts_what_is_not_granted() {
     runs(&mut public).await;
 }
 
+/// Over HTTP/2 the stream is cut, not ended as if it were whole, and the connection goes on.
+#[tokio::test]
+async fn over_http2_one_stream_is_cut() {
+    let world = World::new(Limits::default()).await;
+    let mut client = http2::connect(&world.setting).await;
+    let alice = ("cookie", "CAMS_SID_TEST_SYSTEM=alive");
+    let sse = http2::request("/private/sse", &[alice]);
+    let mut stream = client.send_request(sse).await.unwrap().into_body();
+    world.setting.site.event();
+    stream.frame().await.unwrap().unwrap();
+    world.session.store(false, Ordering::SeqCst);
+    world.events.session_ended("s1");
+    let end = timeout(PATIENCE, stream.frame()).await.expect("it is not cut");
+    assert!(matches!(end, Some(Err(_))), "{end:?}");
+    let next = client.send_request(http2::request("/public/", &[])).await.unwrap();
+    assert_eq!(next.status(), 200);
+}
+
 /// The stream of a server that goes away, with what happened meanwhile.
 #[tokio::test]
 async fn a_new_stream_makes_everything_open_doubtful() {
@@ -340,9 +365,7 @@ async fn without_a_server_sessions_end_and_public_pages_go_on() {
     is_cut(&mut tunnel).await;
     runs(&mut public).await;
     world.becomes("/private/warm-up", 503).await;
-    for (path, status) in
-        [("/public/page", 200), ("/public/members/x", 503), ("/other", 503)]
-    {
+    for (path, status) in [("/public/page", 200), ("/public/members/x", 503), ("/other", 503)] {
         let answer = ask(world.setting.http, get(path, &format!("{ALICE}Cookie: own=1\r\n"))).await.unwrap();
         assert_eq!(answer.status, status, "{path}");
         assert_eq!(answer.header("retry-after").is_some(), status == 503, "{path}");
