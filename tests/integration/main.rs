@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
 mod browser;
+mod census;
 mod commands;
 mod config;
 mod dependencies;

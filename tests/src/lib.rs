@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod link;
 pub mod process;
 pub mod quickstart;
 pub mod raw;
@@ -15,6 +16,7 @@ pub mod wait;
 
 pub use browser::Browser;
 pub use client::{Client, Reply};
+pub use link::LinkClient;
 pub use quickstart::Quickstart;
 pub use raw::RawClient;
 pub use wait::{within, within_async};
