@@ -9,3 +9,5 @@ mod fixtures;
 mod http;
 mod lifecycle;
 mod login;
+mod secrets;
+mod tidy;
