@@ -144,8 +144,11 @@ async fn every_route_of_the_web_agent() {
         let routes = services.iter().map(|(uri, _)| uri.as_ref()).filter(|_| name == "web-agent");
         check(name, routes, async |caller, verb, target| {
             // A logout ends a session of its own, so that the callers' go on.
-            let client = if target == "/cams/logout" { browser(&cams, caller).await } else { cams.client() };
-            if let Some((_, cookie)) = callers.iter().find(|(known, _)| *known == caller && target != "/cams/logout") {
+            if target == "/cams/logout" && matches!(verb.as_str(), "GET" | "POST") {
+                return navigate(&browser(&cams, caller).await, verb, target).await;
+            }
+            let client = cams.client();
+            if let Some((_, cookie)) = callers.iter().find(|(known, _)| *known == caller) {
                 client.set_cookie(SESSION, cookie);
             }
             navigate(&client, verb, target).await
@@ -194,19 +197,26 @@ async fn every_route_of_the_policy_server() {
     tests::command::cams(["agent", "remove", "removed", "--conf", conf]).success();
     let files = |dir: &Path| [dir.join("agent.pem"), dir.join("agent.key")];
     let (other, removed) = (files(&other), files(&removed));
-    let session = async || browser(&cams, "user").await.cookie(SESSION).unwrap();
+    let (user, admin) = (browser(&cams, "user").await.cookie_header(), browser(&cams, "admin").await.cookie_header());
     for name in ["policy-server", "policy-server: elsewhere"] {
         check(name, paths().filter(|_| name == "policy-server"), async |caller, verb, target| {
             let client = match caller {
                 "nobody" => connect(None),
-                "user" | "admin" => connect(None).with_cookie(browser(&cams, caller).await.cookie_header()),
+                "user" => connect(None).with_cookie(user.clone()),
+                "admin" => connect(None).with_cookie(admin.clone()),
                 "agent" => connect(Some((&own.link.certificate, &own.link.key))),
                 "other-agent" => connect(Some((&other[0], &other[1]))),
                 "removed-agent" => connect(Some((&removed[0], &removed[1]))),
                 "foreign-certificate" => connect(Some((&own.certificates[0].certificate, &own.certificates[0].key))),
                 _ => panic!("who is {caller}?"),
             };
-            let token = if path(target) == "/agent/v1/logout" { session().await } else { String::new() };
+            // A session to end, for those who may speak at all.
+            let token = match (path(target), caller) {
+                ("/agent/v1/logout", "agent" | "other-agent" | "removed-agent") if verb == Method::POST => {
+                    browser(&cams, "user").await.cookie(SESSION).unwrap()
+                }
+                _ => "token".to_owned(),
+            };
             let status = client.status(verb, target, message(target, &token)).await;
             status.map_or("tls".to_owned(), |status| status.as_str().to_owned())
         })
