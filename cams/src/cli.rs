@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "policy-server")]
+use policy_server::agents::Capability;
+#[cfg(feature = "policy-server")]
+use policy_server::digest::Scheme;
 
 /// Web access management with a device CA.
 ///
@@ -22,11 +26,7 @@ pub enum Command {
     Quickstart(QuickstartArgs),
     /// Write a complete configuration for production; starts nothing
     #[cfg(feature = "policy-server")]
-    Init {
-        /// Where to write it
-        #[arg(long, default_value = "cams")]
-        dir: PathBuf,
-    },
+    Init(InitArgs),
     /// Run the policy server, which decides who may pass
     #[cfg(feature = "policy-server")]
     PolicyServer(RunArgs),
@@ -78,6 +78,22 @@ pub struct QuickstartArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where to write it
+    #[arg(long, default_value = "cams")]
+    pub dir: PathBuf,
+    /// Host name of the site to protect
+    #[arg(long, value_name = "HOST", default_value = "app.example.org")]
+    pub site: String,
+    /// Host name kept for logging in; no site is behind it
+    #[arg(long, value_name = "HOST", default_value = "login.example.org")]
+    pub login: String,
+    /// Where the protected site is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub upstream: String,
+}
+
+#[derive(Debug, Args)]
 pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub conf: PathBuf,
@@ -86,16 +102,18 @@ pub struct RunArgs {
     pub check: bool,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct DigestArgs {
     /// Label of the scheme, such as ARGON2 or SSHA512
     #[arg(long, value_name = "SCHEME")]
-    pub scheme: Option<String>,
+    pub scheme: Option<Scheme>,
     #[command(subcommand)]
     pub command: Option<DigestCommand>,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Subcommand)]
 pub enum DigestCommand {
     /// Exit with 0 when the password on standard input matches, else with 1
@@ -159,6 +177,7 @@ pub struct ExplainArgs {
     pub json: JsonArgs,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// Register an agent; writes its certificate, key and a ready cams-webagent.conf
@@ -178,6 +197,7 @@ pub enum AgentCommand {
     },
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Args)]
 pub struct AgentAddArgs {
     pub name: String,
@@ -194,7 +214,7 @@ pub struct AgentAddArgs {
     pub entries: Vec<String>,
     /// enforce, jami or console
     #[arg(long = "capability", value_name = "CAPABILITY", default_value = "enforce")]
-    pub capabilities: Vec<String>,
+    pub capabilities: Vec<Capability>,
     /// Where the site behind the agent is
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub upstream: String,

@@ -1,5 +1,7 @@
 //! The one command people type. It parses arguments and prints; what is done is in the two libraries.
 
+#[cfg(feature = "policy-server")]
+mod certificates;
 mod cli;
 mod commands;
 mod output;

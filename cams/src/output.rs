@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+#[cfg(feature = "policy-server")]
 use serde::Serialize;
 
 /// One line on standard output. A reader that went away is no error of ours.
@@ -24,11 +25,13 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
+#[cfg(feature = "policy-server")]
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
+#[cfg(feature = "policy-server")]
 /// Rows under a heading, columns as wide as their widest cell.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
@@ -46,17 +49,19 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+#[cfg(feature = "policy-server")]
 /// Text from outside, fit for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+#[cfg(feature = "policy-server")]
 /// As [`plain`], for text of ours with several lines.
 pub fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "policy-server"))]
 mod tests {
     use super::*;
 

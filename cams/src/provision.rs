@@ -8,6 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use policy_server::admin::Admin;
+use policy_server::agents::Rights;
+use policy_server::config::cams_conf::CamsConf;
 
 /// The sample configuration, as it lies in `conf/` of the source.
 const CONF_FILES: &[(&str, &str)] = &[
@@ -20,7 +23,10 @@ const CONF_FILES: &[(&str, &str)] = &[
     ("domains/system/login-exception.properties", include_str!("../../conf/domains/system/login-exception.properties")),
 ];
 
-const AGENT_CONF: &str = include_str!("../../cams-webagent.conf");
+const SAMPLE_AGENT_CONF: &str = include_str!("../../cams-webagent.conf");
+
+/// What an agent's configuration is called.
+pub const AGENT_CONF: &str = "cams-webagent.conf";
 
 /// Where things lie below the directory of `init` and `quickstart`.
 pub struct Layout {
@@ -44,12 +50,10 @@ impl Layout {
     }
 
     /// Writes the server's configuration and its key-encryption key. Later starts find them as they were left.
-    pub fn write_server(&self, users: Option<&str>) -> anyhow::Result<()> {
+    /// `replaced` holds other texts for some of the sample's files.
+    pub fn write_server(&self, replaced: &[(&str, &str)]) -> anyhow::Result<()> {
         for (name, text) in CONF_FILES {
-            let text = match users {
-                Some(users) if name.ends_with("cams-users.xml") => users,
-                _ => text,
-            };
+            let text = replaced.iter().find(|(other, _)| other == name).map_or(*text, |(_, text)| text);
             write_new(&self.path("conf").join(name), text)?;
         }
         let key = policy_server::token::Key::generate()?;
@@ -58,58 +62,63 @@ impl Layout {
     }
 }
 
-/// An agent's files.
-pub struct AgentFiles<'a> {
-    pub cluster: &'a str,
-    pub domain: &'a str,
-    /// The sites demand the first; rules may demand the others.
-    pub entries: &'a [String],
-    pub certificate: &'a str,
-    pub key: &'a str,
-    pub policy_server_ca: &'a str,
-    /// `host:port`
-    pub policy_server: &'a str,
-    pub hosts: &'a [String],
-    pub upstream: &'a str,
+/// The text of a file of the sample configuration.
+pub fn sample(name: &str) -> &'static str {
+    CONF_FILES.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text)
 }
 
-impl AgentFiles<'_> {
-    /// Writes them into `dir`; refuses where an agent's configuration is there already.
-    pub fn write(&self, dir: &Path) -> anyhow::Result<PathBuf> {
-        let conf = dir.join("cams-webagent.conf");
-        anyhow::ensure!(!conf.exists(), "{} exists already: choose another with --dir", conf.display());
-        create_dir(dir)?;
-        write_new(&dir.join("agent.pem"), self.certificate)?;
-        write_new(&dir.join("agent.key"), self.key)?;
-        write_new(&dir.join("policy-server-ca.pem"), self.policy_server_ca)?;
-        write_new(&conf, &self.text())?;
-        Ok(conf)
+/// Registers an agent and writes its certificate, key and configuration into `dir`. `sites` are hosts with upstreams.
+pub async fn register_agent(
+    admin: &Admin,
+    dir: &Path,
+    name: &str,
+    rights: Rights,
+    sites: &[(String, String)],
+) -> anyhow::Result<PathBuf> {
+    let conf = dir.join(AGENT_CONF);
+    anyhow::ensure!(!conf.exists(), "{} exists already: choose another directory with --dir", conf.display());
+    let text = agent_conf(admin.conf(), &rights, sites);
+    let issued = admin.add_agent(name, rights).await?;
+    let written = [
+        ("agent.pem", issued.certificate.as_str()),
+        ("agent.key", issued.key.as_str()),
+        ("policy-server-ca.pem", admin.agent_ca()),
+        (AGENT_CONF, text.as_str()),
+    ]
+    .into_iter()
+    .try_for_each(|(file, text)| replace(&dir.join(file), text));
+    if let Err(error) = written {
+        // An agent whose key nobody has is of no use.
+        admin.remove_agent(name).await?;
+        return Err(error);
     }
+    Ok(conf)
+}
 
-    fn text(&self) -> String {
-        let (entry, further) = self.entries.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-        let mut text = without_numbered(AGENT_CONF, &["cams.site.", "cams.tls."]);
-        for (key, value) in [
-            ("cams.cluster.name", self.cluster),
-            ("cams.security.domain", self.domain),
-            ("cams.loginconfig.entry", entry),
-            ("cams.policy.server.1", self.policy_server),
-            ("cams.policy.server.ca", "policy-server-ca.pem"),
-            ("cams.agent.certificate", "agent.pem"),
-            ("cams.agent.key", "agent.key"),
-        ] {
-            text = set_property(&text, key, value);
-        }
-        if !further.is_empty() {
-            text = set_property(&text, "cams.loginconfig.entries", &further.join(", "));
-        }
-        for (n, host) in self.hosts.iter().enumerate() {
-            let site = format!("cams.site.site{}", n + 1);
-            text = set_property(&text, &format!("{site}.host"), host);
-            text = set_property(&text, &format!("{site}.upstream"), self.upstream);
-        }
-        text
+/// The sample's text for this agent: the first domain and entry are the ones its sites demand.
+fn agent_conf(server: &CamsConf, rights: &Rights, sites: &[(String, String)]) -> String {
+    let first = |names: &[String]| names.first().cloned().unwrap_or_default();
+    let mut policy_server = server.listen;
+    if policy_server.ip().is_unspecified() {
+        policy_server.set_ip([127, 0, 0, 1].into());
     }
+    let mut text = without_numbered(SAMPLE_AGENT_CONF, &["cams.site.", "cams.tls."]);
+    let mut set = |key: &str, value: &str| text = set_property(&text, key, value);
+    set("cams.cluster.name", &server.cluster);
+    set("cams.security.domain", &first(&rights.domains));
+    set("cams.loginconfig.entry", &first(&rights.entries));
+    if let Some((_, further)) = rights.entries.split_first().filter(|(_, further)| !further.is_empty()) {
+        set("cams.loginconfig.entries", &further.join(", "));
+    }
+    set("cams.policy.server.1", &policy_server.to_string());
+    set("cams.policy.server.ca", "policy-server-ca.pem");
+    set("cams.agent.certificate", "agent.pem");
+    set("cams.agent.key", "agent.key");
+    for (n, (host, upstream)) in sites.iter().enumerate() {
+        set(&format!("cams.site.site{}.host", n + 1), host);
+        set(&format!("cams.site.site{}.upstream", n + 1), upstream);
+    }
+    text
 }
 
 /// The text with the property's line replaced, or added at the end. Comments and everything else stay as they are.
@@ -150,6 +159,7 @@ fn without_numbered(text: &str, prefixes: &[&str]) -> String {
 /// Writes a file for its owner only, by renaming a complete one over it.
 pub fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
+    create_dir(dir)?;
     let context = || format!("cannot write {}", file.display());
     let mut new = tempfile::NamedTempFile::new_in(dir).with_context(context)?;
     new.write_all(text.as_bytes()).with_context(context)?;

@@ -2,7 +2,9 @@
 
 use std::io::Read;
 
+#[cfg(feature = "policy-server")]
 use anyhow::Context;
+#[cfg(feature = "policy-server")]
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +36,7 @@ pub fn stop_with_parent() {
     });
 }
 
+#[cfg(feature = "policy-server")]
 /// Turns true at SIGTERM or Ctrl-C.
 pub fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +59,7 @@ pub fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(receive)
 }
 
+#[cfg(feature = "policy-server")]
 pub fn tokio() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }

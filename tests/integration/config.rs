@@ -145,7 +145,7 @@ async fn a_key_that_others_can_read_is_named() {
     for (conf, key) in [
         ("conf/cams.conf", "keys/key-encryption.key"),
         ("agent/cams-webagent.conf", "agent/agent.key"),
-        ("agent/cams-webagent.conf", "tls/localhost.key"),
+        ("agent/cams-webagent.conf", "tls/server.key"),
     ] {
         let copy = Copy::new().await;
         fs::set_permissions(copy.dir.path().join(key), fs::Permissions::from_mode(0o644)).unwrap();

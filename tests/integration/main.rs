@@ -7,6 +7,7 @@ mod config;
 mod dependencies;
 mod fixtures;
 mod http;
+mod init;
 mod lifecycle;
 mod login;
 mod secrets;

@@ -16,6 +16,9 @@ use crate::origin::{Authority, Origin};
 use crate::site::{GateConfig, Site, Upstream};
 use crate::target::Target;
 
+/// Instead of an upstream's address: only the agent's own pages.
+const NO_UPSTREAM: &str = "none";
+
 /// A checked configuration. Paths are absolute or relative to the current directory.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
@@ -237,14 +240,16 @@ impl Reader<'_> {
         options.finish(&mut self.problems);
         let host =
             host.and_then(|(text, line)| self.parsed(&text, line, "a host name, or host:port", Authority::parse));
-        let what = "an address such as http://127.0.0.1:8080";
-        let upstream = upstream.and_then(|(text, line)| self.parsed(&text, line, what, upstream_origin));
+        let what = "an address such as http://127.0.0.1:8080, or none";
+        let parse = |text: &str| if text == NO_UPSTREAM { Some(None) } else { upstream_origin(text).map(Some) };
+        let upstream = upstream.and_then(|(text, line)| self.parsed(&text, line, what, parse));
         let (host, upstream) = (host?, upstream?);
-        if let Some((_, line)) = ca.as_ref().filter(|_| upstream.scheme == Scheme::Http) {
+        let is_https = upstream.as_ref().is_some_and(|origin| origin.scheme == Scheme::Https);
+        if let Some((_, line)) = ca.as_ref().filter(|_| !is_https) {
             self.problems.add(self.file, *line, "a CA is of no use for an upstream without https");
         }
         let ca = ca.map(|(path, _)| self.path(&path));
-        let upstream = Upstream { scheme: upstream.scheme, host: upstream.host, port: upstream.port, ca };
+        let upstream = upstream.map(|Origin { scheme, host, port }| Upstream { scheme, host, port, ca });
         Some(Site { name, host: host.host, port: host.port, upstream })
     }
 

@@ -51,7 +51,10 @@ fn defaults_and_paths() {
     assert_eq!(config.policy_servers, [Authority { host: "p".to_owned(), port: Some(9191) }]);
     let [site] = gate.sites.as_slice() else { panic!("{:?}", gate.sites) };
     assert_eq!((site.name.as_str(), site.host.as_str(), site.port), ("app", "app.test", None));
-    assert_eq!((site.upstream.host.as_str(), site.upstream.port), ("127.0.0.1", 8000));
+    assert_eq!(
+        site.upstream.as_ref().map(|upstream| (upstream.host.as_str(), upstream.port)),
+        Some(("127.0.0.1", 8000))
+    );
 }
 
 #[test]
@@ -109,6 +112,7 @@ fn mistakes_are_reported_where_they_stand() {
         ("cams.site.b.host=b.test/x\ncams.site.b.upstream=http://u:1", "10: `b.test/x` is not a host name"),
         ("cams.site.b.host=b.test\ncams.site.b.upstream=http://u:1/x", "11: `http://u:1/x` is not an address"),
         ("cams.site.b.host=b.test\ncams.site.b.upstream=ftp://u:1", "11: `ftp://u:1` is not an address"),
+        ("cams.site.b.host=b.test\ncams.site.b.upstream=none\ncams.site.b.upstream.ca=x", "12: a CA is of no use"),
         (
             "cams.site.b.host=APP.test:1\ncams.site.b.upstream=http://u:1",
             "10: the sites `app` and `b` answer to the same host",

@@ -130,6 +130,9 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
         None => {}
     }
+    if request.site.upstream.is_none() {
+        return Err(Refusal::new(404, "there is nothing here but the login"));
+    }
     if request.is_websocket {
         sender::check_websocket(&request, head)?;
     }

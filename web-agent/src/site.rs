@@ -21,7 +21,9 @@ pub struct Site {
     pub host: String,
     /// The port people see, where the configuration names one; any port otherwise.
     pub port: Option<u16>,
-    pub upstream: Upstream,
+    /// `None` where only the agent's own pages are served: a host of its own for logging in, which no script of a site
+    /// can reach.
+    pub upstream: Option<Upstream>,
 }
 
 /// Where a site really lives.

@@ -15,7 +15,7 @@ use crate::site::{GateConfig, Site, Upstream};
 pub fn gate_config() -> GateConfig {
     let site = |name: &str, port| {
         let upstream = Upstream { scheme: Scheme::Http, host: "127.0.0.1".to_owned(), port: 8080, ca: None };
-        Arc::new(Site { name: name.to_owned(), host: format!("{name}.test"), port, upstream })
+        Arc::new(Site { name: name.to_owned(), host: format!("{name}.test"), port, upstream: Some(upstream) })
     };
     GateConfig {
         domain: "system".to_owned(),

@@ -61,8 +61,11 @@ impl Upstreams {
     /// # Errors
     /// A file of certificate authorities that cannot be used.
     pub fn new<'a>(sites: impl IntoIterator<Item = &'a Arc<Site>>) -> Result<Self, PemError> {
-        let route = |(group, site): (u64, &'a Arc<Site>)| Ok((site.name.clone(), Route::new(&site.upstream, group)?));
-        Ok(Self { by_site: (1..).zip(sites).map(route).collect::<Result<_, _>>()? })
+        let route = |(group, site): (u64, &'a Arc<Site>)| {
+            let upstream = site.upstream.as_ref()?;
+            Some(Route::new(upstream, group).map(|route| (site.name.clone(), route)))
+        };
+        Ok(Self { by_site: (1..).zip(sites).filter_map(route).collect::<Result<_, _>>()? })
     }
 
     /// The peer for the given attempt, counted from 0: each one takes the next address. `None` when all were tried.

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use policy_server::admin::Admin;
-use policy_server::agents::{Capability, Rights};
+use policy_server::agents::Rights;
 
 use crate::cli::{AgentAddArgs, AgentCommand};
-use crate::provision::AgentFiles;
-use crate::{output, runtime};
+use crate::{output, provision, runtime};
 
 pub fn run(command: AgentCommand) -> anyhow::Result<ExitCode> {
     runtime::tokio()?.block_on(async {
@@ -21,55 +20,25 @@ pub fn run(command: AgentCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
-    let capabilities: Result<Vec<Capability>, String> = args.capabilities.iter().map(|text| text.parse()).collect();
     let rights = Rights {
         domains: args.domains,
         hosts: args.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
         entries: args.entries,
-        capabilities: capabilities.map_err(anyhow::Error::msg)?,
+        capabilities: args.capabilities,
     };
     let base = args.conf.conf.parent().context("cams.conf has no directory")?;
-    let out = args.dir.unwrap_or_else(|| base.join("agents").join(&args.name));
-    anyhow::ensure!(
-        !out.join("cams-webagent.conf").exists(),
-        "{} holds an agent already: choose another with --dir",
-        out.display()
-    );
+    let dir = args.dir.unwrap_or_else(|| base.join("agents").join(&args.name));
+    let sites: Vec<(String, String)> = rights.hosts.iter().map(|host| (host.clone(), args.upstream.clone())).collect();
     let admin = Admin::open(&args.conf.conf).await?;
-    let domain = rights.domains.first().cloned();
-    let (hosts, entries) = (rights.hosts.clone(), rights.entries.clone());
-    let mut policy_server = admin.conf().listen;
-    if policy_server.ip().is_unspecified() {
-        policy_server.set_ip([127, 0, 0, 1].into());
+    let conf = provision::register_agent(&admin, &dir, &args.name, rights, &sites).await?;
+    output::line(format!("agent `{}` is registered; its configuration: {}", args.name, conf.display()));
+    output::line("Next: set cams.tls.<host>.certificate and .key there, then `cams web-agent --conf` that file.");
+    if admin.conf().listen.ip().is_unspecified() {
         output::notice(
-            "the policy server listens on every address: set cams.policy.server.1 to one the agent can reach",
+            "The policy server listens on every address: set cams.policy.server.1 to one the agent can reach.",
         );
     }
-    let issued = admin.add_agent(&args.name, rights).await?;
-    let written = AgentFiles {
-        cluster: &admin.conf().cluster,
-        domain: &domain.unwrap_or_default(),
-        entries: &entries,
-        certificate: &issued.certificate,
-        key: &issued.key,
-        policy_server_ca: admin.agent_ca(),
-        policy_server: &policy_server.to_string(),
-        hosts: &hosts,
-        upstream: &args.upstream,
-    }
-    .write(&out);
-    match written {
-        Ok(conf) => {
-            output::line(format!("agent `{}` is registered; its configuration: {}", args.name, conf.display()));
-            output::line("Next: set its TLS certificates and upstreams there, then `cams web-agent --conf` that file.");
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            // An agent whose key nobody has is of no use.
-            admin.remove_agent(&args.name).await?;
-            Err(error)
-        }
-    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn list(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use policy_server::digest::{self, Policy, Scheme};
+use policy_server::digest::{self, Policy};
 use zeroize::Zeroizing;
 
 use crate::cli::{DigestArgs, DigestCommand};
@@ -18,7 +18,7 @@ pub fn run(args: DigestArgs) -> anyhow::Result<ExitCode> {
             Ok(if matches { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         None => {
-            let scheme = args.scheme.map(|name| name.parse::<Scheme>()).transpose()?.unwrap_or_default();
+            let scheme = args.scheme.unwrap_or_default();
             output::line(digest::create(scheme, &password, policy_server::token::random()?)?);
             Ok(ExitCode::SUCCESS)
         }

@@ -17,16 +17,18 @@ mod test_login;
 use std::process::ExitCode;
 
 use crate::cli::{Command, RunArgs};
+#[cfg(feature = "policy-server")]
+use crate::output;
 #[cfg(all(feature = "policy-server", feature = "web-agent"))]
 use crate::quickstart;
-use crate::{output, runtime};
+use crate::runtime;
 
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         #[cfg(all(feature = "policy-server", feature = "web-agent"))]
         Command::Quickstart(args) => quickstart::run(&args),
         #[cfg(feature = "policy-server")]
-        Command::Init { dir } => init::run(&dir),
+        Command::Init(args) => init::run(&args),
         #[cfg(feature = "policy-server")]
         Command::PolicyServer(args) => policy_server(&args),
         #[cfg(feature = "web-agent")]

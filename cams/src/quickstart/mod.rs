@@ -1,6 +1,5 @@
 //! `cams quickstart`: the whole product on one machine, and `cams init`: the same files for production.
 
-mod certificates;
 mod probe;
 mod supervise;
 
@@ -9,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use policy_server::admin::Admin;
 use policy_server::agents::{Capability, Rights};
 use policy_server::digest::{self, Scheme};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use crate::certificates;
 use crate::cli::QuickstartArgs;
-use crate::provision::{self, AgentFiles, Layout};
+use crate::provision::{self, Layout};
 use crate::runtime;
 use cams::sample_site;
 
@@ -50,7 +51,7 @@ async fn quickstart(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
     let stop = runtime::stop_signal()?;
     let layout = Layout::create(&args.dir)?;
     let users = users(&layout)?;
-    layout.write_server(Some(&users_xml(&users)?))?;
+    layout.write_server(&[("domains/system/cams-users.xml", &users_xml(&users)?)])?;
     let ca = certificates::create(&layout, &[HOST, "127.0.0.1"])?;
     let agent_conf = register_agent(&layout).await?;
 
@@ -122,32 +123,22 @@ fn users_xml(users: &[User]) -> anyhow::Result<String> {
 /// Registers the agent on the first start; its files stay.
 async fn register_agent(layout: &Layout) -> anyhow::Result<PathBuf> {
     let dir = layout.path("agent");
-    let conf = dir.join("cams-webagent.conf");
+    let conf = dir.join(provision::AGENT_CONF);
     if conf.exists() {
         return Ok(conf);
     }
-    let admin = policy_server::admin::Admin::open(&layout.cams_conf()).await?;
+    let admin = Admin::open(&layout.cams_conf()).await?;
+    // A start that was cut short may have left it in the register without its files.
     admin.remove_agent(AGENT).await?;
+    let hosts = [HOST.to_owned(), "127.0.0.1".to_owned()];
     let rights = Rights {
         domains: vec!["system".to_owned()],
-        hosts: vec![HOST.to_owned(), "127.0.0.1".to_owned()],
+        hosts: hosts.to_vec(),
         entries: vec!["http".to_owned()],
         capabilities: vec![Capability::Enforce],
     };
-    let (hosts, entries) = (rights.hosts.clone(), rights.entries.clone());
-    let issued = admin.add_agent(AGENT, rights).await?;
-    AgentFiles {
-        cluster: &admin.conf().cluster,
-        domain: "system",
-        entries: &entries,
-        certificate: &issued.certificate,
-        key: &issued.key,
-        policy_server_ca: admin.agent_ca(),
-        policy_server: "127.0.0.1:9393",
-        hosts: &hosts,
-        upstream: "http://127.0.0.1:8080",
-    }
-    .write(&dir)
+    let sites: Vec<(String, String)> = hosts.into_iter().map(|host| (host, String::new())).collect();
+    provision::register_agent(&admin, &dir, AGENT, rights, &sites).await
 }
 
 /// The address to listen on; one that is taken is refused here, in words, not by a child in its log.
@@ -166,8 +157,8 @@ async fn configure(layout: &Layout, agent_conf: &Path, listen: SocketAddr, upstr
         vec![("cams.listen.1".to_owned(), format!("https://{listen}")), ("cams.policy.server.1".to_owned(), link)];
     for (site, host) in [("site1", HOST), ("site2", "127.0.0.1")] {
         properties.push((format!("cams.site.{site}.upstream"), upstream.to_owned()));
-        properties.push((format!("cams.tls.{host}.certificate"), "../tls/localhost.pem".to_owned()));
-        properties.push((format!("cams.tls.{host}.key"), "../tls/localhost.key".to_owned()));
+        properties.push((format!("cams.tls.{host}.certificate"), "../tls/server.pem".to_owned()));
+        properties.push((format!("cams.tls.{host}.key"), "../tls/server.key".to_owned()));
     }
     let properties: Vec<(&str, &str)> = properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     provision::set_in_file(agent_conf, &properties)

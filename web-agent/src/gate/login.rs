@@ -167,7 +167,7 @@ fn error(number: u16, message: &str) -> Reply {
 /// What leads nowhere of ours is forgotten here, before it is shown or sent anywhere.
 fn original_url(request: &Request, form: &LoginForm) -> String {
     let wanted = form.original_url.as_deref().unwrap_or_default();
-    redirect::resolve(&request.config, &request.here(), wanted).unwrap_or_default()
+    redirect::original(&request.config, &request.here(), wanted).unwrap_or_default()
 }
 
 fn page(request: &Request, attempt: Attempt, error: Option<String>) -> Page {

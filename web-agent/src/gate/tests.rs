@@ -50,6 +50,21 @@ fn the_question_says_what_will_be_forwarded() {
 }
 
 #[test]
+fn a_host_without_a_site_serves_the_login_and_nothing_else() {
+    let mut config = gate_config();
+    for site in &mut config.sites {
+        Arc::make_mut(site).upstream = None;
+    }
+    for (request_line, status) in
+        [("GET /cams/login", 200), ("GET /cams/logout/forget", 204), ("GET /", 404), ("GET /private/", 404)]
+    {
+        let head = head(request_line, &[COOKIE]).unwrap();
+        let (_, step) = Gate::start(&Arc::new(config.clone()), &connection(), &head, "r1");
+        assert_eq!(step.status(), status, "{request_line}");
+    }
+}
+
+#[test]
 fn a_request_names_one_site_of_ours() {
     let check = |raw: &str, sni: Option<&str>, expected: u16| {
         let mut connection = connection();

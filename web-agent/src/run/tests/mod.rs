@@ -61,7 +61,12 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
             login_uri: "/cams/login".into(),
             logout_uri: "/cams/logout".into(),
             default_page: "/".into(),
-            sites: vec![Arc::new(Site { name: "app".into(), host: "app.test".into(), port: None, upstream })],
+            sites: vec![Arc::new(Site {
+                name: "app".into(),
+                host: "app.test".into(),
+                port: None,
+                upstream: Some(upstream),
+            })],
             cluster_sites: Vec::new(),
             trusted_proxies: Vec::new(),
         }),

@@ -15,7 +15,7 @@ async fn status(change: impl FnOnce(&mut Upstream)) -> u16 {
     let mut config = config(&dir, &ca, &policy, &site);
     let mut gate = GateConfig::clone(&config.gate);
     let mut changed = Site::clone(&gate.sites[0]);
-    change(&mut changed.upstream);
+    change(changed.upstream.as_mut().unwrap());
     gate.sites = vec![Arc::new(changed)];
     config.gate = Arc::new(gate);
     let agent = Agent::start(config, app::HEAD_LIMIT).unwrap();

@@ -1,4 +1,4 @@
-//! A TLS CA and certificate of our own for trying things out; in production an admin brings a public one.
+//! A TLS CA and certificate of our own to begin with; in production an admin replaces them.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::provision::{Layout, write_new};
 const LEAF_DAYS: i64 = 397;
 const CA_DAYS: i64 = 3_650;
 
-/// Writes `tls/ca.pem` and `tls/localhost.{pem,key}` unless they are there and still good for a month; the CA's path.
+/// Writes `tls/ca.pem` and `tls/server.{pem,key}` unless they are there; the CA's path.
 ///
 /// The CA's key is thrown away: nobody can sign anything else with a CA that people were told to trust.
 pub fn create(layout: &Layout, names: &[&str]) -> anyhow::Result<PathBuf> {
@@ -25,7 +25,7 @@ pub fn create(layout: &Layout, names: &[&str]) -> anyhow::Result<PathBuf> {
     }
     let today = Zoned::now().date();
     let ca_key = KeyPair::generate()?;
-    let mut ca = params("Cams quickstart CA", today, CA_DAYS);
+    let mut ca = params("Cams temporary CA", today, CA_DAYS);
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_pem = ca.self_signed(&ca_key)?.pem();
@@ -39,8 +39,8 @@ pub fn create(layout: &Layout, names: &[&str]) -> anyhow::Result<PathBuf> {
     leaf.use_authority_key_identifier_extension = true;
     let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, ca_key))?;
 
-    write_new(&layout.path("tls/localhost.key"), &Zeroizing::new(key.serialize_pem()))?;
-    write_new(&layout.path("tls/localhost.pem"), &leaf.pem())?;
+    write_new(&layout.path("tls/server.key"), &Zeroizing::new(key.serialize_pem()))?;
+    write_new(&layout.path("tls/server.pem"), &leaf.pem())?;
     write_new(&ca_file, &ca_pem)?;
     Ok(ca_file)
 }
