@@ -10,40 +10,47 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use tests::{Client, Quickstart};
+use web_agent::config::AgentConfig;
 
 const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
 /// Typed by somebody who mistook a field, a site or a password.
 const CANARY: &str = "canary-2vq8kd0x-password";
 
-/// What is looked for, and the files it may be found in, from the product's folder.
+/// What is looked for, and the one file it stands in, from the product's folder.
 struct Kept {
     what: String,
     spellings: Vec<Vec<u8>>,
-    where_it_belongs: &'static [&'static str],
+    where_it_belongs: Option<String>,
 }
 
 impl Kept {
-    fn new(what: &str, text: &str, where_it_belongs: &'static [&'static str]) -> Self {
+    fn new(what: &str, text: &str, where_it_belongs: Option<&str>) -> Self {
         let mut spellings = vec![text.as_bytes().to_vec()];
         // What a program may have decoded before it wrote it down.
         spellings.extend(URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() >= 16));
         spellings.extend(STANDARD.decode(text).ok().filter(|bytes| bytes.len() >= 16));
-        Self { what: what.to_owned(), spellings, where_it_belongs }
+        Self { what: what.to_owned(), spellings, where_it_belongs: where_it_belongs.map(str::to_owned) }
     }
 
     /// The secret number of a private key, as it stands in the file and decoded.
-    fn key(file: &Path, where_it_belongs: &'static [&'static str]) -> Self {
+    fn key(root: &Path, file: &Path) -> Self {
         let der = PrivateKeyDer::from_pem_file(file).unwrap();
         let text = fs::read_to_string(file).unwrap();
         // Before it stands what every key of the kind has in common, behind it the public key.
         let number = der.secret_der()[36..68].to_vec();
         let second_line = text.lines().nth(2).unwrap().as_bytes()[..24].to_vec();
-        Self { what: file.display().to_string(), spellings: vec![number, second_line], where_it_belongs }
+        let spellings = vec![number, second_line];
+        Self { what: "a private key".to_owned(), spellings, where_it_belongs: Some(name(root, file)) }
     }
 
     fn is_in(&self, bytes: &[u8]) -> bool {
         self.spellings.iter().any(|spelling| bytes.windows(spelling.len()).any(|window| window == spelling))
     }
+}
+
+fn name(root: &Path, file: &Path) -> String {
+    let (root, file) = (root.canonicalize().unwrap(), file.canonicalize().unwrap());
+    file.strip_prefix(root).unwrap().display().to_string()
 }
 
 /// Every file below the folder, by its name from there.
@@ -53,7 +60,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             match path.is_dir() {
                 true => folders.push(path),
-                false => drop(files.insert(path.strip_prefix(root).unwrap().display().to_string(), bytes(&path))),
+                false => drop(files.insert(name(root, &path), bytes(&path))),
             }
         }
     }
@@ -98,16 +105,18 @@ async fn secrets_stand_where_they_belong_alone() {
     let tokens = story(&cams).await;
     let mut secrets: Vec<Kept> = Vec::new();
     for user in &cams.users {
-        secrets.push(Kept::new(&user.name, &user.password, &["quickstart.json"]));
+        secrets.push(Kept::new(&user.name, &user.password, Some("quickstart.json")));
     }
     for token in &tokens {
-        secrets.push(Kept::new("a session's token", token, &[]));
+        secrets.push(Kept::new("a session's token", token, None));
     }
-    secrets.push(Kept::new("a wrong password", CANARY, &[]));
+    secrets.push(Kept::new("a wrong password", CANARY, None));
     let key = fs::read_to_string(root.join("keys/key-encryption.key")).unwrap();
-    secrets.push(Kept::new("the key-encryption key", key.trim(), &["keys/key-encryption.key"]));
-    secrets.push(Kept::key(&root.join("agent/agent.key"), &["agent/agent.key"]));
-    secrets.push(Kept::key(&root.join("tls/localhost.key"), &["tls/localhost.key"]));
+    secrets.push(Kept::new("the key-encryption key", key.trim(), Some("keys/key-encryption.key")));
+    let agent = AgentConfig::load(&cams.facts().agent_conf).unwrap();
+    for key in [&agent.link.key, &agent.certificates[0].key] {
+        secrets.push(Kept::key(root, key));
+    }
 
     // While the store is in use, and after its log is merged into it.
     for moment in ["running", "stopped"] {
@@ -118,7 +127,7 @@ async fn secrets_stand_where_they_belong_alone() {
         for secret in &secrets {
             let found: BTreeSet<_> =
                 files.iter().filter(|(_, bytes)| secret.is_in(bytes)).map(|(name, _)| name.as_str()).collect();
-            let expected = secret.where_it_belongs.iter().copied().collect();
+            let expected = secret.where_it_belongs.iter().map(String::as_str).collect();
             assert_eq!(found, expected, "{moment}: {}", secret.what);
         }
         if moment == "running" {

@@ -150,4 +150,10 @@ pub fn redirect(data: &[u8]) {
     let registered = ["https://app.test:8443/", "https://portal.test/"].iter().any(|site| url.starts_with(site));
     assert!(registered || (url.starts_with('/') && !url.starts_with("//")), "{url}");
     assert_eq!(redirect::resolve(&GATE, &here, &url).as_ref(), Some(&url));
+    if let Some(original) = redirect::original(&GATE, &here, wanted) {
+        assert_eq!(original, url);
+        let path = original.split('?').next().unwrap_or_default();
+        let path = split_url(path).map_or(path, |(_, rest)| rest);
+        assert!(GATE.services().iter().all(|(uri, _)| uri != path), "{original} undoes the login");
+    }
 }
