@@ -2,6 +2,7 @@
 
 mod assertion;
 mod browser;
+mod census;
 mod commands;
 mod config;
 mod dependencies;
@@ -12,4 +13,6 @@ mod init;
 mod lifecycle;
 mod login;
 mod reload;
+mod secrets;
 mod store;
+mod tidy;

@@ -23,7 +23,7 @@ use crate::cookies;
 use crate::head::{Connection, Head, Refusal};
 use crate::permit::Permit;
 use crate::redirect;
-use crate::site::GateConfig;
+use crate::site::{GateConfig, Service};
 
 pub use reply::{Audit, Event, Reply, ReplyBody};
 use request::Request;
@@ -149,14 +149,12 @@ fn decided(step: Step) -> (State, Step) {
 
 fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     let path = request.target.path();
-    if path == request.config.login_uri {
-        return login::start(request, head);
-    }
-    if path == request.config.logout_uri {
-        return logout::start(request, head);
-    }
-    if path == request.config.forget_uri() {
-        return Ok(decided(Step::Respond(logout::forget())));
+    let service = request.config.services().into_iter().find_map(|(uri, service)| (uri == path).then_some(service));
+    match service {
+        Some(Service::Login) => return login::start(request, head),
+        Some(Service::Logout) => return logout::start(request, head),
+        Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
+        None => {}
     }
     if path == JWKS_PATH {
         return keys(request);

@@ -1,6 +1,7 @@
 //! What the agent serves, as checked values: sites, their upstreams, and all the gate needs to know of the
 //! configuration. Pure.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +66,24 @@ pub struct GateConfig {
     pub client_cert_from_proxies: bool,
 }
 
+/// What the agent answers by itself instead of asking whether it may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Login,
+    Logout,
+    Forget,
+}
+
 impl GateConfig {
+    /// Where the services are: the gate routes by this list, and the census of routes is held against it (I10).
+    pub fn services(&self) -> [(Cow<'_, str>, Service); 3] {
+        [
+            (Cow::Borrowed(&self.login_uri), Service::Login),
+            (Cow::Borrowed(&self.logout_uri), Service::Logout),
+            (Cow::Owned(self.forget_uri()), Service::Forget),
+        ]
+    }
+
     /// Where the logged-out page makes the browser forget what it kept.
     pub fn forget_uri(&self) -> String {
         format!("{}/forget", self.logout_uri)
