@@ -263,3 +263,7 @@ fn weight(answer: &CheckResponse) -> usize {
 #[cfg(test)]
 #[path = "cache_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "cache_simulation.rs"]
+mod simulation;

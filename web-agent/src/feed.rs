@@ -165,7 +165,7 @@ impl Feed {
     }
 
     async fn renew(&self, server: usize, sender: &Sender) -> Result<std::convert::Infallible, End> {
-        let began = Instant::now();
+        let mut last_held = Instant::now();
         loop {
             let sent = Instant::now();
             let answer = self.lease(sender, sent).await?;
@@ -173,7 +173,9 @@ impl Feed {
             self.memory.answer_lease(answer, now);
             sleep((sent + self.timing.renew).saturating_duration_since(now)).await;
             let now = Instant::now();
-            if now >= began + self.timing.lease && !self.memory.is_live(now) {
+            if self.memory.is_live(now) {
+                last_held = now;
+            } else if now >= last_held + self.timing.lease {
                 return Err(End::NoLease);
             }
             if self.first_up(server).is_some() {

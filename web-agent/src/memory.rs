@@ -84,11 +84,10 @@ impl Rules {
     fn follow(&mut self, line: Line) -> Result<Effect, Broken> {
         match line {
             Line::Reset { epoch, seq } => {
-                // Of another epoch a lease says nothing.
-                if self.position.as_ref().is_some_and(|position| position.epoch != epoch) {
+                // What was promised about the numbers so far says nothing about the new ones.
+                if self.position.replace(Position { epoch, seq }).is_some() {
                     self.lease.end();
                 }
-                self.position = Some(Position { epoch, seq });
                 Ok(Effect::Everything)
             }
             Line::Event { seq, change } => {
@@ -151,5 +150,70 @@ impl Rules {
     pub fn may_keep(&self, ticket: Ticket, server: usize, answer: &CheckResponse) -> bool {
         let is_covered = |position: &Position| answer.epoch == position.epoch && answer.seq >= position.seq;
         ticket == self.ticket() && self.server == Some(server) && self.position.as_ref().is_some_and(is_covered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(6);
+
+    fn reset(epoch: &str, seq: i64) -> Line {
+        Line::Reset { epoch: epoch.to_owned(), seq }
+    }
+
+    fn answer(nonce: &str) -> LeaseResponse {
+        LeaseResponse { nonce: nonce.to_owned(), epoch: "e".to_owned(), seq: 1 }
+    }
+
+    fn followed(now: Instant) -> Rules {
+        let mut rules = Rules::new(LEASE);
+        rules.begin(0);
+        rules.apply(reset("e", 1)).unwrap();
+        rules.ask_lease("n".to_owned(), now);
+        rules.answer_lease(answer("n"), now);
+        assert!(rules.is_live(now));
+        rules
+    }
+
+    /// With each of these it must be proved anew that the stream is not stale; what is open stands as long as before.
+    #[test]
+    fn a_lease_goes_with_its_stream() {
+        let ends: [fn(&mut Rules); 6] = [
+            |rules| rules.end(),
+            |rules| rules.begin(1),
+            |rules| drop(rules.apply(Line::Unknown)),
+            |rules| drop(rules.apply(Line::Event { seq: 3, change: Change::AgentsChanged })),
+            |rules| drop(rules.apply(reset("e", 1))),
+            |rules| drop(rules.apply(reset("f", 1))),
+        ];
+        for (number, end) in ends.iter().enumerate() {
+            let now = Instant::now();
+            let mut rules = followed(now);
+            rules.ask_lease("late".to_owned(), now);
+            end(&mut rules);
+            assert!(!rules.is_live(now), "{number}");
+            rules.begin(0);
+            rules.apply(reset("e", 1)).unwrap();
+            rules.answer_lease(answer("late"), now);
+            assert!(!rules.is_live(now), "{number}");
+            assert_eq!(rules.stands_until(), Some(now + LEASE), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_stream_begins_with_a_reset() {
+        let mut rules = Rules::new(LEASE);
+        rules.begin(0);
+        let early = rules.apply(Line::Event { seq: 1, change: Change::AgentsChanged });
+        assert_eq!(early, Err(Broken::Gap));
+        let now = Instant::now();
+        rules.begin(0);
+        rules.ask_lease("n".to_owned(), now);
+        rules.answer_lease(answer("n"), now);
+        assert!(!rules.is_live(now));
+        rules.apply(reset("e", 1)).unwrap();
+        assert!(rules.is_live(now));
     }
 }

@@ -382,6 +382,45 @@ async fn without_a_server_sessions_end_and_public_pages_go_on() {
     runs(&mut public).await;
 }
 
+/// Stream and lease are one server's: what the other granted is not remembered under them.
+#[tokio::test]
+async fn another_server_has_a_stream_of_its_own() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+    let logs = [Events::new(), Events::new()];
+    let scripts = logs.clone().map(|log| {
+        move |path: &str, question: &Value| {
+            log.answer(path, question).unwrap_or_else(|| scripted(&log, path, question, [true; 3]))
+        }
+    });
+    let [first_script, second_script] = scripts;
+    let (first, second) = (PolicyServer::start(&ca, first_script).await, PolicyServer::start(&ca, second_script).await);
+    let site = upstream::Site::start().await;
+    let mut config = config(&dir, &ca, &first, &site);
+    config.policy_servers.push(Authority::parse(&second.address.to_string()).unwrap());
+    let agent = Agent::start(config, Limits::default()).unwrap();
+    let http = agent.addresses()[0];
+    let remembered = async |by: &PolicyServer| {
+        let mut before = usize::MAX;
+        while by.asked("/agent/v1/check").len() != before || before == 0 {
+            before = by.asked("/agent/v1/check").len();
+            ask(http, get("/private/a", ALICE)).await.unwrap();
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, remembered(&first)).await.unwrap();
+    assert_eq!(second.asked("/agent/v1/events").len(), 0);
+    let mut tunnel = Client::connect(http).await;
+    tunnel.send(get("/private/ws", &format!("{ALICE}{WEBSOCKET}"))).await;
+    tunnel.until(b"\r\n\r\n").await.unwrap();
+    drop(first);
+    timeout(PATIENCE, remembered(&second)).await.unwrap();
+    assert_eq!(second.asked("/agent/v1/events").len(), 1);
+    // The second server grants it too.
+    runs(&mut tunnel).await;
+    logs[1].session_ended("s1");
+    is_cut(&mut tunnel).await;
+}
+
 /// An agent that was removed: nothing is remembered, and nothing goes on without a server.
 #[tokio::test]
 async fn an_agent_that_is_not_known_any_more_serves_nothing() {
