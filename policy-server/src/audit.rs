@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::session::Session;
 
@@ -45,38 +45,38 @@ pub enum Kind {
 /// What an event tells. What does not apply is left out of the line.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Detail<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub domain: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub entry: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub url: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// When it happened by the clock of who reports it, in seconds since 1970-01-01T00:00:00Z.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub old_hash: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub new_hash: Option<&'a str>,
 }
 
@@ -98,7 +98,7 @@ struct Line<'a> {
     time: String,
     event: Kind,
     #[serde(flatten)]
-    detail: Detail<'a>,
+    detail: &'a Detail<'a>,
 }
 
 pub struct Audit {
@@ -145,49 +145,15 @@ fn append(path: &Path) -> std::io::Result<File> {
 }
 
 fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
-    let texts = [
-        detail.request_id,
-        detail.agent,
-        detail.domain,
-        detail.entry,
-        detail.user,
-        detail.session,
-        detail.method,
-        detail.url,
-        detail.host,
-        detail.path,
-        detail.reason,
-        detail.old_hash,
-        detail.new_hash,
-    ];
-    let clean = texts.map(|text| text.map(clean));
-    let [request_id, agent, domain, entry, user, session, method, url, host, path, reason, old_hash, new_hash] =
-        clean.each_ref().map(Option::as_deref);
-    let Detail { client, status, at, .. } = detail;
-    let (client, status, at) = (client.clone(), *status, *at);
-    let detail = Detail {
-        request_id,
-        agent,
-        domain,
-        entry,
-        user,
-        session,
-        client,
-        method,
-        url,
-        host,
-        path,
-        status,
-        at,
-        reason,
-        old_hash,
-        new_hash,
-    };
     // Milliseconds, always: lines sort as text.
     let time = format!("{now:.3}");
     let mut line = serde_json::to_string(&Line { time, event, detail }).unwrap_or_default();
     line.push('\n');
     line
+}
+
+fn cleaned<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.map(clean).serialize(serializer)
 }
 
 /// Cuts a text off and escapes what JSON lets through and a terminal or an editor would obey: control characters, and

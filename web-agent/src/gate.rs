@@ -230,5 +230,9 @@ fn login_required(request: &Request, is_ended: bool, [domain, entry, login_url]:
 mod tests;
 
 #[cfg(test)]
+#[path = "gate/proof_tests.rs"]
+mod proof_tests;
+
+#[cfg(test)]
 #[path = "gate/login_tests.rs"]
 mod login_tests;
