@@ -15,7 +15,6 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
-use shared_proto::names::JWKS_PATH;
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
@@ -154,10 +153,8 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
+        Some(Service::Keys) => return keys(request),
         None => {}
-    }
-    if path == JWKS_PATH {
-        return keys(request);
     }
     if request.site.upstream.is_none() {
         return Err(Refusal::new(404, "there is nothing here but the login"));

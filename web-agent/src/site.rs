@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use shared_proto::names::CookieNames;
+use shared_proto::names::{CookieNames, JWKS_PATH};
 
 use crate::head::Scheme;
 use crate::origin::{Authority, Origin};
@@ -72,15 +72,18 @@ pub enum Service {
     Login,
     Logout,
     Forget,
+    /// The public keys that assertions are verified with.
+    Keys,
 }
 
 impl GateConfig {
     /// Where the services are: the gate routes by this list, and the census of routes is held against it (I10).
-    pub fn services(&self) -> [(Cow<'_, str>, Service); 3] {
+    pub fn services(&self) -> [(Cow<'_, str>, Service); 4] {
         [
             (Cow::Borrowed(&self.login_uri), Service::Login),
             (Cow::Borrowed(&self.logout_uri), Service::Logout),
             (Cow::Owned(self.forget_uri()), Service::Forget),
+            (Cow::Borrowed(JWKS_PATH), Service::Keys),
         ]
     }
 
