@@ -30,7 +30,7 @@ impl Pair {
         let url = postgres.database();
         let files = Files::new("One", Some(&url));
         let peer = files.peer("Two", &url);
-        let agent = files.add_agent("web1");
+        let agent = files.add_agent("probe");
         let servers = [files.start().await, peer.start().await];
         let links = [link(&servers[0], &agent).await, link(&servers[1], &agent).await];
         Some(Self { servers, links, files, _peer: peer, postgres })
@@ -149,7 +149,7 @@ async fn every_stream_tells_the_same_without_a_gap() {
 #[tokio::test]
 async fn a_stream_that_cannot_go_on_starts_anew() {
     let files = Files::new("One", None);
-    let agent = files.add_agent("web1");
+    let agent = files.add_agent("probe");
     let server = files.start().await;
     let link = link(&server, &agent).await;
     let now = link.lease("n").await.unwrap();
@@ -184,7 +184,7 @@ async fn a_stream_that_cannot_go_on_starts_anew() {
 #[tokio::test]
 async fn changed_files_are_told_with_what_is_public_now() {
     let files = Files::new("One", None);
-    let agent = files.add_agent("web1");
+    let agent = files.add_agent("probe");
     let server = files.start().await;
     let link = link(&server, &agent).await;
     let changed = |line: &Line| match line {
@@ -233,7 +233,7 @@ async fn changed_files_are_told_with_what_is_public_now() {
 async fn a_slow_reader_misses_nothing() {
     const CHANGES: i64 = 5_000;
     let files = Files::new("One", None);
-    let agent = files.add_agent("web1");
+    let agent = files.add_agent("probe");
     let server = files.start().await;
     let link = link(&server, &agent).await;
     let start = link.lease("n").await.unwrap().seq;
@@ -252,12 +252,12 @@ async fn a_slow_reader_misses_nothing() {
 #[tokio::test]
 async fn a_removed_agent_hears_nothing_more() {
     let files = Files::new("One", None);
-    let agent = files.add_agent("web1");
+    let agent = files.add_agent("probe");
     let other = files.add_agent("web2");
     let server = files.start().await;
     let (removed, stays) = (link(&server, &agent).await, link(&server, &other).await);
     let (mut ends, mut goes_on) = (from_now(&removed).await, from_now(&stays).await);
-    files.cams(&["agent", "remove", "web1"]).success();
+    files.cams(&["agent", "remove", "probe"]).success();
     while ends.next().await.is_some() {}
     assert_eq!(removed.lease("n").await, Err(StatusCode::UNAUTHORIZED));
     assert_eq!(removed.events("", 0).await.err(), Some(StatusCode::UNAUTHORIZED));
@@ -275,7 +275,7 @@ async fn a_removed_agent_hears_nothing_more() {
 #[tokio::test]
 async fn an_open_stream_does_not_hold_up_the_end() {
     let files = Files::new("One", None);
-    let agent = files.add_agent("web1");
+    let agent = files.add_agent("probe");
     let mut server = files.start().await;
     let mut events = from_now(&link(&server, &agent).await).await;
     server.process.terminate(Duration::from_secs(5)).await;

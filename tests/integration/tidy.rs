@@ -27,8 +27,11 @@ const PURE: [&str; 21] = [
     "web-agent/src/gate.rs",
     "web-agent/src/head.rs",
     "web-agent/src/headers.rs",
+    "web-agent/src/lease.rs",
     "web-agent/src/login_form.rs",
+    "web-agent/src/memory.rs",
     "web-agent/src/origin.rs",
+    "web-agent/src/public.rs",
     "web-agent/src/redirect.rs",
     "web-agent/src/site.rs",
     "web-agent/src/target.rs",
@@ -185,7 +188,7 @@ fn crates_know_only_whom_they_may() {
     check("policy-server", &["web-agent", "cams", "tests", "pingora"]);
     check("cams", &["tests", "fuzzing"]);
     let shared = dependencies("shared-proto");
-    assert_eq!(shared, ["serde", "serde_json", "zeroize"].map(str::to_owned).into());
+    assert_eq!(shared, ["base64", "serde", "serde_json", "thiserror", "zeroize"].map(str::to_owned).into());
 }
 
 #[test]

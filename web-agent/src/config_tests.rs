@@ -33,7 +33,7 @@ fn the_examples_in_the_sample_load_too() {
         .replace("cams.cookie.domain=example.org", "")
         .replace("host=localhost", "host=x.example.org");
     let config = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!((config.gate.sites.len(), config.listeners.len(), config.certificates.len()), (2, 2, 2));
+    assert_eq!((config.gate.sites.len(), config.listeners.len(), config.certificates.len()), (3, 2, 2));
     assert_eq!((config.gate.cluster_sites.len(), config.gate.trusted_proxies.len()), (2, 2));
 }
 

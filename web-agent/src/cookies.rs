@@ -24,21 +24,22 @@ pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
 
 /// A `Cookie` header without our cookies; the others stay byte for byte. `None` where nothing is left.
 pub fn without_ours(config: &GateConfig, header: &[u8]) -> Option<Vec<u8>> {
-    if !pairs(header).any(|(name, _)| is_ours(config, name)) {
+    let items = || header.split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty());
+    if !items().any(|item| is_item_of_ours(config, item)) {
         return Some(header.to_owned());
     }
-    let kept: Vec<&[u8]> = header
-        .split(|b| *b == b';')
-        .map(<[u8]>::trim_ascii)
-        .filter(|item| !item.is_empty() && !is_ours(config, pair(item).0))
-        .collect();
+    let kept: Vec<&[u8]> = items().filter(|item| !is_item_of_ours(config, item)).collect();
     (!kept.is_empty()).then(|| kept.join(b"; ".as_slice()))
 }
 
-/// Whether a `Set-Cookie` header would set or delete a cookie of ours. Browsers send a cookie without a name back as its
-/// bare value, so that `=CAMS_SID_X=v` comes as `CAMS_SID_X=v`.
+/// Whether a `Set-Cookie` header would set or delete a cookie of ours.
 pub fn sets_ours(config: &GateConfig, header: &[u8]) -> bool {
-    let item = header.split(|b| *b == b';').next().unwrap_or_default();
+    is_item_of_ours(config, header.split(|b| *b == b';').next().unwrap_or_default())
+}
+
+/// Whether somebody could take this name and value for a cookie of ours. Browsers send a cookie without a name back as its
+/// bare value, so that `=CAMS_SID_X=v` comes as `CAMS_SID_X=v`.
+fn is_item_of_ours(config: &GateConfig, item: &[u8]) -> bool {
     let start = item.iter().position(|b| !b.is_ascii_whitespace() && *b != b'=').unwrap_or(item.len());
     is_ours(config, pair(item.get(start..).unwrap_or_default()).0)
 }
