@@ -4,6 +4,7 @@ mod browser;
 mod commands;
 mod config;
 mod dependencies;
+mod differential;
 mod fixtures;
 mod http;
 mod lifecycle;
