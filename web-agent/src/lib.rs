@@ -19,6 +19,7 @@ pub mod app;
 pub mod client;
 pub mod connection;
 pub mod incoming;
+pub mod listen;
 pub mod pem;
 pub mod proxy;
 pub mod reply;
