@@ -9,6 +9,8 @@ mod fixtures;
 mod framing;
 mod headers;
 mod http;
+mod inner;
 mod lifecycle;
 mod login;
 mod redirects;
+mod slowloris;

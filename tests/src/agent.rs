@@ -36,7 +36,7 @@ impl Agent {
         ours.extend(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         set(&conf, &ours);
         let mut process = Process::spawn(Command::new(binary()).args(["web-agent", "--conf"]).arg(&conf));
-        let address = process.line(READY, listening).await;
+        let address = process.line(READY, |line| listening(line, false)).await;
         Self { address, process, folder: dir.path().join(name), _dir: dir }
     }
 }
@@ -60,7 +60,9 @@ fn set(conf: &Path, properties: &[(String, String)]) {
     fs::write(conf, lines.join("\n")).expect("our own file");
 }
 
-fn listening(line: &str) -> Option<SocketAddr> {
+/// Where the agent says it listens, with or without TLS.
+pub fn listening(line: &str, tls: bool) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("listening address=")?;
-    rest.split(' ').next()?.parse().ok()
+    let (address, rest) = rest.split_once(' ')?;
+    rest.contains(&format!("tls={tls}")).then(|| address.parse().ok())?
 }
