@@ -116,7 +116,9 @@ async fn an_agent_may_do_what_it_is_registered_for_and_no_more() {
         assert!(answer.get("identity").is_none() && answer.get("decision").is_none(), "{answer}");
     }
     let audit = fs::read_to_string(cams.dir().path().join("data/audit.jsonl")).unwrap();
-    assert!(audit.lines().any(|line| line.contains("other") && line.contains("agent")), "{audit}");
+    let events = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused = events.filter(|event| event["event"] == "agent-refused" && event["agent"] == "other").count();
+    assert_eq!(refused, 7, "{audit}");
     assert!(!audit.contains(&session), "a session's token has no place there");
 }
 
@@ -140,6 +142,8 @@ async fn a_stranger_learns_nothing() {
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}: {answer}");
         assert!(answer.get("identity").is_none() && answer.get("server").is_none(), "{answer}");
     }
+    let audit = fs::read_to_string(cams.dir().path().join("data/audit.jsonl")).unwrap();
+    assert_eq!(audit.matches("\"agent-refused\"").count(), PATHS.len(), "{audit}");
     // A certificate of nobody's, and none at all: there is not even a connection.
     let made = rcgen::generate_simple_self_signed(["agent".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
