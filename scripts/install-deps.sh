@@ -39,10 +39,25 @@ apt_install() {
     fi
 }
 
+# Some packages start a server when they are installed. Debian asks this file first (see invoke-rc.d).
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$policy"
+    # In a subshell, so that the file goes whatever happens.
+    (
+        trap 'as_root rm -f "$policy"' EXIT
+        "$@"
+    )
+}
+
 install_missing() {
     if [ ${#packages[@]} -gt 0 ]; then
         command -v apt-get >/dev/null || fail "please install these commands first: ${commands[*]}"
-        apt_install "${packages[@]}"
+        without_services apt_install "${packages[@]}"
     fi
 }
 
@@ -51,6 +66,11 @@ build() {
     needs gcc gcc
     needs make make
     needs cmake cmake
+}
+
+# needs_server COMMAND PACKAGE: as needs, also where only root's path leads.
+needs_server() {
+    [ -x "/usr/sbin/$1" ] || needs "$1" "$2"
 }
 
 # Chromium renders text only where there is a font.
@@ -108,6 +128,9 @@ test)
     needs curl curl
     needs openssl openssl
     needs certutil libnss3-tools
+    needs python3 python3
+    needs_server nginx nginx-light
+    needs_server apache2 apache2-bin
     needs chromium chromium
     needs chromedriver chromium-driver
     needs_font

@@ -3,6 +3,7 @@
 //! Real servers only, on ports the system chose, and nothing left behind: whatever a fixture starts ends when it is
 //! dropped. A fixture that cannot go on panics with what the servers printed.
 
+pub mod agent;
 pub mod browser;
 pub mod client;
 pub mod command;
@@ -12,11 +13,15 @@ pub mod postgres;
 pub mod process;
 pub mod quickstart;
 pub mod raw;
+pub mod recorder;
 pub mod services;
 pub mod stranger;
 pub mod tls;
 pub mod wait;
+pub mod web_servers;
+pub mod wire;
 
+pub use agent::Agent;
 pub use browser::Browser;
 pub use client::{Client, Reply};
 pub use link::Link;
@@ -24,5 +29,8 @@ pub use policy_server::PolicyServer;
 pub use postgres::Postgres;
 pub use quickstart::Quickstart;
 pub use raw::RawClient;
+pub use recorder::Recorder;
 pub use stranger::LinkClient;
 pub use wait::{within, within_async};
+pub use web_servers::WebServer;
+pub use wire::Wire;

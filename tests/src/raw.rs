@@ -28,11 +28,21 @@ impl RawClient {
     /// Sends the bytes on a new HTTP/1.1 connection and returns everything that comes back until the server closes.
     /// The request should ask for that (`Connection: close`).
     pub async fn exchange(&self, request: &[u8]) -> Vec<u8> {
+        self.exchange_in_two(request, b"").await
+    }
+
+    /// As [`RawClient::exchange`], with further bytes once something came back for the first ones.
+    pub async fn exchange_in_two(&self, request: &[u8], then: &[u8]) -> Vec<u8> {
         let mut stream = self.origin.connect("http/1.1").await;
-        // A server that has answered may close before it has read everything: the answer is what counts.
-        drop(stream.write_all(request).await);
-        drop(stream.flush().await);
         let mut answer = Vec::new();
+        for (at, bytes) in [request, then].into_iter().filter(|bytes| !bytes.is_empty()).enumerate() {
+            if at > 0 {
+                drop(timeout(PATIENCE, stream.read_buf(&mut answer)).await.expect("the server answers"));
+            }
+            // A server that has answered may close before it has read everything: the answer is what counts.
+            drop(stream.write_all(bytes).await);
+            drop(stream.flush().await);
+        }
         // A server may leave out TLS's good-bye. What was received before stands.
         drop(timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server answers and closes"));
         answer

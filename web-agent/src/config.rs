@@ -12,6 +12,7 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::SecretRef;
 
 use crate::head::Scheme;
+use crate::listen::Caps;
 use crate::origin::{Authority, Origin};
 use crate::site::{GateConfig, Site, Upstream};
 use crate::target::Target;
@@ -29,6 +30,7 @@ pub struct AgentConfig {
     /// In the order in which they are tried; the port is always there.
     pub policy_servers: Vec<Authority>,
     pub link: LinkTls,
+    pub caps: Caps,
     /// The administrator's templates.
     pub pages: Option<PathBuf>,
 }
@@ -105,6 +107,7 @@ impl Reader<'_> {
         let certificates = self.certificates();
         let gate = self.gate(cluster.as_deref().unwrap_or_default());
         let pages = self.options.take_string("cams.pages.directory").map(|path| self.path(&path));
+        let caps = self.caps();
         let gate = gate?;
         self.check_certificates(&listeners, &certificates, &gate);
         Some(AgentConfig {
@@ -114,6 +117,7 @@ impl Reader<'_> {
             certificates,
             policy_servers,
             link: link?,
+            caps,
             pages,
         })
     }
@@ -161,6 +165,18 @@ impl Reader<'_> {
             trusted_proxies,
             client_cert_from_proxies,
         })
+    }
+
+    fn caps(&mut self) -> Caps {
+        let default = Caps::default();
+        let mut count = |name, default| {
+            let what = "a number of connections";
+            self.options.take_parsed(name, default, what, &mut self.problems)
+        };
+        Caps {
+            all: count("cams.connections.max", default.all),
+            per_network: count("cams.connections.per.network", default.per_network),
+        }
     }
 
     fn policy_servers(&mut self) -> Vec<Authority> {

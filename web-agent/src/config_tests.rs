@@ -47,6 +47,7 @@ fn defaults_and_paths() {
     );
     assert_eq!((gate.login_uri.as_str(), gate.logout_uri.as_str()), ("/cams/login", "/cams/logout"));
     assert_eq!(gate.default_page, "/");
+    assert_eq!(config.caps, Caps::default());
     assert_eq!(config.link.key, Path::new("/etc/cams/a-key.pem"));
     assert_eq!(config.policy_servers, [Authority { host: "p".to_owned(), port: Some(9191) }]);
     let [site] = gate.sites.as_slice() else { panic!("{:?}", gate.sites) };
@@ -55,6 +56,17 @@ fn defaults_and_paths() {
         site.upstream.as_ref().map(|upstream| (upstream.host.as_str(), upstream.port)),
         Some(("127.0.0.1", 8000))
     );
+}
+
+#[test]
+fn caps_are_numbers_above_zero() {
+    let with = |lines: &str| parse(&format!("{GOOD}{lines}"));
+    let caps = with("cams.connections.max=20\ncams.connections.per.network=3\n").unwrap().caps;
+    assert_eq!((caps.all.get(), caps.per_network.get()), (20, 3));
+    for wrong in ["0", "-1", "many", ""] {
+        let problems = with(&format!("cams.connections.max={wrong}\n")).unwrap_err().to_string();
+        assert!(problems.contains("cams.connections.max"), "{problems}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::timeout;
@@ -134,6 +134,12 @@ async fn discard(session: &mut Session, cap: usize) {
         }
     };
     drop(timeout(DRAIN_LIMIT, read).await);
+}
+
+/// Whether the body comes in chunks. The engine reads more into their sizes and extensions than RFC 9112 section 7.1
+/// allows, so a proxy before us can see another end of such a body: nothing behind it may be taken for a request.
+pub fn is_chunked(session: &Session) -> bool {
+    session.get_header(TRANSFER_ENCODING).is_some()
 }
 
 fn announced(session: &Session) -> Option<u64> {

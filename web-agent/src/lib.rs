@@ -26,6 +26,7 @@ pub mod connection;
 pub mod decisions;
 pub mod feed;
 pub mod incoming;
+pub mod listen;
 pub mod open;
 pub mod pem;
 pub mod proxy;

@@ -153,6 +153,9 @@ impl ProxyHttp for AgentProxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         ctx.record.id = incoming::request_id()?;
         session.set_write_timeout(Some(WRITE_LIMIT));
+        if incoming::is_chunked(session) {
+            session.set_keepalive(None);
+        }
         match self.decide(session, ctx).await? {
             Step::Forward(permit) => {
                 permit.target().path().clone_into(&mut ctx.record.path);

@@ -1,29 +1,25 @@
 //! Puts a process together from a checked configuration, and ends it.
 //!
 //! The engine's own server object is not used: it starts to listen on threads of its own, where a port that is taken
-//! is only a panic. Its listening service runs here on one runtime, beside the link, with sockets that are bound before.
+//! is only a panic. Here the sockets are bound first, and everything runs on one runtime, beside the link.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::apps::HttpServerApp;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::hello::HelloRequest;
 use shared_proto::problem::Problems;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::{self, AgentApp, Control};
 use crate::cache::Memory;
@@ -32,6 +28,7 @@ use crate::config::{AgentConfig, Listener};
 use crate::decisions::Decisions;
 use crate::feed::{Following, Timing};
 use crate::head::Scheme;
+use crate::listen::{self, Connections};
 use crate::open::OpenRequests;
 use crate::origin::{Authority, Origin};
 use crate::pages::{PageError, Pages};
@@ -48,8 +45,6 @@ use crate::voucher::Voucher;
 const GRACE: Duration = Duration::from_secs(2);
 /// For what did not notice.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(500);
-/// Memory of every idle connection; a larger buffer buys no speed that could be measured.
-const READ_BUFFER: usize = 8 * 1024;
 
 /// Why the agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +74,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let result = runtime.block_on(async {
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let (config, hash) = reload::read(file)?;
+        listen::raise_file_limit(config.caps);
         let mut agent = Agent::start(config.clone(), Limits::default())?;
         agent.follow(file, config, hash);
         tokio::select! {
@@ -158,20 +154,26 @@ impl Agent {
             lease: limits.timing.lease,
         });
         let following = Following::start(&decisions, limits.timing);
+        let trusted = live.clone();
+        let connections = Connections::new(config.caps, move |peer| trusted.load().gate.trusts(peer));
         let proxy = AgentProxy { live, decisions, following, voucher, reports };
         let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), limits.head);
-        let mut service = Service::new("web agent".to_owned(), app);
-        let fds = ListenFds::new(Fds::new().into());
-        let mut addresses = Vec::new();
+        let app = Arc::new(app);
+        let (shutdown, told) = watch::channel(false);
+        let (mut service, mut addresses) = (JoinSet::new(), Vec::new());
         for (listener, socket) in config.listeners.iter().zip(listeners) {
             let address = socket.local_addr()?;
-            service.add_listener(endpoint(listener, address, &certificates)?);
-            fds.lock().add(address.to_string(), socket.into_raw_fd());
+            let tls = listener.tls.then(|| tls::acceptor(&certificates)).transpose().map_err(StartError::Tls)?;
+            let socket = tokio::net::TcpListener::from_std(socket)?;
+            service.spawn(listen::accept(socket, tls, app.clone(), connections.clone(), told.clone()));
             tracing::info!(%address, tls = listener.tls, "listening");
             addresses.push(address);
         }
-        let (shutdown, told) = watch::channel(false);
-        let service = tokio::spawn(async move { service.start_service(Some(fds), told, 1).await });
+        let service = tokio::spawn(async move {
+            while service.join_next().await.is_some() {}
+            // Lets idle connections go.
+            app.http_cleanup().await;
+        });
         Ok(Self { addresses, shutdown, service, tasks, control, follower })
     }
 
@@ -213,18 +215,6 @@ fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
     let socket = TcpListener::bind(listener.address).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     Ok(socket)
-}
-
-fn endpoint(
-    listener: &Listener,
-    address: SocketAddr,
-    certificates: &Arc<Certificates>,
-) -> Result<ListenerConfig, StartError> {
-    let endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
-    if !listener.tls {
-        return Ok(endpoint);
-    }
-    Ok(endpoint.tls(tls::settings(certificates).map_err(StartError::Tls)?))
 }
 
 pub(crate) fn certificates(config: &AgentConfig) -> Vec<Certificate> {

@@ -43,8 +43,18 @@ const PATH: AsciiSet = NON_ALPHANUMERIC
 /// What may not stand raw in a query; `%` may, as it already encodes something.
 const QUERY: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>');
 
-/// Fullwidth forms that some systems fold to `.`, `/` and `\`.
-const LOOK_ALIKES: [char; 3] = ['\u{ff0e}', '\u{ff0f}', '\u{ff3c}'];
+/// What compatibility normalisation (NFKC), or a code page of Windows, turns into something with `.`, `/`, `\`, `;` or
+/// `%`. Not the ellipsis, which titles contain: like a dot it may not end a segment.
+const LOOK_ALIKES: [char; 22] = [
+    '\u{2024}', '\u{2025}', '\u{fe19}', '\u{fe30}', '\u{fe52}', '\u{ff0e}', // .
+    '\u{2044}', '\u{2100}', '\u{2101}', '\u{2105}', '\u{2106}', '\u{2215}', '\u{ff0f}', // /
+    '\u{2216}', '\u{fe68}', '\u{ff3c}', // \
+    '\u{037e}', '\u{fe14}', '\u{fe54}', '\u{ff1b}', // ;
+    '\u{fe6a}', '\u{ff05}', // %
+];
+
+/// Three dots to NFKC.
+const ELLIPSIS: char = '\u{2026}';
 
 /// A request target in canonical form: what is decided on and, byte for byte, what is forwarded (I9).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +182,7 @@ fn check_segment(segment: &str) -> Result<(), Refusal> {
     if matches!(segment, "." | "..") {
         return refuse("the path has a dot segment");
     }
-    if segment.ends_with('.') || segment.trim() != segment {
+    if segment.ends_with(['.', ELLIPSIS]) || segment.trim() != segment {
         return refuse("a segment of the path ends with a dot, or starts or ends with white space");
     }
     // `%uXXXX` is how IIS encodes a character.

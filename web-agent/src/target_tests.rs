@@ -110,6 +110,24 @@ fn refused_spellings() {
     assert_eq!(canonical(&format!("/{}", "é".repeat(MAX_LEN / 3))), Err(414));
 }
 
+/// All characters that Unicode's NFKC turns into something with a separator or a `%`, or into dots alone, and those that
+/// Windows' code pages do.
+#[test]
+fn what_some_system_takes_for_a_separator_is_refused() {
+    const SEPARATORS: &str = "\u{2100}\u{2101}\u{2105}\u{2106}\u{ff0f}\u{2044}\u{2215}\u{2216}\u{fe68}\u{ff3c}\u{37e}\u{fe14}\
+                              \u{fe54}\u{ff1b}\u{fe6a}\u{ff05}\u{2024}\u{2025}\u{fe19}\u{fe30}\u{fe52}\u{ff0e}";
+    for c in SEPARATORS.chars() {
+        let encoded: String = c.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect();
+        for raw in [format!("/a{c}b"), format!("/public/{c}/x"), format!("/a{encoded}b"), format!("/a/{encoded}")] {
+            assert_eq!(canonical(&raw), Err(400), "{raw}");
+        }
+    }
+    assert_eq!(canonical("/wait\u{2026}what").as_deref(), Ok("/wait%E2%80%A6what"));
+    for raw in ["/\u{2026}/x", "/.\u{2026}", "/admin%E2%80%A6/"] {
+        assert_eq!(canonical(raw), Err(400), "{raw}");
+    }
+}
+
 /// What the most liberal upstream makes of a path: decodes until nothing changes, takes backslashes and look-alikes for
 /// separators, strips path parameters, drops dots and blanks at the end of segments, and resolves dot segments.
 fn liberal(path: &str) -> String {

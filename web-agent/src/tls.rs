@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::listeners::TlsAccept;
-use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::tls::{Acceptor, TlsSettings};
 use pingora::protocols::tls::TlsRef;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -87,15 +87,15 @@ impl Shown {
     }
 }
 
-/// The settings of one TLS listener: HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3.
+/// What makes the handshakes of one TLS listener: HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3.
 ///
 /// # Errors
 /// The engine's own, of which it has none today.
-pub fn settings(certificates: &Arc<Certificates>) -> pingora::Result<TlsSettings> {
+pub fn acceptor(certificates: &Arc<Certificates>) -> pingora::Result<Arc<Acceptor>> {
     let mut settings = TlsSettings::with_callbacks(Box::new(Remember))?;
     settings.set_cert_resolver(certificates.clone());
     settings.enable_h2();
-    Ok(settings)
+    Ok(Arc::new(settings.build()))
 }
 
 /// The name a client asked for in its handshake, kept with the connection.

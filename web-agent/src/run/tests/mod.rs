@@ -82,6 +82,7 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
         }],
         policy_servers: vec![Authority::parse(&policy.address.to_string()).unwrap()],
         link: LinkTls { certificate: agent.certificate, key: agent.key, ca: ca.write(dir.path()) },
+        caps: crate::listen::Caps::default(),
         pages: None,
     }
 }

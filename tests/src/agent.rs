@@ -1,0 +1,68 @@
+//! A second web agent of a running product, in front of sites of the test's own and reached without TLS.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::Quickstart;
+use crate::command::{binary, cams};
+use crate::process::Process;
+
+const READY: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct Agent {
+    pub address: SocketAddr,
+    pub process: Process,
+    /// With its configuration, certificate and key.
+    pub folder: PathBuf,
+    _dir: TempDir,
+}
+
+impl Agent {
+    /// Registers an agent for these hosts, each with its upstream, and runs it with further properties.
+    pub async fn start(cams: &Quickstart, name: &str, sites: &[(&str, &str)], properties: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let hosts: Vec<&str> = sites.iter().map(|(host, _)| *host).collect();
+        let conf = register(&cams.conf, name, &hosts, dir.path());
+        let mut ours = vec![("cams.listen.1".to_owned(), "http://127.0.0.1:0".to_owned())];
+        for (number, (_, upstream)) in (1..).zip(sites) {
+            ours.push((format!("cams.site.site{number}.upstream"), (*upstream).to_owned()));
+        }
+        ours.extend(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        set(&conf, &ours);
+        let mut process = Process::spawn(Command::new(binary()).args(["web-agent", "--conf"]).arg(&conf));
+        let address = process.line(READY, |line| listening(line, false)).await;
+        Self { address, process, folder: dir.path().join(name), _dir: dir }
+    }
+}
+
+/// Registers an agent for these hosts; its configuration, below `dir`.
+pub fn register(conf: &Path, name: &str, hosts: &[&str], dir: &Path) -> PathBuf {
+    let folder = dir.join(name);
+    let mut arguments = vec!["agent".into(), "add".into(), name.into(), "--conf".into(), conf.as_os_str().to_owned()];
+    arguments.extend(["--dir".into(), folder.as_os_str().to_owned()]);
+    arguments.extend(hosts.iter().flat_map(|host| ["--host".into(), (*host).into()]));
+    cams(arguments).success();
+    folder.join("cams-webagent.conf")
+}
+
+fn set(conf: &Path, properties: &[(String, String)]) {
+    let text = fs::read_to_string(conf).expect("it was just written");
+    let is_ours =
+        |line: &str| line.split_once('=').is_some_and(|(key, _)| properties.iter().any(|(ours, _)| ours == key));
+    let kept = text.lines().filter(|line| !is_ours(line)).map(str::to_owned);
+    let lines: Vec<String> = kept.chain(properties.iter().map(|(name, value)| format!("{name}={value}"))).collect();
+    fs::write(conf, lines.join("\n")).expect("our own file");
+}
+
+/// Where the agent says it listens, with or without TLS.
+pub fn listening(line: &str, tls: bool) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening address=")?;
+    let (address, rest) = rest.split_once(' ')?;
+    rest.contains(&format!("tls={tls}")).then(|| address.parse().ok())?
+}
