@@ -9,3 +9,6 @@ mod http;
 mod init;
 mod lifecycle;
 mod login;
+mod readme;
+mod starts;
+mod typed;
