@@ -1,5 +1,6 @@
 //! The arguments.
 
+#[cfg(feature = "policy-server")]
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

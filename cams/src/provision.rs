@@ -159,7 +159,7 @@ fn agent_conf(server: &CamsConf, agent: &NewAgent<'_>) -> String {
 }
 
 /// The text with the property's line replaced, or added at the end. Comments and everything else stay as they are.
-fn set_property(text: &str, key: &str, value: &str) -> String {
+pub fn set_property(text: &str, key: &str, value: &str) -> String {
     let mut done = false;
     let mut lines: Vec<String> = text
         .lines()
@@ -175,16 +175,6 @@ fn set_property(text: &str, key: &str, value: &str) -> String {
         lines.push(format!("{key}={value}"));
     }
     lines.join("\n") + "\n"
-}
-
-/// Sets properties in a file, atomically and only where they differ.
-pub fn set_in_file(file: &Path, properties: &[(String, String)]) -> anyhow::Result<()> {
-    let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let new = properties.iter().fold(old.clone(), |text, (key, value)| set_property(&text, key, value));
-    if new != old {
-        replace(file, &new)?;
-    }
-    Ok(())
 }
 
 /// The text without the properties that start with one of these prefixes (comments stay).

@@ -61,9 +61,8 @@ fn check(args: &AgentAddArgs) -> anyhow::Result<()> {
     if let Some(unknown) = args.entries.iter().find(|entry| !has(entry)) {
         return usage(format!("there is no login entry `{unknown}` in {}", args.domains.join(", ")));
     }
-    let clash = |a: &Authority, b: &Authority| {
-        a.host == b.host && (a.port == b.port || a.port.is_none() || b.port.is_none())
-    };
+    let clash =
+        |a: &Authority, b: &Authority| a.host == b.host && (a.port == b.port || a.port.is_none() || b.port.is_none());
     for (n, host) in args.hosts.iter().enumerate() {
         if args.hosts.iter().skip(n + 1).any(|other| clash(host, other)) {
             return usage(format!("the host {} is given twice", host.host));

@@ -9,7 +9,7 @@ mod supervise;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -172,7 +172,7 @@ fn users_xml(users: &[User]) -> anyhow::Result<String> {
 /// admin left it.
 async fn configure(layout: &Layout, link: SocketAddr, listen: SocketAddr, upstream: &str) -> anyhow::Result<()> {
     let link = link.to_string();
-    provision::set_in_file(&layout.cams_conf(), &[("cams.policy.server.listen".to_owned(), link.clone())])?;
+    set_in_file(&layout.cams_conf(), &[("cams.policy.server.listen".to_owned(), link.clone())])?;
     let hosts = HOSTS.map(str::to_owned);
     let rights = Rights {
         domains: vec!["system".to_owned()],
@@ -186,5 +186,15 @@ async fn configure(layout: &Layout, link: SocketAddr, listen: SocketAddr, upstre
     properties.push(("cams.policy.server.1".to_owned(), link));
     let agent = NewAgent { name: AGENT, rights, properties: properties.clone() };
     let conf = provision::first_agent(layout, agent).await?;
-    provision::set_in_file(&conf, &properties)
+    set_in_file(&conf, &properties)
+}
+
+/// Sets properties in a file, atomically and only where they differ.
+fn set_in_file(file: &Path, properties: &[(String, String)]) -> anyhow::Result<()> {
+    let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let new = properties.iter().fold(old.clone(), |text, (key, value)| provision::set_property(&text, key, value));
+    if new != old {
+        files::replace(file, &new)?;
+    }
+    Ok(())
 }
