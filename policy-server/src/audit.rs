@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::session::Session;
 
@@ -32,34 +32,51 @@ pub enum Kind {
     ConfigurationRefused,
     UsersReloaded,
     UsersRefused,
+    /// A file was changed that is read at the start only.
+    RestartNeeded,
+    /// By an agent alone: nobody was asked about the request.
+    RequestRefused,
+    AgentConfigurationLoaded,
+    AgentConfigurationRefused,
+    /// Some of what an agent reported is not in this log.
+    AgentEventsLost,
 }
 
 /// What an event tells. What does not apply is left out of the line.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Detail<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub domain: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub entry: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When it happened by the clock of who reports it, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub old_hash: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub new_hash: Option<&'a str>,
 }
 
@@ -81,7 +98,7 @@ struct Line<'a> {
     time: String,
     event: Kind,
     #[serde(flatten)]
-    detail: Detail<'a>,
+    detail: &'a Detail<'a>,
 }
 
 pub struct Audit {
@@ -128,14 +145,33 @@ fn append(path: &Path) -> std::io::Result<File> {
 }
 
 fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
-    let cut = |text: Option<&'_ str>| text.map(|text| text.chars().take(TEXT).collect::<String>());
-    let (user, url, reason) = (cut(detail.user), cut(detail.url), cut(detail.reason));
-    let detail = Detail { user: user.as_deref(), url: url.as_deref(), reason: reason.as_deref(), ..detail.clone() };
     // Milliseconds, always: lines sort as text.
     let time = format!("{now:.3}");
     let mut line = serde_json::to_string(&Line { time, event, detail }).unwrap_or_default();
     line.push('\n');
     line
+}
+
+fn cleaned<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.map(clean).serialize(serializer)
+}
+
+/// Cuts a text off and escapes what JSON lets through and a terminal or an editor would obey: control characters, and
+/// those that break lines or turn the direction of the text.
+fn clean(text: &str) -> String {
+    let obeyed = |c: char| {
+        matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut out = String::new();
+    for c in text.chars().take(TEXT) {
+        if obeyed(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -148,7 +184,7 @@ mod tests {
         let detail = Detail { user: Some(&nasty), domain: Some("system"), ..Detail::default() };
         let text = line(Kind::LoginFailed, &detail, Timestamp::UNIX_EPOCH);
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(text.len() < 2_000 && !text.contains('\u{1b}'));
+        assert!(text.len() < 2_000 && !text.contains(['\u{1b}', '\u{2028}']));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["event"], "login-failed");
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");

@@ -2,7 +2,7 @@
 //!
 //! A changed configuration is taken over as a whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use shared_proto::problem::Problems;
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
-use crate::wire::{Loaded, Server, load, warn};
+use crate::wire::{Domain, Loaded, Server, load, read_conf, warn};
 
 /// How often files are looked at: a changed role must count within a second.
 const WATCH: Duration = Duration::from_millis(250);
@@ -37,6 +37,7 @@ impl Server {
                             Watch::default()
                         }
                     };
+                    self.settle().await;
                 }
                 _ = purge.tick() => self.purge().await,
             }
@@ -47,14 +48,20 @@ impl Server {
         if let Err(error) = self.audit.follow_rotation() {
             tracing::error!(%error, "the audit log cannot be opened again");
         }
+        if watch.conf.moved(std::slice::from_ref(&self.conf.file)) {
+            self.compare_conf();
+        }
         let loaded = self.loaded();
         if watch.configuration.moved(&loaded.files) {
             self.reload(&loaded);
         }
-        for repository in self.loaded().domains.values().flat_map(|domain| &domain.users) {
-            let stamp = watch.users.entry(repository.path().to_owned()).or_default();
-            if stamp.moved(&[repository.path().to_owned()]) {
-                self.refresh(repository);
+        for domain in self.loaded().domains.values() {
+            for repository in &domain.users {
+                // Domains that share a file have a repository each.
+                let stamp = watch.users.entry((domain.name.clone(), repository.path().to_owned())).or_default();
+                if stamp.moved(&[repository.path().to_owned()]) {
+                    self.refresh(domain, repository);
+                }
             }
         }
     }
@@ -70,7 +77,10 @@ impl Server {
                 self.audit.record(Kind::ConfigurationLoaded, hashes);
                 tracing::info!("the configuration was changed and taken over");
                 warn(&new.warnings);
+                let domains: BTreeSet<_> = old.domains.keys().chain(new.domains.keys()).cloned().collect();
                 self.loaded.store(Arc::new(new));
+                // The files are taken over together, so every domain may decide otherwise.
+                self.owe(&domains);
             }
             Err(problems) => {
                 let reason = problems.to_string();
@@ -84,11 +94,27 @@ impl Server {
         }
     }
 
-    fn refresh(&self, repository: &XmlUserRepository) {
+    /// `cams.conf` is read at the start only: a change is checked and announced.
+    fn compare_conf(&self) {
+        let mut problems = Problems::default();
+        let conf = read_conf(&self.conf.file, &mut problems);
+        let reason = match problems.into_result(conf) {
+            Ok(conf) if conf.hash == self.conf.hash => return,
+            Ok(_) => "it was changed: restart the policy server to take it over".to_owned(),
+            Err(problems) => format!("it was changed, and the policy server would not start with it: {problems}"),
+        };
+        let file = self.conf.file.display().to_string();
+        tracing::warn!(%file, "{reason}");
+        let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
+        self.audit.record(Kind::RestartNeeded, detail);
+    }
+
+    fn refresh(&self, domain: &Domain, repository: &XmlUserRepository) {
         let file = repository.path().display().to_string();
         match repository.refresh() {
             Refresh::Unchanged => {}
             Refresh::Reloaded { users, hash, warnings } => {
+                self.owe([&domain.name]);
                 warn(&warnings);
                 tracing::info!(users, %file, "the users were changed and taken over");
                 let detail = Detail { url: Some(&file), new_hash: Some(&hash), ..Detail::default() };
@@ -107,11 +133,17 @@ impl Server {
     }
 
     async fn purge(&self) {
+        if let Err(error) = self.assertions.purge(self.now().as_second()).await {
+            tracing::error!(%error, "old assertion keys cannot be removed");
+        }
         for domain in self.loaded().domains.values() {
             match self.sessions.purge(&domain.name, domain.limits, self.now().as_second()).await {
                 Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
                 Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
             }
+        }
+        if let Err(error) = self.store.trim_events(self.now().as_second()).await {
+            tracing::error!(%error, "old events cannot be removed");
         }
     }
 }
@@ -120,8 +152,9 @@ impl Server {
 /// started is not missed.
 #[derive(Default)]
 struct Watch {
+    conf: Stamp,
     configuration: Stamp,
-    users: BTreeMap<PathBuf, Stamp>,
+    users: BTreeMap<(String, PathBuf), Stamp>,
 }
 
 /// Inode, length and time of change of files: cheap to take, and different after every way of changing a file.

@@ -4,6 +4,7 @@
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::assertion::AssertionKeyResponse;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
@@ -14,7 +15,9 @@ use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::pipeline::RecheckRun;
-use crate::session::{Found, Session, SessionError};
+use crate::pki::PkiError;
+use crate::session::{Found, Session, SessionError, rules};
+use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
 
 /// Why a session ended that met its idle limit or its lifetime.
@@ -28,6 +31,11 @@ pub enum EnforcementError {
     /// Something of ours failed. The cause is for our log only.
     #[error("the policy server cannot answer this now")]
     Unavailable(#[from] SessionError),
+    /// A change that is in force here is not in the event log yet: nothing may be remembered for now.
+    #[error("a change is not in the event log yet")]
+    Unsettled,
+    #[error("the policy server has no assertion key to give now")]
+    NoKey(#[from] PkiError),
 }
 
 /// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
@@ -100,8 +108,10 @@ struct Reach<'a> {
     host: &'a str,
 }
 
+/// `position` was read before anything else about this request: see [`crate::events`].
 pub async fn check(
     server: &Server,
+    position: Position,
     agent: &Registered,
     request: &CheckRequest,
 ) -> Result<CheckResponse, EnforcementError> {
@@ -164,9 +174,15 @@ pub async fn check(
         session: standing,
         identity: session.as_ref().map(Session::identity),
         policy_hash: domain.policy.hash().to_owned(),
-        epoch: String::new(),
-        seq: 0,
-        remember_ms: 0,
+        epoch: position.epoch,
+        seq: position.seq,
+        // Rules ask for nothing but the session, the entry and the resource. One that asked for more (the time, the
+        // client's address) would have to say 0 here.
+        remember_ms: rules::memory_ms(
+            domain.limits.idle,
+            session.as_ref().map(|session| session.ends),
+            server.now().as_millisecond(),
+        ),
     })
 }
 
@@ -301,4 +317,12 @@ pub async fn logout(
         server.audit.record(Kind::Logout, detail);
     }
     Ok(LogoutResponse {})
+}
+
+/// The key under which the agent vouches for people to its own sites.
+pub async fn assertion_key(server: &Server, agent: &Registered) -> Result<AssertionKeyResponse, EnforcementError> {
+    if !agent.rights.capabilities.contains(&Capability::Enforce) {
+        return Err(EnforcementError::NotAllowed(format!("it lacks the capability `{}`", Capability::Enforce)));
+    }
+    Ok(server.assertions.of(agent, server.now().as_second()).await?)
 }

@@ -1,14 +1,21 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
+mod assertion;
 mod browser;
+mod census;
 mod commands;
 mod config;
 mod dependencies;
+mod events;
 mod fixtures;
 mod http;
 mod init;
 mod lifecycle;
 mod login;
 mod readme;
+mod reload;
+mod secrets;
 mod starts;
+mod store;
+mod tidy;
 mod typed;

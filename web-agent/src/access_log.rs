@@ -10,11 +10,15 @@ pub struct Record {
     pub id: String,
     pub peer: Option<IpAddr>,
     pub method: String,
+    /// As the client named it, escaped.
+    pub host: String,
     /// In canonical form; empty where the target has none.
     pub path: String,
     pub user: Option<String>,
     /// `None` until an answer was sent.
     pub status: Option<u16>,
+    /// `server`, `memory`, or `public` where no server answered; `None` where nothing was decided.
+    pub decided_by: Option<&'static str>,
     began: Instant,
 }
 
@@ -24,9 +28,11 @@ impl Default for Record {
             id: String::new(),
             peer: None,
             method: String::new(),
+            host: String::new(),
             path: String::new(),
             user: None,
             status: None,
+            decided_by: None,
             began: Instant::now(),
         }
     }
@@ -40,9 +46,11 @@ impl Drop for Record {
             peer = self.peer.map(tracing::field::display),
             // Quoted and escaped, since a refused request can contain anything.
             method = ?self.method,
+            host = ?self.host,
             path = ?self.path,
             status = self.status,
             user = self.user.as_deref().map(tracing::field::debug),
+            decided_by = self.decided_by,
             duration_us = self.began.elapsed().as_micros() as u64,
         );
     }

@@ -1,14 +1,18 @@
 //! The web agent: a reverse proxy that lets through only what the policy server granted.
 
 // The core: values in, values out.
+pub mod assertion;
 pub mod config;
 pub mod cookies;
 pub mod gate;
 pub mod head;
 pub mod headers;
+pub mod lease;
 pub mod login_form;
+pub mod memory;
 pub mod origin;
 pub mod pages;
+pub mod public;
 pub mod redirect;
 pub mod site;
 pub mod target;
@@ -16,15 +20,23 @@ pub mod target;
 // The rim: files, network, clock and the proxy engine.
 pub mod access_log;
 pub mod app;
+pub mod cache;
 pub mod client;
 pub mod connection;
+pub mod decisions;
+pub mod feed;
 pub mod incoming;
+pub mod open;
 pub mod pem;
 pub mod proxy;
+pub mod recheck;
+pub mod reload;
 pub mod reply;
+pub mod report;
 pub mod run;
 pub mod tls;
 pub mod upstream;
+pub mod voucher;
 
 #[cfg(test)]
 mod testing;

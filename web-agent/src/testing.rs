@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shared_proto::check::Identity;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use shared_proto::assertion::{AssertionKeyResponse, PublicKey};
+use shared_proto::check::{CheckRequest, Client, Identity};
 use shared_proto::names::CookieNames;
 
 use crate::gate::{Gate, Reply, Step};
@@ -31,6 +34,7 @@ pub fn gate_config() -> GateConfig {
         sites: vec![site("app", None), site("shop", Some(9443))],
         cluster_sites: vec![Origin { scheme: Scheme::Https, host: "portal.test".to_owned(), port: 443 }],
         trusted_proxies: Vec::new(),
+        client_cert_from_proxies: false,
     }
 }
 
@@ -67,6 +71,23 @@ pub fn alice() -> Identity {
         session_id: "s1".to_owned(),
         session_created: 1_700_000_000,
         attributes: BTreeMap::new(),
+    }
+}
+
+/// A question about a path of `app.test`.
+pub fn question(path: &str, session: Option<&str>) -> CheckRequest {
+    CheckRequest {
+        request_id: "r1".to_owned(),
+        scheme: "https".to_owned(),
+        host: "app.test".to_owned(),
+        port: 8443,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        query: None,
+        domain: "system".to_owned(),
+        entry: "http".to_owned(),
+        session: session.map(Into::into),
+        client: Client { address: [192, 0, 2, 1].into(), user_agent: String::new() },
     }
 }
 
@@ -113,5 +134,19 @@ impl Random {
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
+    }
+}
+
+/// A key of an agent that serves `app.test`, as the policy server gives it.
+pub fn assertion_key() -> AssertionKeyResponse {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let point = &key.public_key_raw()[1..];
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&point[..32]), URL_SAFE_NO_PAD.encode(&point[32..]));
+    AssertionKeyResponse {
+        issuer: "cams:Test:web".to_owned(),
+        kid: "k1".to_owned(),
+        private_key: STANDARD.encode(key.serialize_der()).into(),
+        not_after: i64::MAX,
+        public_keys: vec![PublicKey { kid: "k1".to_owned(), x, y, hosts: vec!["app.test".to_owned()] }],
     }
 }

@@ -7,7 +7,7 @@ use crate::head::{Scheme, Version};
 use crate::pages::Page;
 use crate::testing::{COOKIE, NAVIGATION, Random, alice, connection, gate_config, head, start};
 
-fn granted(standing: SessionStanding, identity: Option<Identity>) -> Answer {
+pub(super) fn granted(standing: SessionStanding, identity: Option<Identity>) -> Answer {
     check(Decision::Granted, standing, identity)
 }
 
@@ -162,7 +162,12 @@ fn a_grant_counts_only_when_it_says_for_whom() {
                             Unknown => false,
                         };
                     let (mut gate, _) = start("GET /x", if cookie { &[COOKIE] } else { &[] });
-                    let step = gate.answer(check(decision, standing, identity.clone()));
+                    let mut step = gate.answer(check(decision, standing, identity.clone()));
+                    let asks = matches!(step, Step::Ask(Question::Assertion(_)));
+                    assert_eq!(asks, is_granted && standing == Live, "{cookie} {standing:?} {identity:?}");
+                    if asks {
+                        step = gate.answer(Answer::Assertion(Assertion::new("t")));
+                    }
                     assert_eq!(step.status(), if is_granted { 200 } else { 403 }, "{cookie} {standing:?} {identity:?}");
                 }
             }
@@ -170,11 +175,14 @@ fn a_grant_counts_only_when_it_says_for_whom() {
     }
 }
 
-/// Whatever is answered, in whatever order: only a grant for the request's check makes a permit.
+/// Whatever is answered, in whatever order: only a grant for the request's check makes a permit, and one for a person
+/// only together with an assertion.
 #[test]
 fn no_other_answer_makes_a_permit() {
-    let requests: [(&str, &[&str]); 4] = [
+    let requests: [(&str, &[&str]); 6] = [
         ("GET /x", &[]),
+        ("GET /x", &[COOKIE]),
+        ("GET /cams/jwks.json", &[]),
         ("POST /cams/login", &["Content-Type: application/x-www-form-urlencoded", "Content-Length: 0"]),
         ("POST /cams/logout", &[COOKIE, "Content-Length: 0"]),
         ("GET /cams/login", &[]),
@@ -185,19 +193,30 @@ fn no_other_answer_makes_a_permit() {
         let (line, lines) = requests[n % requests.len()];
         let (mut gate, first) = start(line, lines);
         let mut is_checking = matches!(first, Step::Ask(Question::Check(_)));
-        for _ in 0..3 {
-            let (answer, is_grant) = match random.below(8) {
-                0 => (granted(SessionStanding::None, None), true),
-                1 => (Answer::LinkDown, false),
-                2 => (Answer::Body(form.to_vec()), false),
-                3 => (Answer::BodyTooLarge, false),
-                4 => (Answer::Logout, false),
-                5 => (login_at("/cams/login"), false),
-                6 => (Answer::Login(LoginResponse::Unknown), false),
-                _ => (Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice() }), false),
+        let mut is_vouching = false;
+        for _ in 0..4 {
+            let answer = match random.below(12) {
+                0 => granted(SessionStanding::None, None),
+                1 => Answer::LinkDown,
+                2 => Answer::Body(form.to_vec()),
+                3 => Answer::BodyTooLarge,
+                4 => Answer::Logout,
+                5 => login_at("/cams/login"),
+                6 => Answer::Login(LoginResponse::Unknown),
+                7 => Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice() }),
+                8 => granted(SessionStanding::Live, Some(alice())),
+                9 => Answer::Assertion(Assertion::new("t")),
+                10 => Answer::NoKey,
+                _ => Answer::Keys(Value::Null),
             };
+            let is_grant = matches!(&answer, Answer::Check(CheckResponse { decision: Decision::Granted, .. }));
+            let is_personal = is_grant && matches!(&answer, Answer::Check(response) if response.identity.is_some());
+            let is_public = is_checking && is_grant && !is_personal;
+            let is_permitted = is_public || (is_vouching && matches!(answer, Answer::Assertion(_)));
+            is_vouching = is_checking && is_personal && lines.contains(&COOKIE);
             let step = gate.answer(answer);
-            assert_eq!(matches!(step, Step::Forward(_)), is_checking && is_grant, "{line}: {step:?}");
+            assert_eq!(matches!(step, Step::Forward(_)), is_permitted, "{line}: {step:?}");
+            assert_eq!(matches!(step, Step::Ask(Question::Assertion(_))), is_vouching, "{line}: {step:?}");
             is_checking = false;
         }
     }
@@ -298,11 +317,17 @@ fn the_site_is_told_only_what_we_know() {
         "Cookie: c=d",
     ];
     let (mut gate, _) = start("GET //x/%61", &spoofed);
-    let Step::Forward(permit) = gate.answer(granted(SessionStanding::Live, Some(alice()))) else { panic!() };
+    let Step::Ask(Question::Assertion(claims)) = gate.answer(granted(SessionStanding::Live, Some(alice()))) else {
+        panic!()
+    };
+    assert_eq!(claims, Claims::new("https://app.test:8443".to_owned(), &alice()));
+    let Step::Forward(permit) = gate.answer(Answer::Assertion(Assertion::new("a.b.c"))) else { panic!() };
+    assert!(!format!("{permit:?}").contains("a.b.c"));
     assert_eq!(permit.target().as_str(), "/x/a");
     let mut received = head("GET /", &spoofed).unwrap().headers;
     // The gate refuses these; should they come another way, they are dropped all the same.
-    for alias in ["CAMS-HTTP-USER", "cams_http_roles", "Cams.Http.Attribute.X", "X~Client~Cert"] {
+    for alias in ["CAMS-HTTP-USER", "cams_http_roles", "Cams.Http.Attribute.X", "X~Client~Cert", "CAMS-HTTP-ASSERTION"]
+    {
         received.push((alias.to_owned(), b"adm".to_vec()));
     }
     let headers = permit.request_headers(received.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
@@ -324,6 +349,7 @@ fn the_site_is_told_only_what_we_know() {
             "CAMS-HTTP-SESSION-ID: s1",
             "CAMS-HTTP-SESSION-CREATED: 1700000000",
             "CAMS-HTTP-ROLE: user",
+            "CAMS-HTTP-ASSERTION: a.b.c",
         ]
     );
 }
