@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Summary;
@@ -34,6 +35,8 @@ struct Service {
     child: Child,
     /// Held open: its end tells the child to stop. (Waiting for a child would close it otherwise.)
     lifeline: Option<ChildStdin>,
+    /// Ends when all that the child said is in the log.
+    relay: JoinHandle<()>,
     started: Instant,
 }
 
@@ -42,8 +45,8 @@ impl Service {
         let log = layout.path(&format!("log/{command}.log"));
         files::write_new(&log, "")?;
         let log_start = std::fs::metadata(&log)?.len();
-        let (child, lifeline) = spawn(command, conf, &log)?;
-        Ok(Self { command, conf: conf.to_owned(), log, log_start, child, lifeline, started: Instant::now() })
+        let (child, lifeline, relay) = spawn(command, conf, &log)?;
+        Ok(Self { command, conf: conf.to_owned(), log, log_start, child, lifeline, relay, started: Instant::now() })
     }
 
     fn pid(&self) -> u32 {
@@ -61,7 +64,7 @@ impl Service {
         if self.started.elapsed() < STEADY {
             sleep(STEADY).await;
         }
-        (self.child, self.lifeline) = spawn(self.command, &self.conf, &self.log)?;
+        (self.child, self.lifeline, self.relay) = spawn(self.command, &self.conf, &self.log)?;
         self.started = Instant::now();
         Ok(())
     }
@@ -91,7 +94,7 @@ impl Service {
     }
 }
 
-fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<(Child, Option<ChildStdin>)> {
+fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<(Child, Option<ChildStdin>, JoinHandle<()>)> {
     let log = File::options().append(true).open(log).with_context(|| format!("cannot open {}", log.display()))?;
     let log = tokio::fs::File::from_std(log);
     let mut child = Command::new(std::env::current_exe().context("cannot find this program")?)
@@ -108,10 +111,8 @@ fn spawn(command: &str, conf: &Path, log: &Path) -> anyhow::Result<(Child, Optio
         .spawn()
         .with_context(|| format!("cannot start cams {command}"))?;
     let lifeline = child.stdin.take();
-    if let Some(words) = child.stderr.take() {
-        tokio::spawn(relay(words, log));
-    }
-    Ok((child, lifeline))
+    let words = child.stderr.take().context("a child without standard error")?;
+    Ok((child, lifeline, tokio::spawn(relay(words, log))))
 }
 
 /// Keeps what a child says in its log, and shows warnings and errors here: whoever breaks a file learns it at once.
@@ -177,6 +178,7 @@ async fn wait_until_ready(services: &mut [Service], probe: impl AsyncFn() -> any
         let Err(error) = probe().await else { return Ok(()) };
         for service in services.iter_mut() {
             if let Some(status) = service.child.try_wait()? {
+                let _ = timeout(STEADY, &mut service.relay).await;
                 anyhow::bail!("cams {} ended ({status}):{}", service.command, service.last_words());
             }
         }
