@@ -1,5 +1,6 @@
 //! The arguments.
 
+#[cfg(feature = "policy-server")]
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +9,11 @@ use clap::{Args, Parser, Subcommand};
 use policy_server::agents::Capability;
 #[cfg(feature = "policy-server")]
 use policy_server::digest::Scheme;
+#[cfg(feature = "policy-server")]
+use shared_proto::authority::Authority;
+
+#[cfg(feature = "policy-server")]
+use crate::address;
 
 /// Web access management with a device CA.
 ///
@@ -64,32 +70,34 @@ pub enum Command {
     },
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
     /// Where configuration, keys and data are written, and found again the next time
     #[arg(long, default_value = "cams-quickstart")]
     pub dir: PathBuf,
     /// Address of the protected site; port 0 picks a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443", value_parser = address::listen)]
     pub listen: SocketAddr,
     /// Protect this site, such as http://127.0.0.1:3000, instead of the built-in sample
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = address::upstream)]
     pub upstream: Option<String>,
 }
 
+#[cfg(feature = "policy-server")]
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// Where to write it
     #[arg(long, default_value = "cams")]
     pub dir: PathBuf,
     /// Host name of the site to protect
-    #[arg(long, value_name = "HOST", default_value = "app.example.org")]
+    #[arg(long, value_name = "HOST", default_value = "app.example.org", value_parser = address::host_name)]
     pub site: String,
     /// Host name kept for logging in; no site is behind it
-    #[arg(long, value_name = "HOST", default_value = "login.example.org")]
+    #[arg(long, value_name = "HOST", default_value = "login.example.org", value_parser = address::host_name)]
     pub login: String,
     /// Where the protected site is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = address::upstream)]
     pub upstream: String,
 }
 
@@ -206,17 +214,17 @@ pub struct AgentAddArgs {
     /// Security domain the agent may use; the first is the one it is configured for
     #[arg(long = "domain", value_name = "DOMAIN", default_value = "system")]
     pub domains: Vec<String>,
-    /// Host name the agent answers for
-    #[arg(long = "host", value_name = "HOST", required = true)]
-    pub hosts: Vec<String>,
+    /// Host name the agent answers for, with a port if only that one is meant
+    #[arg(long = "host", value_name = "HOST[:PORT]", required = true, value_parser = address::site)]
+    pub hosts: Vec<Authority>,
     /// Login entry the agent may use; the first is the one it is configured for
     #[arg(long = "entry", value_name = "ENTRY", default_value = "http")]
     pub entries: Vec<String>,
     /// enforce, jami or console
     #[arg(long = "capability", value_name = "CAPABILITY", default_value = "enforce")]
     pub capabilities: Vec<Capability>,
-    /// Where the site behind the agent is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    /// Where the site behind the agent is; `none` for the agent's own pages alone
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = address::upstream_or_none)]
     pub upstream: String,
     /// Where to write; the default is agents/NAME beside cams.conf
     #[arg(long)]

@@ -2,15 +2,15 @@
 //!
 //! What exists is never overwritten: an admin's edits stay.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use policy_server::admin::Admin;
 use policy_server::agents::Rights;
 use policy_server::config::cams_conf::CamsConf;
+use zeroize::Zeroizing;
+
+use crate::files::{create_dir, replace, write_new};
 
 /// The sample configuration, as it lies in `conf/` of the source.
 const CONF_FILES: &[(&str, &str)] = &[
@@ -57,8 +57,10 @@ impl Layout {
             write_new(&self.path("conf").join(name), text)?;
         }
         let key = policy_server::token::Key::generate()?;
-        write_new(&self.path("keys/key-encryption.key"), &format!("{}\n", key.to_base64().as_str()))?;
-        Ok(())
+        let key = Zeroizing::new(format!("{}\n", key.to_base64().as_str()));
+        write_new(&self.path("keys/key-encryption.key"), &key)?;
+        // For the store and the audit log, which the server makes.
+        create_dir(&self.path("data"))
     }
 }
 
@@ -67,18 +69,39 @@ pub fn sample(name: &str) -> &'static str {
     CONF_FILES.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text)
 }
 
-/// Registers an agent and writes its certificate, key and configuration into `dir`. `sites` are hosts with upstreams.
-pub async fn register_agent(
-    admin: &Admin,
-    dir: &Path,
-    name: &str,
-    rights: Rights,
-    sites: &[(String, String)],
-) -> anyhow::Result<PathBuf> {
+/// An agent to be: its name, what it may do, and what its configuration says beyond the sample and those rights.
+pub struct NewAgent<'a> {
+    pub name: &'a str,
+    pub rights: Rights,
+    /// Properties, such as those of [`sites`].
+    pub properties: Vec<(String, String)>,
+}
+
+/// Properties of sites with these hosts (a port where only that one is meant) and upstreams.
+pub fn sites(sites: &[(String, String)]) -> Vec<(String, String)> {
+    let numbered = sites.iter().enumerate().flat_map(|(n, (host, upstream))| {
+        let site = format!("cams.site.site{}", n + 1);
+        [(format!("{site}.host"), host.clone()), (format!("{site}.upstream"), upstream.clone())]
+    });
+    numbered.collect()
+}
+
+/// Properties by which these hosts show the certificate that [`crate::certificates`] made.
+pub fn temporary_certificates(hosts: &[String]) -> Vec<(String, String)> {
+    let both = |host: &String| {
+        let tls = format!("cams.tls.{host}");
+        [("certificate", "pem"), ("key", "key")]
+            .map(|(property, file)| (format!("{tls}.{property}"), format!("../tls/server.{file}")))
+    };
+    hosts.iter().flat_map(both).collect()
+}
+
+/// Registers an agent and writes its certificate, key and, last of all, its configuration into `dir`.
+pub async fn register_agent(admin: &Admin, dir: &Path, agent: NewAgent<'_>) -> anyhow::Result<PathBuf> {
     let conf = dir.join(AGENT_CONF);
     anyhow::ensure!(!conf.exists(), "{} exists already: choose another directory with --dir", conf.display());
-    let text = agent_conf(admin.conf(), &rights, sites);
-    let issued = admin.add_agent(name, rights).await?;
+    let text = agent_conf(admin.conf(), &agent);
+    let issued = admin.add_agent(agent.name, agent.rights).await?;
     let written = [
         ("agent.pem", issued.certificate.as_str()),
         ("agent.key", issued.key.as_str()),
@@ -89,19 +112,34 @@ pub async fn register_agent(
     .try_for_each(|(file, text)| replace(&dir.join(file), text));
     if let Err(error) = written {
         // An agent whose key nobody has is of no use.
-        admin.remove_agent(name).await?;
+        admin.remove_agent(agent.name).await?;
         return Err(error);
     }
     Ok(conf)
 }
 
+/// Registers the agent of a new installation and writes its files into `agent/`, unless its configuration, the last of
+/// them, is there.
+pub async fn first_agent(layout: &Layout, agent: NewAgent<'_>) -> anyhow::Result<PathBuf> {
+    let dir = layout.path("agent");
+    let conf = dir.join(AGENT_CONF);
+    if conf.exists() {
+        return Ok(conf);
+    }
+    let admin = Admin::open(&layout.cams_conf()).await?;
+    // A start that was cut short may have left it in the register without its files.
+    admin.remove_agent(agent.name).await?;
+    register_agent(&admin, &dir, agent).await
+}
+
 /// The sample's text for this agent: the first domain and entry are the ones its sites demand.
-fn agent_conf(server: &CamsConf, rights: &Rights, sites: &[(String, String)]) -> String {
+fn agent_conf(server: &CamsConf, agent: &NewAgent<'_>) -> String {
     let first = |names: &[String]| names.first().cloned().unwrap_or_default();
     let mut policy_server = server.listen;
     if policy_server.ip().is_unspecified() {
         policy_server.set_ip([127, 0, 0, 1].into());
     }
+    let rights = &agent.rights;
     let mut text = without_numbered(SAMPLE_AGENT_CONF, &["cams.site.", "cams.tls."]);
     let mut set = |key: &str, value: &str| text = set_property(&text, key, value);
     set("cams.cluster.name", &server.cluster);
@@ -114,9 +152,8 @@ fn agent_conf(server: &CamsConf, rights: &Rights, sites: &[(String, String)]) ->
     set("cams.policy.server.ca", "policy-server-ca.pem");
     set("cams.agent.certificate", "agent.pem");
     set("cams.agent.key", "agent.key");
-    for (n, (host, upstream)) in sites.iter().enumerate() {
-        set(&format!("cams.site.site{}.host", n + 1), host);
-        set(&format!("cams.site.site{}.upstream", n + 1), upstream);
+    for (key, value) in &agent.properties {
+        set(key, value);
     }
     text
 }
@@ -140,52 +177,10 @@ pub fn set_property(text: &str, key: &str, value: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Sets properties in a file, atomically and only where they differ.
-pub fn set_in_file(file: &Path, properties: &[(&str, &str)]) -> anyhow::Result<()> {
-    let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let new = properties.iter().fold(old.clone(), |text, (key, value)| set_property(&text, key, value));
-    if new != old {
-        replace(file, &new)?;
-    }
-    Ok(())
-}
-
 /// The text without the properties that start with one of these prefixes (comments stay).
 fn without_numbered(text: &str, prefixes: &[&str]) -> String {
     let keep = |line: &&str| !prefixes.iter().any(|prefix| line.starts_with(prefix));
     text.lines().filter(keep).map(|line| format!("{line}\n")).collect()
-}
-
-/// Writes a file for its owner only, by renaming a complete one over it.
-pub fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
-    let dir = file.parent().unwrap_or(Path::new("."));
-    create_dir(dir)?;
-    let context = || format!("cannot write {}", file.display());
-    let mut new = tempfile::NamedTempFile::new_in(dir).with_context(context)?;
-    new.write_all(text.as_bytes()).with_context(context)?;
-    new.persist(file).with_context(context)?;
-    Ok(())
-}
-
-/// Writes a file for its owner only unless there is one; false where there is.
-pub fn write_new(file: &Path, text: &str) -> anyhow::Result<bool> {
-    let context = || format!("cannot write {}", file.display());
-    if let Some(parent) = file.parent() {
-        create_dir(parent)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-        Ok(mut new) => new.write_all(text.as_bytes()).with_context(context).map(|()| true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error).with_context(context),
-    }
-}
-
-fn create_dir(dir: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot create the directory {}", dir.display()))
 }
 
 #[cfg(test)]
@@ -197,14 +192,5 @@ mod tests {
         let text = "# a=comment\na = 1\nb=2\n";
         assert_eq!(set_property(text, "a", "9"), "# a=comment\na=9\nb=2\n");
         assert_eq!(set_property(text, "c", "3"), "# a=comment\na = 1\nb=2\nc=3\n");
-    }
-
-    #[test]
-    fn what_exists_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a/b");
-        assert!(write_new(&file, "first").unwrap());
-        assert!(!write_new(&file, "second").unwrap());
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "first");
     }
 }

@@ -4,6 +4,7 @@
 //! Everything here is pure: values in, values out. No files, no clock, no network.
 
 pub mod assertion;
+pub mod authority;
 pub mod check;
 pub mod client_cert;
 pub mod event;

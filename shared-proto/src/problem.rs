@@ -19,11 +19,17 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, message) = (plain(&self.file.to_string_lossy()), plain(&self.message));
         match self.line {
-            0 => write!(f, "{}: {}", self.file.display(), self.message),
-            line => write!(f, "{}:{line}: {}", self.file.display(), self.message),
+            0 => write!(f, "{file}: {message}"),
+            line => write!(f, "{file}:{line}: {message}"),
         }
     }
+}
+
+/// Text from outside, fit for a terminal and for one line of a log: control characters are shown, not obeyed.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// Everything found wrong so far. Readers take it by `&mut` and go on reading.
@@ -107,6 +113,12 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_and_obeys_nobody() {
+        let problem = Problem::new(Path::new("a\nb"), 1, "unknown property `\0\u{1b}[31m\r\n`");
+        assert_eq!(problem.to_string(), "a\\nb:1: unknown property `\\u{0}\\u{1b}[31m\\r\\n`");
+    }
 
     #[test]
     fn distances() {

@@ -1,5 +1,6 @@
 //! The syntax of Java `.properties` files: `key=value`, `key: value` or `key value`, comments with `#` or `!`, a
-//! backslash at the end of a line continues it, `\t \n \r \f \uXXXX` are escapes. Read as UTF-8.
+//! backslash at the end of a line continues it, `\t \n \r \f \uXXXX` are escapes. Read as UTF-8; a byte
+//! order mark before it all, as some editors write it, is no part of the text.
 //! Source: java.util.Properties#load.
 
 use std::path::Path;
@@ -19,6 +20,7 @@ pub struct Property {
 /// win silently).
 pub fn parse(file: &Path, text: &str, problems: &mut Problems) -> Vec<Property> {
     let mut found: Vec<Property> = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, logical) in logical_lines(text) {
         let (raw_key, raw_value) = split(&logical);
         match (unescape(raw_key), unescape(raw_value)) {
@@ -143,6 +145,12 @@ mod tests {
     fn escapes() {
         check("k=\\u00e9\\t\\q", &[("k", "é\tq", 1)]);
         check("k=\\ud83d\\ude00!", &[("k", "😀!", 1)]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        check("\u{feff}# c\na=1\n", &[("a", "1", 2)]);
+        check("\u{feff}a=\u{feff}1", &[("a", "\u{feff}1", 1)]);
     }
 
     #[test]

@@ -108,6 +108,14 @@ async fn a_login_stack_can_be_tried() {
         assert_eq!(failed["exception"], "javax.security.auth.login.FailedLoginException", "{failed}");
         assert!(failed["message"].as_str().unwrap().contains("invalid credentials"), "{failed}");
     }
+    let long = "x".repeat(5_000);
+    let cases =
+        [("alice", "", "password"), ("alice", &long, "password"), ("", "x", "username"), ("a\u{1}", "x", "username")];
+    for (user, password, why) in cases {
+        let (_, failed) = test_login(&cams, user, password);
+        assert_eq!(failed["modules"][0]["outcome"], "not-asked", "{failed}");
+        assert!(failed["detail"].as_str().unwrap().contains(&format!("`{why}`")), "it says why: {failed}");
+    }
     assert_eq!(test_login(&cams, "alice", &cams.user("alice").password).0, 0);
     let arguments = ["test-login", "--conf", cams.conf.to_str().unwrap(), "--domain", "other", "--entry", "http"];
     assert_ne!(cams_with_input(arguments.iter().chain(&["--user", "alice"]), b"x").code, 0);

@@ -19,7 +19,7 @@ pub fn run(args: DigestArgs) -> anyhow::Result<ExitCode> {
         }
         None => {
             let scheme = args.scheme.unwrap_or_default();
-            output::line(digest::create(scheme, &password, policy_server::token::random()?)?);
+            output::line(digest::create(scheme, &password, policy_server::token::random()?)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }

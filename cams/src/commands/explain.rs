@@ -32,7 +32,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if args.json.json {
         output::json(&explanation)?;
     } else {
-        output::line(output::plain_lines(&explanation.to_string()));
+        output::line(output::plain_lines(&explanation.to_string()))?;
     }
     Ok(if explanation.is_granted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

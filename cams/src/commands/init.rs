@@ -5,33 +5,61 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use policy_server::admin::Admin;
+use jiff::Zoned;
 use policy_server::agents::{Capability, Rights};
 
 use crate::cli::InitArgs;
-use crate::provision::{self, Layout};
-use crate::{certificates, output, runtime};
+use crate::output::Usage;
+use crate::provision::{self, Layout, NewAgent};
+use crate::{address, certificates, output, runtime};
 
 const AGENT: &str = "web1";
 const LOGIN_CONFIG: &str = "domains/system/login-config.xml";
 
 pub fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
-    let (site, login) = (args.site.to_ascii_lowercase(), args.login.to_ascii_lowercase());
-    let domain = common_domain(&site, &login)
-        .with_context(|| format!("{site} and {login} share no domain, so no cookie could reach both"))?;
+    let (site, login) = (&args.site, &args.login);
+    if site == login {
+        return Err(
+            Usage("the login needs a host name of its own: give --site and --login different ones".into()).into()
+        );
+    }
+    let domain = common_domain(site, login)
+        .ok_or_else(|| Usage(format!("{site} and {login} share no domain, so no cookie could reach both")))?;
     let layout = Layout::create(&args.dir)?;
     let conf = layout.path("agent").join(provision::AGENT_CONF);
     anyhow::ensure!(!conf.exists(), "{} exists already: choose another directory with --dir", conf.display());
     let login_url = format!("https://{login}/cams/login");
     let login_config = provision::sample(LOGIN_CONFIG).replace("\"/cams/login\"", &format!("\"{login_url}\""));
     layout.write_server(&[(LOGIN_CONFIG, &login_config)])?;
-    certificates::create(&layout, &[&site, &login])?;
-    let sites = [(site.clone(), args.upstream.clone()), (login, "none".to_owned())];
-    runtime::tokio()?.block_on(register_agent(&layout, &sites))?;
-    configure(&layout, &sites, domain)?;
-    explain(&layout);
+    certificates::create(&layout, &[site, login], Zoned::now().date())?;
+    runtime::tokio()?.block_on(provision::first_agent(&layout, agent(args, domain)))?;
+    explain(&layout)?;
+    if domain.matches('.').count() == 1 {
+        output::notice(format!(
+            "The session's cookie is for all of {domain}. That domain must be yours: browsers refuse a cookie for one in \
+             which anybody gets names, such as co.uk, and nobody could log in."
+        ));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The agent for both hosts, its configuration complete.
+fn agent(args: &InitArgs, domain: &str) -> NewAgent<'static> {
+    let hosts = vec![args.site.clone(), args.login.clone()];
+    let mut properties = provision::sites(&[
+        (args.site.clone(), args.upstream.clone()),
+        (args.login.clone(), address::NO_UPSTREAM.to_owned()),
+    ]);
+    properties.extend(provision::temporary_certificates(&hosts));
+    properties.push(("cams.listen.1".to_owned(), "https://0.0.0.0:443".to_owned()));
+    properties.push(("cams.cookie.domain".to_owned(), domain.to_owned()));
+    let rights = Rights {
+        domains: vec!["system".to_owned()],
+        hosts,
+        entries: vec!["http".to_owned()],
+        capabilities: vec![Capability::Enforce],
+    };
+    NewAgent { name: AGENT, rights, properties }
 }
 
 /// The longest domain that both names lie in: `example.org` for `app.example.org` and `login.example.org`.
@@ -40,39 +68,16 @@ fn common_domain<'a>(a: &'a str, b: &str) -> Option<&'a str> {
     parents(a).find(|domain| domain.contains('.') && (b == *domain || b.ends_with(&format!(".{domain}"))))
 }
 
-async fn register_agent(layout: &Layout, sites: &[(String, String)]) -> anyhow::Result<()> {
-    let rights = Rights {
-        domains: vec!["system".to_owned()],
-        hosts: sites.iter().map(|(host, _)| host.clone()).collect(),
-        entries: vec!["http".to_owned()],
-        capabilities: vec![Capability::Enforce],
-    };
-    let admin = Admin::open(&layout.cams_conf()).await?;
-    provision::register_agent(&admin, &layout.path("agent"), AGENT, rights, sites).await?;
-    Ok(())
-}
-
-fn configure(layout: &Layout, sites: &[(String, String)], domain: &str) -> anyhow::Result<()> {
-    let mut properties =
-        vec![("cams.listen.1".to_owned(), "https://0.0.0.0:443"), ("cams.cookie.domain".to_owned(), domain)];
-    for (host, _) in sites {
-        properties.push((format!("cams.tls.{host}.certificate"), "../tls/server.pem"));
-        properties.push((format!("cams.tls.{host}.key"), "../tls/server.key"));
-    }
-    let properties: Vec<(&str, &str)> = properties.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-    provision::set_in_file(&layout.path("agent").join(provision::AGENT_CONF), &properties)
-}
-
-fn explain(layout: &Layout) {
+fn explain(layout: &Layout) -> anyhow::Result<()> {
     let show = |path: &str| layout.path(path).display().to_string();
     let (server, agent) = (show("conf/cams.conf"), show("agent/cams-webagent.conf"));
-    output::line("Nothing runs yet, and nobody can log in. Next:");
-    output::line(format!("  1. put people into     {}", show("conf/domains/system/cams-users.xml")));
-    output::line(format!("  2. replace the temporary certificate and key in {}", show("tls")));
-    output::line(format!("  3. check both sides:   cams check --conf {server}"));
-    output::line(format!("                         cams check --conf {agent}"));
-    output::line(format!("  4. run them:           cams policy-server --conf {server}"));
-    output::line(format!("                         cams web-agent --conf {agent}"));
+    output::line("Nothing runs yet, and nobody can log in. Next:")?;
+    output::line(format!("  1. put people into     {}", show("conf/domains/system/cams-users.xml")))?;
+    output::line(format!("  2. replace the temporary certificate and key in {}", show("tls")))?;
+    output::line(format!("  3. check both sides:   cams check --conf {server}"))?;
+    output::line(format!("                         cams check --conf {agent}"))?;
+    output::line(format!("  4. run them:           cams policy-server --conf {server}"))?;
+    output::line(format!("                         cams web-agent --conf {agent}"))
 }
 
 #[cfg(test)]

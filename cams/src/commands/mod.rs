@@ -80,8 +80,8 @@ fn web_agent(args: &RunArgs) -> anyhow::Result<ExitCode> {
 #[cfg(feature = "policy-server")]
 fn keygen() -> anyhow::Result<ExitCode> {
     let key = policy_server::token::Key::generate()?;
-    output::line(format!("<!-- key id {}, AES-256-GCM; keep it secret -->", key.id()));
-    output::line("<param name=\"algorithm\" value=\"AES-256-GCM\"/>");
-    output::line(format!("<param name=\"secretKey\" value=\"{}\"/>", key.to_base64().as_str()));
+    output::line(format!("<!-- key id {}, AES-256-GCM; keep it secret -->", key.id()))?;
+    output::line("<param name=\"algorithm\" value=\"AES-256-GCM\"/>")?;
+    output::line(format!("<param name=\"secretKey\" value=\"{}\"/>", key.to_base64().as_str()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -26,7 +26,7 @@ pub fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
                     return show(&ended, true);
                 }
                 for session in &ended {
-                    output::line(format!("ended {} of {}", session.id, output::plain(&session.subject.user)));
+                    output::line(format!("ended {} of {}", session.id, output::plain(&session.subject.user)))?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -86,6 +86,6 @@ fn show(sessions: &[Session], json: bool) -> anyhow::Result<ExitCode> {
             ]
         })
         .collect();
-    output::table(&["ID", "USER", "DOMAIN", "ENTRY", "CREATED", "LAST USED", "ADDRESS"], &rows);
+    output::table(&["ID", "USER", "DOMAIN", "ENTRY", "CREATED", "LAST USED", "ADDRESS"], &rows)?;
     Ok(ExitCode::SUCCESS)
 }

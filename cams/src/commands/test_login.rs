@@ -20,6 +20,8 @@ struct Report<'a> {
     roles: Vec<&'a str>,
     exception: Option<&'a str>,
     message: Option<&'a str>,
+    /// Why, for administrators; people never see it.
+    detail: Option<&'a str>,
     modules: &'a [ModuleReport],
 }
 
@@ -48,12 +50,13 @@ pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
         roles: subject.map(|subject| subject.roles.iter().map(String::as_str).collect()).unwrap_or_default(),
         exception: error.map(|error| error.class()),
         message: error.map(|error| domain.messages.text(error.class())),
+        detail: error.map(|error| error.detail.as_str()),
         modules: &run.modules,
     };
     if args.json.json {
         output::json(&report)?;
     } else {
-        show(&report);
+        show(&report)?;
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -64,21 +67,20 @@ fn password() -> anyhow::Result<Secret> {
     Ok(Secret::new(bytes.strip_suffix(b"\n").unwrap_or(&bytes)))
 }
 
-fn show(report: &Report<'_>) {
+fn show(report: &Report<'_>) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = report
         .modules
         .iter()
         .map(|m| vec![m.flag.to_string(), m.class.to_owned(), m.outcome.to_owned(), output::plain(&m.detail)])
         .collect();
-    output::table(&["FLAG", "MODULE", "OUTCOME", "DETAIL"], &rows);
-    output::line("");
-    match (report.user, report.exception) {
-        (Some(user), _) => {
-            output::line(format!("logged in as {}, roles: {}", output::plain(user), report.roles.join(", ")));
-        }
-        (None, exception) => {
-            output::line(format!("refused: {}", exception.unwrap_or_default()));
-            output::line(format!("the person reads: {}", report.message.unwrap_or_default()));
+    output::table(&["FLAG", "MODULE", "OUTCOME", "DETAIL"], &rows)?;
+    output::line("")?;
+    match report.user {
+        Some(user) => output::line(format!("logged in as {}, roles: {}", output::plain(user), report.roles.join(", "))),
+        None => {
+            output::line(format!("refused: {}", report.exception.unwrap_or_default()))?;
+            output::line(format!("because: {}", output::plain(report.detail.unwrap_or_default())))?;
+            output::line(format!("the person reads: {}", report.message.unwrap_or_default()))
         }
     }
 }

@@ -1,27 +1,35 @@
-//! `cams quickstart`: the whole product on one machine, and `cams init`: the same files for production.
+//! `cams quickstart`: the whole product on one machine.
+//!
+//! First the folder is locked and the ports are chosen, then files are written: a start that cannot come to anything
+//! leaves nothing behind that a later one would believe.
 
 mod probe;
 mod supervise;
 
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use policy_server::admin::Admin;
+use jiff::Zoned;
 use policy_server::agents::{Capability, Rights};
 use policy_server::digest::{self, Scheme};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use self::probe::Probes;
 use crate::certificates;
 use crate::cli::QuickstartArgs;
-use crate::provision::{self, Layout};
-use crate::runtime;
+use crate::provision::{self, Layout, NewAgent};
+use crate::{files, runtime};
 use cams::sample_site;
 
 const AGENT: &str = "quickstart";
-const HOST: &str = "localhost";
+const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
+const SUMMARY: &str = "quickstart.json";
+const USERS: &str = "domains/system/cams-users.xml";
 
 /// `DIR/quickstart.json`: what scripts and people need to know.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,48 +58,88 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
 async fn quickstart(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
     let stop = runtime::stop_signal()?;
     let layout = Layout::create(&args.dir)?;
-    let users = users(&layout)?;
-    layout.write_server(&[("domains/system/cams-users.xml", &users_xml(&users)?)])?;
-    let ca = certificates::create(&layout, &[HOST, "127.0.0.1"])?;
-    let agent_conf = register_agent(&layout).await?;
-
-    let site = TcpListener::bind("127.0.0.1:0").await.context("cannot open a port for the sample site")?;
+    let _lock = lock(&layout)?;
+    let site = bound(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let link = bound(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let front = bound(args.listen).await.context("choose another address with --listen HOST:PORT")?;
+    let (link_address, listen) = (link.local_addr()?, front.local_addr()?);
     let upstream = match &args.upstream {
-        Some(url) => url.trim_end_matches('/').to_owned(),
+        Some(url) => url.clone(),
         None => format!("http://{}", site.local_addr()?),
     };
     tokio::spawn(sample_site::serve(site));
-    let listen = chosen(args.listen).await?;
-    configure(&layout, &agent_conf, listen, &upstream).await?;
 
-    let url = format!("https://{HOST}:{}", listen.port());
-    let mut summary = Summary {
+    let mut summary = summary(&layout, listen)?;
+    layout.write_server(&[(USERS, &users_xml(&summary.users)?)])?;
+    certificates::create(&layout, &HOSTS, Zoned::now().date())?;
+    configure(&layout, link_address, listen, &upstream).await?;
+    let probes = Probes::new(&layout.path("agent"), link_address, &summary.ca, listen)?;
+    // The children take these ports.
+    drop((link, front));
+    supervise::run(&layout, &mut summary, probes, stop).await
+}
+
+/// Two products in one folder would take each other's ports and processes. The lock goes with the process.
+fn lock(layout: &Layout) -> anyhow::Result<File> {
+    let file = layout.path("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&file);
+    let lock = lock.with_context(|| format!("cannot open {}", file.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("quickstart runs in {} already", layout.path("").display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", file.display())),
+    }
+}
+
+/// A port of our own until a child takes it; one that is taken is refused here, in words, not by a child in its log.
+async fn bound(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// What an earlier start wrote, or a new one, with the passwords of users that are about to be. It is written before
+/// the users are: a password that nobody could read would be of no use.
+fn summary(layout: &Layout, listen: SocketAddr) -> anyhow::Result<Summary> {
+    let file = layout.path(SUMMARY);
+    let users = match std::fs::read_to_string(&file) {
+        Ok(text) => serde_json::from_str::<Summary>(&text).map(|summary| summary.users).with_context(|| {
+            format!("{} is not what quickstart wrote: remove the directory to start anew", file.display())
+        })?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let users = layout.path("conf").join(USERS);
+            anyhow::ensure!(
+                !users.exists(),
+                "{} is gone, and with it the passwords of {}: remove the directory to start anew",
+                file.display(),
+                users.display()
+            );
+            vec![user("alice", &["user"])?, user("admin", &["user", "admin", "cams-admin"])?]
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+    };
+    let url = format!("https://localhost:{}", listen.port());
+    let summary = Summary {
         console: format!("{url}/cams/console/"),
         url,
-        ca,
+        ca: layout.path("tls/ca.pem"),
         users,
         conf: layout.cams_conf(),
-        agent_conf,
+        agent_conf: layout.path("agent").join(provision::AGENT_CONF),
         policy_server_pid: 0,
         web_agent_pid: 0,
     };
-    supervise::run(&layout, &mut summary, listen, stop).await
+    summary.write(layout)?;
+    Ok(summary)
 }
 
-/// The sample users, with passwords made when the directory was.
-fn users(layout: &Layout) -> anyhow::Result<Vec<User>> {
-    let file = layout.path("quickstart.json");
-    if let Ok(text) = std::fs::read_to_string(&file) {
-        let summary: Summary = serde_json::from_str(&text).with_context(|| {
-            format!("{} is not what quickstart wrote: remove the directory to start anew", file.display())
-        })?;
-        return Ok(summary.users);
+impl Summary {
+    fn write(&self, layout: &Layout) -> anyhow::Result<()> {
+        files::replace(&layout.path(SUMMARY), &(serde_json::to_string_pretty(self)? + "\n"))
     }
-    let user = |name: &str, roles: &[&str]| -> anyhow::Result<User> {
-        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        Ok(User { name: name.to_owned(), password: password()?, roles })
-    };
-    Ok(vec![user("alice", &["user"])?, user("admin", &["user", "admin", "cams-admin"])?])
+}
+
+fn user(name: &str, roles: &[&str]) -> anyhow::Result<User> {
+    let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+    Ok(User { name: name.to_owned(), password: password()?, roles })
 }
 
 /// 80 random bits in letters and digits that cannot be mistaken for one another.
@@ -120,46 +168,33 @@ fn users_xml(users: &[User]) -> anyhow::Result<String> {
     Ok(xml)
 }
 
-/// Registers the agent on the first start; its files stay.
-async fn register_agent(layout: &Layout) -> anyhow::Result<PathBuf> {
-    let dir = layout.path("agent");
-    let conf = dir.join(provision::AGENT_CONF);
-    if conf.exists() {
-        return Ok(conf);
-    }
-    let admin = Admin::open(&layout.cams_conf()).await?;
-    // A start that was cut short may have left it in the register without its files.
-    admin.remove_agent(AGENT).await?;
-    let hosts = [HOST.to_owned(), "127.0.0.1".to_owned()];
+/// Registers the agent on the first start. Ports change from start to start; everything else in the files stays as the
+/// admin left it.
+async fn configure(layout: &Layout, link: SocketAddr, listen: SocketAddr, upstream: &str) -> anyhow::Result<()> {
+    let link = link.to_string();
+    set_in_file(&layout.cams_conf(), &[("cams.policy.server.listen".to_owned(), link.clone())])?;
+    let hosts = HOSTS.map(str::to_owned);
     let rights = Rights {
         domains: vec!["system".to_owned()],
         hosts: hosts.to_vec(),
         entries: vec!["http".to_owned()],
         capabilities: vec![Capability::Enforce],
     };
-    let sites: Vec<(String, String)> = hosts.into_iter().map(|host| (host, String::new())).collect();
-    provision::register_agent(&admin, &dir, AGENT, rights, &sites).await
+    let mut properties = provision::sites(&hosts.clone().map(|host| (host, upstream.to_owned())));
+    properties.extend(provision::temporary_certificates(&hosts));
+    properties.push(("cams.listen.1".to_owned(), format!("https://{listen}")));
+    properties.push(("cams.policy.server.1".to_owned(), link));
+    let agent = NewAgent { name: AGENT, rights, properties: properties.clone() };
+    let conf = provision::first_agent(layout, agent).await?;
+    set_in_file(&conf, &properties)
 }
 
-/// The address to listen on; one that is taken is refused here, in words, not by a child in its log.
-async fn chosen(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}: choose another address with --listen HOST:PORT"))?;
-    Ok(listener.local_addr()?)
-}
-
-/// Ports change from start to start; everything else in the files stays as the admin left it.
-async fn configure(layout: &Layout, agent_conf: &Path, listen: SocketAddr, upstream: &str) -> anyhow::Result<()> {
-    let link = chosen(SocketAddr::from(([127, 0, 0, 1], 0))).await?.to_string();
-    provision::set_in_file(&layout.cams_conf(), &[("cams.policy.server.listen", &link)])?;
-    let mut properties =
-        vec![("cams.listen.1".to_owned(), format!("https://{listen}")), ("cams.policy.server.1".to_owned(), link)];
-    for (site, host) in [("site1", HOST), ("site2", "127.0.0.1")] {
-        properties.push((format!("cams.site.{site}.upstream"), upstream.to_owned()));
-        properties.push((format!("cams.tls.{host}.certificate"), "../tls/server.pem".to_owned()));
-        properties.push((format!("cams.tls.{host}.key"), "../tls/server.key".to_owned()));
+/// Sets properties in a file, atomically and only where they differ.
+fn set_in_file(file: &Path, properties: &[(String, String)]) -> anyhow::Result<()> {
+    let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let new = properties.iter().fold(old.clone(), |text, (key, value)| provision::set_property(&text, key, value));
+    if new != old {
+        files::replace(file, &new)?;
     }
-    let properties: Vec<(&str, &str)> = properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    provision::set_in_file(agent_conf, &properties)
+    Ok(())
 }
