@@ -2,7 +2,7 @@
 //!
 //! A changed configuration is taken over as a whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use shared_proto::problem::Problems;
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
-use crate::wire::{Loaded, Server, load, warn};
+use crate::wire::{Domain, Loaded, Server, load, warn};
 
 /// How often files are looked at: a changed role must count within a second.
 const WATCH: Duration = Duration::from_millis(250);
@@ -37,6 +37,7 @@ impl Server {
                             Watch::default()
                         }
                     };
+                    self.settle().await;
                 }
                 _ = purge.tick() => self.purge().await,
             }
@@ -51,10 +52,13 @@ impl Server {
         if watch.configuration.moved(&loaded.files) {
             self.reload(&loaded);
         }
-        for repository in self.loaded().domains.values().flat_map(|domain| &domain.users) {
-            let stamp = watch.users.entry(repository.path().to_owned()).or_default();
-            if stamp.moved(&[repository.path().to_owned()]) {
-                self.refresh(repository);
+        for domain in self.loaded().domains.values() {
+            for repository in &domain.users {
+                // Domains that share a file have a repository each.
+                let stamp = watch.users.entry((domain.name.clone(), repository.path().to_owned())).or_default();
+                if stamp.moved(&[repository.path().to_owned()]) {
+                    self.refresh(domain, repository);
+                }
             }
         }
     }
@@ -70,7 +74,10 @@ impl Server {
                 self.audit.record(Kind::ConfigurationLoaded, hashes);
                 tracing::info!("the configuration was changed and taken over");
                 warn(&new.warnings);
+                let domains: BTreeSet<_> = old.domains.keys().chain(new.domains.keys()).cloned().collect();
                 self.loaded.store(Arc::new(new));
+                // The files are taken over together, so every domain may decide otherwise.
+                self.owe(&domains);
             }
             Err(problems) => {
                 let reason = problems.to_string();
@@ -84,11 +91,12 @@ impl Server {
         }
     }
 
-    fn refresh(&self, repository: &XmlUserRepository) {
+    fn refresh(&self, domain: &Domain, repository: &XmlUserRepository) {
         let file = repository.path().display().to_string();
         match repository.refresh() {
             Refresh::Unchanged => {}
             Refresh::Reloaded { users, hash, warnings } => {
+                self.owe([&domain.name]);
                 warn(&warnings);
                 tracing::info!(users, %file, "the users were changed and taken over");
                 let detail = Detail { url: Some(&file), new_hash: Some(&hash), ..Detail::default() };
@@ -113,6 +121,9 @@ impl Server {
                 Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
             }
         }
+        if let Err(error) = self.store.trim_events(self.now().as_second()).await {
+            tracing::error!(%error, "old events cannot be removed");
+        }
     }
 }
 
@@ -121,7 +132,7 @@ impl Server {
 #[derive(Default)]
 struct Watch {
     configuration: Stamp,
-    users: BTreeMap<PathBuf, Stamp>,
+    users: BTreeMap<(String, PathBuf), Stamp>,
 }
 
 /// Inode, length and time of change of files: cheap to take, and different after every way of changing a file.

@@ -14,7 +14,8 @@ use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::pipeline::RecheckRun;
-use crate::session::{Found, Session, SessionError};
+use crate::session::{Found, Session, SessionError, rules};
+use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
 
 /// Why a session ended that met its idle limit or its lifetime.
@@ -28,6 +29,9 @@ pub enum EnforcementError {
     /// Something of ours failed. The cause is for our log only.
     #[error("the policy server cannot answer this now")]
     Unavailable(#[from] SessionError),
+    /// A change that is in force here is not in the event log yet: nothing may be remembered for now.
+    #[error("a change is not in the event log yet")]
+    Unsettled,
 }
 
 /// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
@@ -100,8 +104,10 @@ struct Reach<'a> {
     host: &'a str,
 }
 
+/// `position` was read before anything else about this request: see [`crate::events`].
 pub async fn check(
     server: &Server,
+    position: Position,
     agent: &Registered,
     request: &CheckRequest,
 ) -> Result<CheckResponse, EnforcementError> {
@@ -164,9 +170,15 @@ pub async fn check(
         session: standing,
         identity: session.as_ref().map(Session::identity),
         policy_hash: domain.policy.hash().to_owned(),
-        epoch: String::new(),
-        seq: 0,
-        remember_ms: 0,
+        epoch: position.epoch,
+        seq: position.seq,
+        // Rules ask for nothing but the session, the entry and the resource. One that asked for more (the time, the
+        // client's address) would have to say 0 here.
+        remember_ms: rules::memory_ms(
+            domain.limits.idle,
+            session.as_ref().map(|session| session.ends),
+            server.now().as_millisecond(),
+        ),
     })
 }
 

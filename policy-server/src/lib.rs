@@ -10,6 +10,7 @@ pub mod config;
 pub mod digest;
 pub mod directory;
 pub mod enforcement;
+pub mod events;
 pub mod http;
 pub mod pki;
 pub mod session;

@@ -2,21 +2,23 @@
 //! runs the listener, and swaps in a changed configuration once all of it is good.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use shared_proto::event::PublicMap;
 use shared_proto::problem::Problems;
-use shared_proto::secret::{SecretRef, mode_problem};
+use shared_proto::secret::{Secret, SecretRef, mode_problem};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::access::Policy;
+use crate::access::{Policy, public_map};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::Services;
 use crate::auth::pipeline::LoginEntry;
@@ -25,11 +27,12 @@ use crate::config::login_exceptions::LoginMessages;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
 use crate::directory::xml_users::XmlUserRepository;
+use crate::events;
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, PkiError};
 use crate::session::SessionService;
 use crate::session::rules::Limits;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Position, Store, StoreError};
 use crate::token::{Key, KeyRing, hex};
 
 /// Logins waiting for a free core beyond this many are told that the server is busy.
@@ -56,6 +59,8 @@ pub struct Domain {
     entries: BTreeMap<String, LoginEntry>,
     pub messages: LoginMessages,
     pub policy: Policy,
+    /// What the policy grants to everybody.
+    pub public: PublicMap,
     pub limits: Limits,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
 }
@@ -88,11 +93,12 @@ pub struct Foundation {
 pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
     let mut problems = Problems::default();
     let conf = read_conf(file, &mut problems);
-    let key = conf.as_ref().and_then(|conf| key_encryption_key(conf, &mut problems));
-    let (conf, key) = problems.into_result(conf.zip(key))?;
-    let store = Store::open(&conf.store_url, conf.base()).await?;
+    let secrets = conf.as_ref().and_then(|conf| secrets(conf, &mut problems));
+    let (conf, secrets) = problems.into_result(conf.zip(secrets))?;
+    let store = Store::open(&secrets.store_url, conf.base()).await?;
     let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
-    let agent_ca = AgentCa::open(&store, &KeyRing::new(key, Vec::new()), &conf.cluster, Timestamp::now()).await?;
+    let keys = KeyRing::new(secrets.key, Vec::new());
+    let agent_ca = AgentCa::open(&store, &keys, &conf.cluster, Timestamp::now()).await?;
     Ok(Foundation { conf, store, audit, agent_ca })
 }
 
@@ -102,7 +108,7 @@ pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
     let conf = read_conf(file, &mut problems);
     let mut loaded = None;
     if let Some(conf) = &conf {
-        key_encryption_key(conf, &mut problems);
+        secrets(conf, &mut problems);
         loaded = load(conf, &DigestPool::new(1, 1), &mut problems);
     }
     problems.into_result(conf.zip(loaded))
@@ -118,27 +124,43 @@ fn read_conf(file: &Path, problems: &mut Problems) -> Option<CamsConf> {
     }
 }
 
-fn key_encryption_key(conf: &CamsConf, problems: &mut Problems) -> Option<Key> {
-    let mut problem = |message: String| {
-        problems.add(&conf.file, conf.key_line, format!("`cams.key.encryption.key`: {message}"));
+/// What `cams.conf` refers to instead of holding it.
+struct Secrets {
+    key: Key,
+    store_url: Secret,
+}
+
+fn secrets(conf: &CamsConf, problems: &mut Problems) -> Option<Secrets> {
+    let key = key_encryption_key(conf);
+    let store_url = resolve(conf, &conf.store)
+        .and_then(|url| store::check_url(&url).map(|()| url).map_err(|error| error.to_string()));
+    let mut problem = |line, name: &str, message: String| {
+        problems.add(&conf.file, line, format!("`{name}`: {message}"));
     };
+    let key = key.map_err(|message| problem(conf.key_line, "cams.key.encryption.key", message)).ok();
+    let store_url = store_url.map_err(|message| problem(conf.store_line, "cams.store.url", message)).ok();
+    Some(Secrets { key: key?, store_url: store_url? })
+}
+
+fn key_encryption_key(conf: &CamsConf) -> Result<Key, String> {
     if let SecretRef::Literal(_) = conf.key {
-        problem("write file:PATH or env:NAME: a key in this file is one backup away from everybody".to_owned());
-        return None;
+        return Err("write file:PATH or env:NAME: a key in this file is one backup away from everybody".to_owned());
     }
-    if let SecretRef::File(path) = &conf.key {
+    Key::from_base64(resolve(conf, &conf.key)?.expose()).map_err(|error| error.to_string())
+}
+
+/// The secret, from a file only where nobody else can read it.
+fn resolve(conf: &CamsConf, secret: &SecretRef) -> Result<Secret, String> {
+    if let SecretRef::File(path) = secret {
         let path = conf.base().join(path);
         let mode = fs::metadata(&path).map(|metadata| metadata.permissions().mode()).unwrap_or_default();
         // What systemd hands over as a credential is guarded by it, with an ACL that looks like group rights.
         let is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
         if let Some(why) = mode_problem(mode).filter(|_| !is_credential) {
-            problem(format!("{} {why}", path.display()));
-            return None;
+            return Err(format!("{} {why}", path.display()));
         }
     }
-    let secret = conf.key.resolve(|path| fs::read(conf.base().join(path)), |name| std::env::var(name).ok());
-    let key = secret.and_then(|secret| Key::from_base64(secret.expose()).map_err(|error| error.to_string()));
-    key.map_err(problem).ok()
+    secret.resolve(|path| fs::read(conf.base().join(path)), |name| std::env::var(name).ok())
 }
 
 /// Reads files and remembers which, and what was in them.
@@ -208,7 +230,9 @@ fn load_domain(
         problems.add(policy.file(), 0, message);
     }
     let users = services.users.into_values().collect();
-    Some(Domain { name: entry.name.clone(), entries, messages: config.messages, policy, limits, users })
+    let name = entry.name.clone();
+    let public = public_map(&name, &policy);
+    Some(Domain { name, entries, messages: config.messages, policy, public, limits, users })
 }
 
 /// The running policy server.
@@ -220,6 +244,10 @@ pub struct Server {
     agent_ca: AgentCa,
     pub(crate) digests: DigestPool,
     pub(crate) loaded: ArcSwap<Loaded>,
+    /// How far the event log was seen to go, for streams that wait; it may be behind.
+    pub(crate) head: watch::Sender<Position>,
+    /// Security domains that changed here and whose event is not in the log yet.
+    pub(crate) owed: Mutex<BTreeSet<String>>,
 }
 
 impl Server {
@@ -236,8 +264,12 @@ impl Server {
         warn(&loaded.warnings);
         audit.record(Kind::ConfigurationLoaded, Detail { new_hash: Some(&loaded.hash), ..Detail::default() });
         let sessions = SessionService::new(Arc::new(store.clone()));
+        store.renew_epoch().await?;
+        let head = watch::Sender::new(store.position().await?);
+        // The files may have changed while no server ran.
+        let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
-        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, digests, loaded }))
+        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, digests, loaded, head, owed }))
     }
 
     /// The configuration in force. A request keeps the one it began with.
@@ -254,11 +286,14 @@ impl Server {
         let tls = Arc::new(self.agent_ca.listener_tls(self.now())?);
         let address = self.conf.listen;
         let socket = TcpListener::bind(address).await.map_err(|error| OpenError::Listen(address, error))?;
+        let address = socket.local_addr().map_err(|error| OpenError::Listen(address, error))?;
         tracing::info!(server = %self.conf.server, cluster = %self.conf.cluster, %address, "the policy server is ready");
-        let chores = tokio::spawn(Arc::clone(&self).chores());
+        let mut chores = JoinSet::new();
+        chores.spawn(Arc::clone(&self).chores());
+        chores.spawn(events::follow(Arc::clone(&self)));
         let connections = self.conf.max_connections;
         listener::serve(socket, tls, http::router(self), connections, stop).await;
-        chores.abort();
+        chores.abort_all();
         tracing::info!("the policy server has stopped");
         Ok(())
     }

@@ -6,6 +6,9 @@
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod link;
+pub mod policy_server;
+pub mod postgres;
 pub mod process;
 pub mod quickstart;
 pub mod raw;
@@ -15,6 +18,9 @@ pub mod wait;
 
 pub use browser::Browser;
 pub use client::{Client, Reply};
+pub use link::Link;
+pub use policy_server::PolicyServer;
+pub use postgres::Postgres;
 pub use quickstart::Quickstart;
 pub use raw::RawClient;
 pub use wait::{within, within_async};

@@ -5,10 +5,12 @@
 
 pub mod evaluate;
 pub mod explain;
+mod public;
 pub mod rule;
 
 pub use evaluate::{Decision, Outcome, Permission, Policy};
 pub use explain::{Explanation, explain};
+pub use public::public_map;
 pub use rule::{Acr, Auth, Rule, Verdict};
 
 use std::collections::BTreeSet;

@@ -23,7 +23,10 @@ pub struct CamsConf {
     pub max_connections: usize,
     /// `security-domain-registry.xml`.
     pub registry: PathBuf,
-    pub store_url: String,
+    /// The store's URL, which may hold a password.
+    pub store: SecretRef,
+    /// Where it stands, for problems with it.
+    pub store_line: usize,
     pub audit_file: PathBuf,
     /// The key-encryption key, 32 bytes in base64, outside the store.
     pub key: SecretRef,
@@ -56,7 +59,10 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
         options.take_parsed("cams.policy.server.connections", DEFAULT_CONNECTIONS, "a number", problems);
     let path = |text: String| base.join(text.trim());
     let registry = options.require("security.domain.registry", problems).map(path);
-    let store_url = options.require("cams.store.url", problems);
+    let store = options.take("cams.store.url");
+    if store.is_none() {
+        problems.add(file, 0, "property `cams.store.url` is missing");
+    }
     let audit_file = options.require("cams.audit.file", problems).map(path);
     let key = options.take("cams.key.encryption.key");
     if key.is_none() {
@@ -64,6 +70,7 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
     }
     options.finish(problems);
     let (key, key_line) = key?;
+    let (store, store_line) = store?;
     Some(CamsConf {
         file: file.to_owned(),
         server: server?,
@@ -71,7 +78,8 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
         listen: listen.ok()?,
         max_connections,
         registry: registry?,
-        store_url: store_url?,
+        store: SecretRef::parse(store.trim()),
+        store_line,
         audit_file: audit_file?,
         key: SecretRef::parse(key.trim()),
         key_line,

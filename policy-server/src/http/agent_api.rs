@@ -2,19 +2,28 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Json;
-use axum::routing::post;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use serde::Deserialize;
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::check::{CheckRequest, CheckResponse};
+use shared_proto::event::{LeaseRequest, LeaseResponse};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
 
-use super::who::Agent;
+use super::listener::Stop;
+use super::who::{Agent, ReadFrom};
 use super::{Message, Refusal};
 use crate::enforcement::{self, EnforcementError};
+use crate::events::{self, Feed};
+use crate::store::Position;
 use crate::wire::Server;
 
 pub fn routes() -> Router<Arc<Server>> {
@@ -23,6 +32,8 @@ pub fn routes() -> Router<Arc<Server>> {
         .route("/agent/v1/check", post(check))
         .route("/agent/v1/login", post(login))
         .route("/agent/v1/logout", post(logout))
+        .route("/agent/v1/lease", post(lease))
+        .route("/agent/v1/events", get(events))
 }
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -45,10 +56,11 @@ async fn hello(
 
 async fn check(
     State(server): State<Arc<Server>>,
+    ReadFrom(position): ReadFrom,
     Agent(agent): Agent,
     Message(request): Message<CheckRequest>,
 ) -> Answer<CheckResponse> {
-    enforcement::check(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+    enforcement::check(&server, position, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn login(
@@ -67,6 +79,44 @@ async fn logout(
     enforcement::logout(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
+async fn lease(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<LeaseRequest>,
+) -> Answer<LeaseResponse> {
+    events::lease(&server, &agent, request).await.map(Json).map_err(Refusal::from)
+}
+
+/// Up to where the agent has been told.
+#[derive(Deserialize)]
+struct Told {
+    epoch: String,
+    after: i64,
+}
+
+async fn events(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Extension(Stop(stop)): Extension<Stop>,
+    told: Result<Query<Told>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(told) = told.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
+    let told = Position { epoch: told.epoch, seq: told.after };
+    tracing::info!(agent = %agent.name, "an agent listens to events");
+    let feed = Feed::open(server, agent, told, stop).await?;
+    // The next line is made when the connection has room for it.
+    let lines = futures_util::stream::unfold(feed, |mut feed| async move {
+        let line = feed.next().await?;
+        let line = serde_json::to_vec(&line).map(|mut text| {
+            text.push(b'\n');
+            Bytes::from(text)
+        });
+        Some((line, feed))
+    });
+    let kind = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
+    Ok((kind, Body::from_stream(lines)).into_response())
+}
+
 impl From<EnforcementError> for Refusal {
     fn from(error: EnforcementError) -> Self {
         let status = match &error {
@@ -75,6 +125,7 @@ impl From<EnforcementError> for Refusal {
                 tracing::error!(error = %internal, "a request failed");
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            EnforcementError::Unsettled => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

@@ -24,6 +24,10 @@ const STREAMS_PER_CONNECTION: u32 = 1_000;
 #[derive(Debug, Clone)]
 pub struct PeerFingerprint(pub String);
 
+/// Turns true when the server stops: for answers that would go on for ever.
+#[derive(Debug, Clone)]
+pub struct Stop(pub watch::Receiver<bool>);
+
 /// Serves until `stop` turns true; then lets requests in flight end.
 pub async fn serve(
     listener: TcpListener,
@@ -81,7 +85,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Router, mut s
         Err(_) => return tracing::warn!(%peer, "a TLS handshake took too long"),
     };
     let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else { return };
-    let app = app.layer(Extension(PeerFingerprint(fingerprint(leaf))));
+    let app = app.layer(Extension(PeerFingerprint(fingerprint(leaf)))).layer(Extension(Stop(stop.clone())));
     let mut http = Builder::new(TokioExecutor::new()).http2_only();
     http.http2()
         .timer(TokioTimer::new())

@@ -25,7 +25,9 @@ const MAX_BODY: usize = 256 << 10;
 pub fn router(server: Arc<Server>) -> Router {
     agent_api::routes()
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such operation"))
-        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this operation is a POST"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this operation has another method")
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(server)
 }

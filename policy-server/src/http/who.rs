@@ -10,7 +10,22 @@ use super::Refusal;
 use super::listener::PeerFingerprint;
 use crate::agents::Registered;
 use crate::audit::{Detail, Kind};
+use crate::store::Position;
 use crate::wire::Server;
+
+/// How far the event log goes, read before whatever is looked up next: as a parameter it stands before [`Agent`].
+pub struct ReadFrom(pub Position);
+
+impl FromRequestParts<Arc<Server>> for ReadFrom {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(_: &mut Parts, server: &Arc<Server>) -> Result<Self, Refusal> {
+        server.store.position().await.map(Self).map_err(|error| {
+            tracing::error!(%error, "the event log cannot be read");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the policy server cannot read its store")
+        })
+    }
+}
 
 /// A web agent that is in the register now.
 pub struct Agent(pub Registered);

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What no event tells (an account whose last day ends, say) counts after this long.
+const LONGEST_MEMORY_MS: i64 = 30_000;
+
 /// The limits of a security domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -44,6 +47,15 @@ pub fn idle_since(idle: Duration, now: i64) -> i64 {
     now.saturating_sub(seconds(idle))
 }
 
+/// For how long an agent may go on by a decision without asking again, in milliseconds. A request that does not ask is
+/// not recorded as use of the session, so a twentieth of the idle limit at most, like [`needs_touch`]; and no longer than
+/// the session lasts in any case (`ends`, in seconds since 1970; `now_ms` in milliseconds).
+pub fn memory_ms(idle: Duration, ends: Option<i64>, now_ms: i64) -> u64 {
+    let left = ends.map_or(i64::MAX, |ends| ends.saturating_mul(1_000).saturating_sub(now_ms));
+    let idle = seconds(idle).saturating_mul(1_000) / 20;
+    u64::try_from(left.min(idle).min(LONGEST_MEMORY_MS)).unwrap_or(0)
+}
+
 fn seconds(span: Duration) -> i64 {
     i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
 }
@@ -66,6 +78,22 @@ mod tests {
             (500, 1_000, 100, Standing::Live),
         ] {
             assert_eq!(standing(last_used, ends, idle, now), expected, "{last_used} {ends} {now}");
+        }
+    }
+
+    #[test]
+    fn a_decision_is_not_remembered_beyond_what_it_rests_on() {
+        for (idle, ends, now_ms, expected) in [
+            (1_800, None, 0, 30_000),
+            (100, None, 0, 5_000),
+            (1, None, 0, 50),
+            (1_800, Some(1_000), 0, 30_000),
+            (1_800, Some(1_000), 999_001, 999),
+            (1_800, Some(1_000), 1_000_000, 0),
+            (1_800, Some(1_000), 2_000_000, 0),
+            (u64::MAX, Some(i64::MAX), i64::MIN, 30_000),
+        ] {
+            assert_eq!(memory_ms(Duration::from_secs(idle), ends, now_ms), expected, "{idle} {ends:?} {now_ms}");
         }
     }
 

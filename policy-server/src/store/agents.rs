@@ -1,5 +1,6 @@
 //! The register of web agents.
 
+use shared_proto::event::Change;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -12,6 +13,7 @@ impl Store {
     /// False where an agent of this name is registered already.
     pub async fn add_agent(&self, agent: &Registered) -> Result<bool, StoreError> {
         let rights = serde_json::to_string(&agent.rights).map_err(|error| StoreError::Corrupt("an agent", error))?;
+        let mut work = self.begin().await?;
         let done = sqlx::query(
             "INSERT INTO agents (name, fingerprint, rights, created) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         )
@@ -19,15 +21,20 @@ impl Store {
         .bind(&agent.fingerprint)
         .bind(rights)
         .bind(agent.created)
-        .execute(&self.writer)
+        .execute(&mut *work)
         .await?;
-        Ok(done.rows_affected() == 1)
+        let added = done.rows_affected() == 1;
+        self.commit(work, if added { &[Change::AgentsChanged] } else { &[] }).await?;
+        Ok(added)
     }
 
     /// False where there was none.
     pub async fn remove_agent(&self, name: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM agents WHERE name = $1").bind(name).execute(&self.writer).await?;
-        Ok(done.rows_affected() == 1)
+        let mut work = self.begin().await?;
+        let done = sqlx::query("DELETE FROM agents WHERE name = $1").bind(name).execute(&mut *work).await?;
+        let removed = done.rows_affected() == 1;
+        self.commit(work, if removed { &[Change::AgentsChanged] } else { &[] }).await?;
+        Ok(removed)
     }
 
     pub async fn agents(&self) -> Result<Vec<Registered>, StoreError> {

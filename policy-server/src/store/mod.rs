@@ -1,31 +1,52 @@
-//! What survives a restart: sealed keys, registered agents, sessions. SQL that runs on SQLite and PostgreSQL alike.
+//! What survives a restart: sealed keys, registered agents, sessions, the event log. SQL that runs on SQLite and
+//! PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
 
 mod agents;
+mod events;
 mod keys;
+mod location;
 mod sessions;
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use shared_proto::secret::Secret;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, Executor, SqlSafeStr};
+use tokio::sync::Notify;
 
+pub use events::{Event, Position};
 pub use keys::SealedKey;
+use location::Location;
 
 /// In the order they were released; a released one is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "initial", include_str!("migrations/0001_initial.sql")),
+    (2, "events", include_str!("migrations/0002_events.sql")),
+];
 
 /// Readers of the embedded store; it has one writer.
 const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL: writers have their own, so that a change never waits for questions.
+const POSTGRES_READERS: u32 = 12;
+const POSTGRES_WRITERS: u32 = 6;
+
+const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                            PRAGMA foreign_keys = ON;";
+/// A server that hangs must not hold the event log's lock for the others.
+const POSTGRES_SETUP: &str = "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s'; \
+                              SET default_transaction_isolation = 'read committed';";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the store URL `{0}` is not supported: write sqlite:FILE")]
-    Url(String),
+    /// Never with the URL: it may hold a password.
+    #[error("the store URL (cams.store.url) cannot be used: {0}")]
+    Url(&'static str),
     #[error("cannot create the store file {0}: {1}")]
     Create(String, std::io::Error),
     #[error("the store was written by a newer version of Cams (schema {0}): upgrade this one")]
@@ -34,34 +55,52 @@ pub enum StoreError {
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("the store failed: {0}")]
     Database(#[from] sqlx::Error),
+    #[error("the store did not answer in time")]
+    Slow,
     #[error("the store holds a broken record of {0}: {1}")]
     Corrupt(&'static str, serde_json::Error),
+    #[error(transparent)]
+    Random(#[from] crate::token::SealError),
 }
 
 /// The store, opened. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
+    location: Location,
     reader: AnyPool,
     writer: AnyPool,
+    /// The log may have grown.
+    stirring: Arc<Notify>,
+}
+
+/// Whether this can be the URL of a store; touches nothing.
+///
+/// # Errors
+/// [`StoreError::Url`], in words that hold no part of it.
+pub fn check_url(url: &Secret) -> Result<(), StoreError> {
+    Location::parse(url, Path::new("")).map(drop)
 }
 
 impl Store {
-    /// Opens `sqlite:FILE` (a relative file is relative to `base`), creating it, readable by its owner only, and brings
-    /// its schema up to date.
-    pub async fn open(url: &str, base: &Path) -> Result<Self, StoreError> {
+    /// Opens `sqlite:FILE` (a relative file is relative to `base`), creating it, readable by its owner only, or
+    /// `postgres://…`, and brings its schema up to date.
+    pub async fn open(url: &Secret, base: &Path) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
-            return Err(StoreError::Url(url.to_owned()));
+        let location = Location::parse(url, base)?;
+        let (options, setup, [writers, readers]) = match &location {
+            Location::Sqlite(path) => (sqlite_options(path)?, SQLITE_SETUP, [1, SQLITE_READERS]),
+            Location::Postgres(options, _) => {
+                ((**options).clone(), POSTGRES_SETUP, [POSTGRES_WRITERS, POSTGRES_READERS])
+            }
         };
-        let path = base.join(path.trim_start_matches("//"));
-        create_private(&path).map_err(|error| StoreError::Create(path.display().to_string(), error))?;
-        let absolute = std::path::absolute(&path).map_err(|e| StoreError::Create(path.display().to_string(), e))?;
-        let options = AnyConnectOptions::from_str(&format!("sqlite://{}", absolute.display()))?;
         let store = Self {
-            writer: sqlite_pool(1).connect_with(options.clone()).await?,
-            reader: sqlite_pool(SQLITE_READERS).connect_with(options).await?,
+            writer: pool(writers, setup).connect_with(options.clone()).await?,
+            reader: pool(readers, setup).connect_with(options).await?,
+            location,
+            stirring: Arc::default(),
         };
         store.migrate().await?;
+        store.ensure_head().await?;
         Ok(store)
     }
 
@@ -76,23 +115,21 @@ impl Store {
     }
 }
 
-fn sqlite_pool(connections: u32) -> AnyPoolOptions {
+fn pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
+        // Shorter than an agent waits: it is told that the store is away.
+        .acquire_timeout(Duration::from_secs(3))
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                connection
-                    .execute(
-                        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                         PRAGMA foreign_keys = ON;",
-                    )
-                    .await
-                    .map(|_| ())
-            })
-        })
+        .after_connect(move |connection, _| Box::pin(async move { connection.execute(setup).await.map(|_| ()) }))
+}
+
+fn sqlite_options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
+    let failed = |error| StoreError::Create(path.display().to_string(), error);
+    create_private(path).map_err(failed)?;
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    Ok(AnyConnectOptions::from_str(&format!("sqlite://{}", absolute.display()))?)
 }
 
 /// Creates the file for its owner only, so that the database never exists with wider rights.
@@ -113,7 +150,7 @@ pub(crate) mod tests {
 
     pub(crate) async fn temporary() -> (Store, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open("sqlite:cams.db", dir.path()).await.unwrap();
+        let store = Store::open(&"sqlite:cams.db".into(), dir.path()).await.unwrap();
         (store, dir)
     }
 
@@ -126,7 +163,7 @@ pub(crate) mod tests {
             let mode = entry.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0);
         }
-        Store::open("sqlite:cams.db", dir.path()).await.unwrap();
+        Store::open(&"sqlite:cams.db".into(), dir.path()).await.unwrap();
     }
 
     #[tokio::test]
@@ -139,13 +176,7 @@ pub(crate) mod tests {
         .execute(&store.writer)
         .await
         .unwrap();
-        let error = Store::open("sqlite:cams.db", dir.path()).await.unwrap_err();
+        let error = Store::open(&"sqlite:cams.db".into(), dir.path()).await.err().unwrap();
         assert!(matches!(error, StoreError::Newer(999)), "{error}");
-    }
-
-    #[tokio::test]
-    async fn other_urls_are_refused() {
-        let error = Store::open("mysql://x", Path::new("/nonexistent")).await.unwrap_err();
-        assert!(error.to_string().contains("sqlite:FILE"));
     }
 }

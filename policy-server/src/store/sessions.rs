@@ -1,6 +1,7 @@
 //! Sessions in the store.
 
 use async_trait::async_trait;
+use shared_proto::event::Change;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -70,12 +71,7 @@ impl SessionStore for Store {
     }
 
     async fn delete(&self, id: &str) -> Result<bool, SessionError> {
-        let done = sqlx::query("DELETE FROM sessions WHERE id = $1")
-            .bind(id)
-            .execute(&self.writer)
-            .await
-            .map_err(StoreError::from)?;
-        Ok(done.rows_affected() == 1)
+        Ok(self.end_session(id).await?)
     }
 
     async fn overdue(&self, domain: &str, unused_since: i64, now: i64) -> Result<Vec<Session>, SessionError> {
@@ -88,6 +84,18 @@ impl SessionStore for Store {
             .await
             .map_err(StoreError::from)?;
         rows.iter().map(|row| session(row).map_err(SessionError::from)).collect()
+    }
+}
+
+impl Store {
+    /// The session and the news of its end, in one transaction.
+    async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut *work).await?;
+        let ended = done.rows_affected() == 1;
+        let news = ended.then(|| Change::SessionEnded { session: id.to_owned() });
+        self.commit(work, news.as_slice()).await?;
+        Ok(ended)
     }
 }
 

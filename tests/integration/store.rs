@@ -1,0 +1,271 @@
+//! The store behaves alike on SQLite and on PostgreSQL.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy_server::agents::{Capability, Registered, Rights};
+use policy_server::auth::subject::Subject;
+use policy_server::session::{Filter, Session, SessionStore, TokenHash};
+use policy_server::store::{SealedKey, Store, StoreError};
+use shared_proto::event::Change;
+use shared_proto::secret::Secret;
+use tempfile::TempDir;
+use tests::Postgres;
+use tests::postgres::PASSWORD;
+
+/// A new store, and what it lives in.
+struct Fixture {
+    store: Store,
+    url: Secret,
+    dir: TempDir,
+    _postgres: Option<Arc<Postgres>>,
+}
+
+impl Fixture {
+    /// The same store, as another process sees it.
+    async fn again(&self) -> Store {
+        Store::open(&self.url, self.dir.path()).await.unwrap()
+    }
+}
+
+/// One of each kind that the machine has.
+async fn stores() -> Vec<Fixture> {
+    let postgres = Postgres::shared().await;
+    let urls = postgres.as_ref().map(|server| server.database()).into_iter().chain(["sqlite:cams.db".to_owned()]);
+    let mut stores = Vec::new();
+    for url in urls {
+        let (url, dir) = (Secret::from(url), tempfile::tempdir().unwrap());
+        let store = Store::open(&url, dir.path()).await.unwrap();
+        stores.push(Fixture { store, url, dir, _postgres: postgres.clone() });
+    }
+    stores
+}
+
+fn session(id: &str, user: &str, last_used: i64) -> (TokenHash, Session) {
+    let subject = Subject {
+        user: user.to_owned(),
+        roles: BTreeSet::from(["user".to_owned()]),
+        attributes: Default::default(),
+        proofs: Vec::new(),
+    };
+    let session = Session {
+        id: id.to_owned(),
+        domain: "system".to_owned(),
+        entry: "http".to_owned(),
+        subject,
+        created: last_used,
+        last_used,
+        ends: 1_000,
+        address: "192.0.2.1".to_owned(),
+        user_agent: "it's \"quoted\" — ünïcode".to_owned(),
+    };
+    (TokenHash::of(&Secret::from(id)), session)
+}
+
+fn ids(sessions: Vec<Session>) -> Vec<String> {
+    sessions.into_iter().map(|session| session.id).collect()
+}
+
+fn agent(name: &str) -> Registered {
+    let rights = Rights {
+        domains: vec!["system".into()],
+        hosts: vec!["app.test".into()],
+        entries: vec!["http".into()],
+        capabilities: vec![Capability::Enforce],
+    };
+    Registered { name: name.into(), fingerprint: format!("print of {name}"), rights, created: 7 }
+}
+
+#[tokio::test]
+async fn sessions_are_kept_found_and_ended() {
+    for Fixture { store, .. } in &stores().await {
+        let (token, mut first) = session("one", "alice", 100);
+        let (other_token, other) = session("two", "bob", 500);
+        store.insert(&token, &first).await.unwrap();
+        store.insert(&other_token, &other).await.unwrap();
+        assert!(store.insert(&token, &other).await.is_err(), "a token is nobody else's");
+
+        first.last_used = 200;
+        first.subject.roles.insert("admin".to_owned());
+        store.update(&first).await.unwrap();
+        let found = store.find(&token).await.unwrap().unwrap();
+        assert_eq!((found.last_used, &found.subject, &found.user_agent), (200, &first.subject, &first.user_agent));
+        assert!(store.find(&TokenHash::of(&Secret::from("three"))).await.unwrap().is_none());
+
+        for (filter, expected) in [
+            (Filter::default(), vec!["two", "one"]),
+            (Filter { user: Some("alice".into()), ..Filter::default() }, vec!["one"]),
+            (Filter { id: Some("two".into()), domain: Some("system".into()), ..Filter::default() }, vec!["two"]),
+            (Filter { domain: Some("other".into()), ..Filter::default() }, vec![]),
+        ] {
+            assert_eq!(ids(store.list(&filter).await.unwrap()), expected, "{filter:?}");
+        }
+        for (unused_since, now, expected) in
+            [(199, 999, vec![]), (200, 999, vec!["one"]), (0, 1_000, vec!["one", "two"])]
+        {
+            let overdue: BTreeSet<_> =
+                ids(store.overdue("system", unused_since, now).await.unwrap()).into_iter().collect();
+            assert_eq!(overdue, expected.into_iter().map(str::to_owned).collect(), "{unused_since} {now}");
+        }
+        assert!(store.delete("one").await.unwrap());
+        assert!(!store.delete("one").await.unwrap());
+        assert!(store.find(&token).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn agents_and_keys_are_kept() {
+    for Fixture { store, .. } in &stores().await {
+        assert!(store.add_agent(&agent("b")).await.unwrap());
+        assert!(store.add_agent(&agent("a")).await.unwrap());
+        assert!(!store.add_agent(&agent("a")).await.unwrap());
+        assert_eq!(store.agents().await.unwrap(), [agent("a"), agent("b")]);
+        assert_eq!(store.agent_by_fingerprint("print of b").await.unwrap(), Some(agent("b")));
+        assert!(store.remove_agent("b").await.unwrap());
+        assert!(!store.remove_agent("b").await.unwrap());
+        assert_eq!(store.agent_by_fingerprint("print of b").await.unwrap(), None);
+
+        let key = |text: &str| SealedKey { certificate: text.into(), sealed: vec![0, 1, 255] };
+        assert!(store.add_sealed_key("p", "r", &key("first"), 1).await.unwrap());
+        assert!(!store.add_sealed_key("p", "r", &key("second"), 2).await.unwrap());
+        let kept = store.sealed_key("p", "r").await.unwrap().unwrap();
+        assert_eq!((kept.certificate.as_str(), kept.sealed.as_slice()), ("first", &[0, 1, 255][..]));
+        assert!(store.sealed_key("p", "other").await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn every_change_has_its_event_and_what_changed_nothing_has_none() {
+    for Fixture { store, .. } in &stores().await {
+        let before = store.position().await.unwrap();
+        assert_eq!(before.seq, 0);
+        assert!(!before.epoch.is_empty());
+        let (token, one) = session("one", "alice", 100);
+        store.insert(&token, &one).await.unwrap();
+        store.update(&one).await.unwrap();
+        store.delete("none").await.unwrap();
+        store.remove_agent("none").await.unwrap();
+        store.append(&[]).await.unwrap();
+        assert_eq!(store.position().await.unwrap(), before);
+
+        store.add_agent(&agent("a")).await.unwrap();
+        store.add_agent(&agent("a")).await.unwrap();
+        store.delete("one").await.unwrap();
+        let changed = |domain: &str| Change::DomainChanged { domain: domain.into() };
+        store.append(&[changed("x"), changed("y")]).await.unwrap();
+        store.remove_agent("a").await.unwrap();
+        let expected = [
+            Change::AgentsChanged,
+            Change::SessionEnded { session: "one".into() },
+            changed("x"),
+            changed("y"),
+            Change::AgentsChanged,
+        ];
+        let events = store.events_after(0, 100).await.unwrap();
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(events.into_iter().map(|event| event.change).collect::<Vec<_>>(), expected);
+        assert_eq!(store.events_after(3, 1).await.unwrap()[0].seq, 4);
+        assert_eq!(store.position().await.unwrap().seq, 5);
+        assert_eq!(store.primary_position().await.unwrap(), store.position().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn numbers_follow_commits_whoever_writes() {
+    const WRITERS: usize = 8;
+    const CHANGES: usize = 25;
+    for fixture in &stores().await {
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..WRITERS {
+            // Half of them as another process.
+            let store = if writer % 2 == 0 { fixture.store.clone() } else { fixture.again().await };
+            writers.spawn(async move {
+                for change in 0..CHANGES {
+                    store.append(&[Change::DomainChanged { domain: format!("{writer}-{change}") }]).await.unwrap();
+                }
+            });
+        }
+        // Whoever sees the head at `n` finds every event up to `n`, at any moment.
+        while !writers.is_empty() {
+            let seq = fixture.store.position().await.unwrap().seq;
+            let seen = fixture.store.events_after(0, 1_000).await.unwrap();
+            let seen: Vec<_> = seen.into_iter().map(|event| event.seq).collect();
+            assert!(seen.len() as i64 >= seq, "{seq}: {seen:?}");
+            assert!(seen.iter().copied().eq(1..=seen.len() as i64), "{seen:?}");
+            while let Some(ended) = writers.try_join_next() {
+                ended.unwrap();
+            }
+        }
+        assert_eq!(fixture.store.position().await.unwrap().seq, (WRITERS * CHANGES) as i64);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_another_process_stirs() {
+    for fixture in &stores().await {
+        let (store, other) = (&fixture.store, fixture.again().await);
+        let seen = async {
+            while store.position().await.unwrap().seq == 0 {
+                store.stirred().await;
+            }
+        };
+        let change = async {
+            other.append(&[Change::AgentsChanged]).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::select! { () = seen => {}, () = change => {}, () = store.listen() => {} }
+        })
+        .await
+        .expect("a change is seen");
+    }
+}
+
+#[tokio::test]
+async fn old_events_go_and_recent_ones_stay() {
+    const KEPT: i64 = 10_000;
+    for Fixture { store, .. } in &stores().await {
+        let changes: Vec<_> = (0..KEPT + 5).map(|_| Change::AgentsChanged).collect();
+        store.append(&changes).await.unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+        store.trim_events(now).await.unwrap();
+        assert_eq!(store.events_after(0, 1).await.unwrap()[0].seq, 1, "younger than an hour");
+        store.trim_events(now + 4_000).await.unwrap();
+        assert_eq!(store.events_after(0, 1).await.unwrap()[0].seq, 6, "beyond the last ten thousand");
+        assert_eq!(store.position().await.unwrap().seq, KEPT + 5);
+    }
+}
+
+#[tokio::test]
+async fn an_embedded_store_that_starts_again_has_another_epoch() {
+    for fixture in &stores().await {
+        let before = fixture.store.position().await.unwrap();
+        fixture.again().await;
+        assert_eq!(fixture.store.position().await.unwrap(), before, "a command changes nothing");
+        fixture.store.renew_epoch().await.unwrap();
+        let after = fixture.store.position().await.unwrap();
+        let is_embedded = fixture.url.expose().starts_with(b"sqlite:");
+        assert_eq!(after.epoch != before.epoch, is_embedded);
+        assert_eq!(after.seq, before.seq);
+    }
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_said_without_the_password() {
+    let Some(postgres) = Postgres::shared().await else { return };
+    let good = postgres.database();
+    for url in [
+        good.replace(PASSWORD, &format!("wrong-{PASSWORD}")),
+        good.replace("/cams", "/nowhere"),
+        good.replace("?host=", "?host=/nonexistent"),
+        good + &format!("&sslmode={PASSWORD}"),
+    ] {
+        let error = match Store::open(&Secret::from(url.clone()), std::path::Path::new("/")).await {
+            Ok(_) => panic!("{url} opens"),
+            Err(error) => error,
+        };
+        assert!(matches!(error, StoreError::Url(_) | StoreError::Database(_)), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+    }
+}
