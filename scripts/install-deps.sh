@@ -61,6 +61,14 @@ needs_font() {
     fi
 }
 
+# Debian keeps the server's programs out of PATH. The tests start servers of their own; the one that the package may start
+# is left alone.
+needs_postgresql() {
+    if [ -z "$(find /usr/lib/postgresql -path '*/bin/initdb' -print -quit 2>/dev/null)" ]; then
+        needs initdb postgresql
+    fi
+}
+
 # axe-core, which the browser tests run inside the pages to find what keeps people out.
 axe() {
     local version=4.14.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
@@ -79,6 +87,17 @@ axe() {
     fi
 }
 
+# PyJWT, with which the tests verify assertions as a site would.
+jose() {
+    local version=2.15.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
+    if ! "$dir/jose/bin/python" -c 'import cryptography, jwt' 2>/dev/null; then
+        mkdir -p "$dir"
+        printf 'install-deps: fetching PyJWT %s\n' "$version"
+        python3 -m venv "$dir/jose"
+        "$dir/jose/bin/pip" install --quiet --disable-pip-version-check "PyJWT[crypto]==$version" </dev/null
+    fi
+}
+
 case "${1:-}" in
 build)
     build
@@ -92,9 +111,16 @@ test)
     needs chromium chromium
     needs chromedriver chromium-driver
     needs_font
+    needs_postgresql
     needs npm npm
+    needs python3 python3
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        commands+=("python3 with venv")
+        packages+=(python3-venv)
+    fi
     install_missing
     axe
+    jose
     ;;
 *)
     printf 'usage: %s build|test\n' "$0" >&2

@@ -45,7 +45,7 @@ pub struct Admin {
 
 impl Admin {
     pub async fn open(conf: &Path) -> Result<Self, AdminError> {
-        let wire::Foundation { conf, store, audit, agent_ca } = wire::foundation(conf).await?;
+        let wire::Foundation { conf, store, audit, agent_ca, .. } = wire::foundation(conf).await?;
         let sessions = SessionService::new(Arc::new(store.clone()));
         Ok(Self { conf, store, sessions, audit, agent_ca })
     }

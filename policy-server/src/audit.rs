@@ -34,48 +34,63 @@ pub enum Kind {
     ConfigurationRefused,
     UsersReloaded,
     UsersRefused,
+    /// A file was changed that is read at the start only.
+    RestartNeeded,
+    /// By an agent alone: nobody was asked about the request.
+    RequestRefused,
+    AgentConfigurationLoaded,
+    AgentConfigurationRefused,
+    /// Some of what an agent reported is not in this log.
+    AgentEventsLost,
 }
 
 /// What an event tells. What does not apply is left out of the line.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Detail<'a> {
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub domain: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub entry: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub client: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub url: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When it happened by the clock of who reports it, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub old_hash: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub new_hash: Option<&'a str>,
     /// What an agent may do from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rights: Option<&'a Rights>,
     /// Who ran the command that did this.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub actor: Option<String>,
 }
 
 /// Every text, because no field is safe from what an agent or a browser sends.
-fn cut<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = text.as_ref().map_or("", AsRef::as_ref);
-    let end = text.char_indices().nth(TEXT).map_or(text.len(), |(end, _)| end);
-    serializer.serialize_str(text.get(..end).unwrap_or_default())
+fn cleaned<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&clean(text.as_ref().map_or("", AsRef::as_ref)))
 }
 
 impl<'a> Detail<'a> {
@@ -183,6 +198,24 @@ fn line(event: Kind, detail: Detail<'_>, now: Timestamp) -> String {
     line
 }
 
+/// Cuts a text off and escapes what JSON lets through and a terminal or an editor would obey: control characters, and
+/// those that break lines or turn the direction of the text.
+fn clean(text: &str) -> String {
+    let obeyed = |c: char| {
+        matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut out = String::new();
+    for c in text.chars().take(TEXT) {
+        if obeyed(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +234,10 @@ mod tests {
             client: Some(nasty.clone()),
             method: long,
             url: long,
+            host: long,
+            path: long,
+            status: None,
+            at: None,
             reason: long,
             old_hash: long,
             new_hash: long,
@@ -209,13 +246,14 @@ mod tests {
         };
         let text = line(Kind::LoginFailed, detail, Timestamp::UNIX_EPOCH);
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(!text.contains('\u{1b}'));
+        assert!(!text.contains(['\u{1b}', '\u{2028}']));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["event"], "login-failed");
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         let texts = value.as_object().unwrap().iter().filter(|(name, _)| !["event", "time"].contains(&name.as_str()));
         let cut: Vec<usize> = texts.map(|(_, text)| text.as_str().unwrap().chars().count()).collect();
-        assert_eq!(cut, [TEXT; 13]);
+        // One character of each is written as eight.
+        assert_eq!(cut, [TEXT + 7; 15]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
 use crate::watch::Seen;
-use crate::wire::{Domain, Loaded, Reader, Server, load, warn};
+use crate::wire::{Domain, Loaded, Reader, Server, load, read_conf, warn};
 
 /// How often files are looked at: a changed role must count within a second.
 const WATCH: Duration = Duration::from_millis(250);
@@ -49,6 +49,10 @@ impl Server {
             tracing::error!(%error, "the audit log cannot be opened again");
         }
         let (loaded, now) = (self.loaded(), self.now());
+        if watch.conf.as_ref().is_none_or(|conf| conf.moved(now)) {
+            watch.conf = Some(Seen::at(&self.conf.file, now));
+            self.compare_conf(&mut watch.restart);
+        }
         let files = watch.files.get_or_insert_with(|| loaded.files.clone());
         if files.iter().any(|file| file.moved(now)) {
             self.reload(&loaded, watch);
@@ -100,6 +104,25 @@ impl Server {
         }
     }
 
+    /// `cams.conf` is read at the start only: a change is checked and announced.
+    fn compare_conf(&self, said: &mut Option<String>) {
+        let mut problems = Problems::default();
+        let conf = read_conf(&self.conf.file, &mut problems);
+        let reason = match problems.into_result(conf) {
+            Ok(conf) if conf.hash == self.conf.hash => return *said = None,
+            Ok(_) => "it was changed: restart the policy server to take it over".to_owned(),
+            Err(problems) => format!("it was changed, and the policy server would not start with it: {problems}"),
+        };
+        if said.as_ref() == Some(&reason) {
+            return;
+        }
+        let file = self.conf.file.display().to_string();
+        tracing::warn!(%file, "{reason}");
+        let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
+        self.audit.record(Kind::RestartNeeded, detail);
+        *said = Some(reason);
+    }
+
     fn refresh(&self, domain: &Domain, repository: &XmlUserRepository, refused: &mut Option<Problems>) {
         let file = repository.path().display().to_string();
         match repository.refresh() {
@@ -127,6 +150,9 @@ impl Server {
     }
 
     async fn purge(&self) {
+        if let Err(error) = self.assertions.purge(self.now().as_second()).await {
+            tracing::error!(%error, "old assertion keys cannot be removed");
+        }
         let loaded = self.loaded();
         match self.sessions.purge(|domain| loaded.idle_limit(domain), self.now().as_second()).await {
             Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
@@ -141,6 +167,10 @@ impl Server {
 /// What files looked like when they were last read.
 #[derive(Default)]
 struct Watch {
+    /// `cams.conf` itself.
+    conf: Option<Seen>,
+    /// Why the server was said to need a restart.
+    restart: Option<String>,
     /// Of the last attempt to load a configuration, good or not; before the first, those of the one in force.
     files: Option<Vec<Seen>>,
     /// Why the last attempt failed.

@@ -4,6 +4,7 @@
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::assertion::AssertionKeyResponse;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
@@ -15,6 +16,7 @@ use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::pipeline::{LoginEntry, RecheckRun};
 use crate::auth::subject::Subject;
+use crate::pki::PkiError;
 use crate::session::{Found, Session, SessionError, rules};
 use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
@@ -33,6 +35,8 @@ pub enum EnforcementError {
     /// A change that is in force here is not in the event log yet: nothing may be remembered for now.
     #[error("a change is not in the event log yet")]
     Unsettled,
+    #[error("the policy server has no assertion key to give now")]
+    NoKey(#[from] PkiError),
 }
 
 /// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
@@ -339,6 +343,14 @@ pub async fn logout(
         server.audit.record(Kind::Logout, detail);
     }
     Ok(LogoutResponse {})
+}
+
+/// The key under which the agent vouches for people to its own sites.
+pub async fn assertion_key(server: &Server, agent: &Registered) -> Result<AssertionKeyResponse, EnforcementError> {
+    if !agent.rights.capabilities.contains(&Capability::Enforce) {
+        return Err(EnforcementError::NotAllowed(format!("it lacks the capability `{}`", Capability::Enforce)));
+    }
+    Ok(server.assertions.of(agent, server.now().as_second()).await?)
 }
 
 #[cfg(test)]

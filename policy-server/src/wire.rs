@@ -29,7 +29,8 @@ use crate::directory::xml_users::XmlUserRepository;
 use crate::events;
 use crate::files::{self, MAX_TEXT, Readers};
 use crate::http::{self, listener};
-use crate::pki::{AgentCa, PkiError};
+use crate::pki::{AgentCa, AssertionKeys, PkiError};
+use crate::reports::Reports;
 use crate::session::SessionService;
 use crate::session::rules::Limits;
 use crate::store::{self, Position, Store, StoreError};
@@ -97,6 +98,7 @@ pub struct Foundation {
     pub store: Store,
     pub audit: Audit,
     pub agent_ca: AgentCa,
+    pub assertions: AssertionKeys,
 }
 
 /// Opens the store, the audit log and the agent CA that a `cams.conf` names.
@@ -109,7 +111,8 @@ pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
     let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
     let keys = KeyRing::new(secrets.key, Vec::new());
     let agent_ca = AgentCa::open(&store, &keys, &conf.cluster, Timestamp::now()).await?;
-    Ok(Foundation { conf, store, audit, agent_ca })
+    let assertions = AssertionKeys::new(store.clone(), keys, &conf.cluster, conf.assertion_key_lifetime);
+    Ok(Foundation { conf, store, audit, agent_ca, assertions })
 }
 
 /// Reads every file reachable from a `cams.conf` and changes nothing.
@@ -128,7 +131,7 @@ pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
     problems.into_result(conf.zip(loaded))
 }
 
-fn read_conf(file: &Path, problems: &mut Problems) -> Option<CamsConf> {
+pub(crate) fn read_conf(file: &Path, problems: &mut Problems) -> Option<CamsConf> {
     match files::read(file, MAX_TEXT) {
         Ok(text) => cams_conf::read(file, &text, problems),
         Err(error) => {
@@ -260,6 +263,8 @@ pub struct Server {
     pub sessions: SessionService,
     pub audit: Audit,
     agent_ca: AgentCa,
+    pub assertions: AssertionKeys,
+    pub reports: Reports,
     pub(crate) digests: DigestPool,
     pub(crate) loaded: ArcSwap<Loaded>,
     /// How far the event log was seen to go, for streams that wait; it may be behind.
@@ -275,7 +280,7 @@ impl Server {
         let digests = DigestPool::new(cores, HASH_QUEUE);
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
-        let Foundation { conf, store, audit, agent_ca } = foundation(file).await?;
+        let Foundation { conf, store, audit, agent_ca, assertions } = foundation(file).await?;
         let mut problems = Problems::default();
         let loaded = load(&conf, &digests, &Reader::default(), &mut problems);
         let loaded = problems.into_result(loaded)?;
@@ -287,7 +292,8 @@ impl Server {
         // The files may have changed while no server ran.
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
-        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, digests, loaded, head, owed }))
+        let reports = Reports::default();
+        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, assertions, reports, digests, loaded, head, owed }))
     }
 
     /// The configuration in force. A request keeps the one it began with.

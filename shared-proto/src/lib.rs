@@ -3,7 +3,9 @@
 //!
 //! Everything here is pure: values in, values out. No files, no clock, no network.
 
+pub mod assertion;
 pub mod check;
+pub mod client_cert;
 pub mod event;
 pub mod hello;
 pub mod login;
@@ -12,6 +14,7 @@ pub mod options;
 pub mod pattern;
 pub mod problem;
 pub mod properties;
+pub mod report;
 pub mod secret;
 
 /// The version of the link's messages. A server answers an agent that speaks another one with a refusal that names both.

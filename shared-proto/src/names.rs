@@ -29,8 +29,13 @@ pub mod header {
     pub const SECURITY_DOMAIN: &str = "CAMS-HTTP-SECURITY-DOMAIN";
     pub const SESSION_ID: &str = "CAMS-HTTP-SESSION-ID";
     pub const SESSION_CREATED: &str = "CAMS-HTTP-SESSION-CREATED";
+    /// A signed token that says the same, for sites that do not want to trust the way a request came.
+    pub const ASSERTION: &str = "CAMS-HTTP-ASSERTION";
     pub const CLIENT_CERT: &str = "X-Client-Cert";
 }
+
+/// Where every site shows the keys that assertions are verified with, as a JSON Web Key Set (RFC 7517).
+pub const JWKS_PATH: &str = "/cams/jwks.json";
 
 /// Error codes of the login service, as the original numbered them.
 pub mod code {

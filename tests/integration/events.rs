@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
+use policy_server::store::Store;
 use shared_proto::event::{Change, Line};
 use tests::link::Events;
 use tests::policy_server::{Files, PASSWORD};
@@ -226,6 +227,26 @@ async fn changed_files_are_told_with_what_is_public_now() {
         .await;
     assert_eq!(public, Some(false), "nothing is public any more, and that comes first");
     assert_eq!(link.check(None, "/public/x").await.1["decision"]["is"], "denied");
+}
+
+#[tokio::test]
+async fn a_slow_reader_misses_nothing() {
+    const CHANGES: i64 = 5_000;
+    let files = Files::new("One", None);
+    let agent = files.add_agent("web1");
+    let server = files.start().await;
+    let link = link(&server, &agent).await;
+    let start = link.lease("n").await.unwrap().seq;
+    let mut events = from_now(&link).await;
+    // More than the connection takes before it is read.
+    let store = Store::open(&"sqlite:cams.db".into(), &files.path("data")).await.unwrap();
+    let changes: Vec<_> = (0..CHANGES).map(|n| Change::DomainChanged { domain: format!("{n:0>64}") }).collect();
+    store.append(&changes).await.unwrap();
+    within_async(SOON, "the server sees them", async || link.lease("n").await.unwrap().seq == start + CHANGES).await;
+    for seq in start + 1..=start + CHANGES {
+        let told = events.find(|line| if let Line::Event { seq, .. } = line { Some(*seq) } else { None }).await;
+        assert_eq!(told, seq);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
+mod assertion;
 mod browser;
 mod commands;
 mod config;
@@ -10,4 +11,5 @@ mod http;
 mod init;
 mod lifecycle;
 mod login;
+mod reload;
 mod store;

@@ -1,6 +1,7 @@
 //! The store behaves alike on SQLite and on PostgreSQL.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use shared_proto::event::Change;
 use shared_proto::secret::Secret;
 use tempfile::TempDir;
 use tests::Postgres;
+use tests::policy_server::Files;
 use tests::postgres::PASSWORD;
 
 /// A new store, and what it lives in.
@@ -267,5 +269,73 @@ async fn what_goes_wrong_is_said_without_the_password() {
         };
         assert!(matches!(error, StoreError::Url(_) | StoreError::Database(_)), "{error:?}");
         assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+    }
+}
+
+#[test]
+fn a_store_url_is_checked_without_being_shown() {
+    let check = |url: &str| {
+        let files = Files::new("One", Some(url));
+        let output = files.cams(&["check"]);
+        assert!(!format!("{output:?}").contains(PASSWORD), "{output:?}");
+        (files, output.code, output.stdout + &output.stderr)
+    };
+    let (files, code, said) = check(&format!("postgres://cams:{PASSWORD}@db.example.org/cams"));
+    assert_eq!(code, 0, "{said}");
+    let url = files.path("keys/store.url");
+    std::fs::set_permissions(&url, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let output = files.cams(&["check"]);
+    assert!(output.code == 1 && output.stderr.contains("`cams.store.url`: "), "{output:?}");
+    for wrong in [
+        format!("mysql://cams:{PASSWORD}@db.example.org/cams"),
+        format!("postgres://cams@db.example.org/cams?passwrd={PASSWORD}"),
+        PASSWORD.to_owned(),
+    ] {
+        let (_, code, said) = check(&wrong);
+        assert!(code == 1 && said.contains("cams.conf:") && said.contains("`cams.store.url`: "), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_standby_proves_nothing_and_a_new_primary_has_another_epoch() {
+    let Some(mut postgres) = Postgres::start().await else { return };
+    let url = postgres.database();
+    let store = Store::open(&Secret::from(url), std::path::Path::new("/")).await.unwrap();
+    store.append(&[Change::AgentsChanged]).await.unwrap();
+    let before = store.position().await.unwrap();
+
+    postgres.crash().await;
+    postgres.make_standby();
+    postgres.resume().await;
+    let error = store.primary_position().await.unwrap_err();
+    assert!(error.to_string().contains("recovery"), "{error}");
+    assert!(store.append(&[Change::AgentsChanged]).await.is_err());
+    assert_eq!(store.events_after(0, 9).await.unwrap().len(), 1, "it answers questions");
+
+    postgres.psql("postgres", "SELECT pg_promote()");
+    let after = store.primary_position().await.unwrap();
+    assert_eq!(after.seq, before.seq);
+    assert_ne!(after.epoch, before.epoch);
+}
+
+#[tokio::test]
+async fn another_machine_is_believed_by_its_certificate_alone() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let (right, wrong) = (file("right.pem", made.cert.pem()), file("wrong.pem", stranger.cert.pem()));
+    let started = Postgres::start_tls(&made.cert.pem(), &made.signing_key.serialize_pem()).await;
+    let Some(postgres) = started else { return };
+    let database = postgres.database();
+    let (database, _) = database.split_once('?').unwrap();
+    for (host, ca, opens) in [("localhost", &right, true), ("localhost", &wrong, false), ("127.0.0.1", &right, false)] {
+        let url = database.replace("localhost", host) + "?sslmode=verify-full&sslrootcert=" + ca;
+        let opened = Store::open(&Secret::from(url), dir.path()).await;
+        assert_eq!(opened.is_ok(), opens, "{host} {ca}: {:?}", opened.err());
     }
 }

@@ -1,7 +1,8 @@
 //! A PostgreSQL server of the tests' own: a new data folder, reachable through a socket in it alone.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,13 +20,15 @@ const READY: Duration = Duration::from_secs(60);
 /// Stands in every URL, so that a test can look for it where it must not be.
 pub const PASSWORD: &str = "canary-of-postgres";
 
-const CONF: &str = "listen_addresses = ''\nfsync = off\nmax_connections = 200\nport = 5432\n";
+const CONF: &str = "fsync = off\nmax_connections = 200\n";
 
 #[derive(Debug)]
 pub struct Postgres {
     process: Option<Process>,
     programs: PathBuf,
     databases: AtomicU32,
+    /// Names the socket; listened on only where that was asked for.
+    pub port: u16,
     // Last: the folder goes when the server has gone.
     dir: TempDir,
 }
@@ -33,16 +36,35 @@ pub struct Postgres {
 impl Postgres {
     /// A server of this test's own, or `None` where PostgreSQL is not installed.
     pub async fn start() -> Option<Self> {
+        Some(Self::prepare()?.started().await)
+    }
+
+    /// One that listens on 127.0.0.1 too, with TLS by this certificate and key (PEM).
+    pub async fn start_tls(certificate: &str, key: &str) -> Option<Self> {
+        let mut server = Self::prepare()?;
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+        server.port = free.port();
+        server.write("data/server.crt", certificate);
+        server.write("data/server.key", key);
+        server.configure("listen_addresses = '127.0.0.1'\nssl = on\n");
+        Some(server.started().await)
+    }
+
+    fn prepare() -> Option<Self> {
         let Some(programs) = programs() else {
             crate::services::missing("PostgreSQL");
             return None;
         };
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Self { process: None, programs, databases: AtomicU32::new(0), dir };
+        let server = Self { process: None, programs, databases: AtomicU32::new(0), port: 5432, dir };
         server.initialise();
-        server.resume().await;
-        server.psql("postgres", &format!("CREATE ROLE cams LOGIN PASSWORD '{PASSWORD}'"));
         Some(server)
+    }
+
+    async fn started(mut self) -> Self {
+        self.resume().await;
+        self.psql("postgres", &format!("CREATE ROLE cams LOGIN PASSWORD '{PASSWORD}'"));
+        self
     }
 
     /// A server that tests running at the same time share; each has databases of its own.
@@ -63,7 +85,7 @@ impl Postgres {
     pub fn database(&self) -> String {
         let name = format!("cams{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name} OWNER cams"));
-        format!("postgres://cams:{PASSWORD}@localhost/{name}?host={}", self.dir.path().display())
+        format!("postgres://cams:{PASSWORD}@localhost:{}/{name}?host={}", self.port, self.dir.path().display())
     }
 
     /// Runs a statement as the superuser; what it printed.
@@ -100,26 +122,47 @@ impl Postgres {
         self.process = Some(process);
     }
 
+    /// Makes it a standby of nobody from its next start on: it answers questions and changes nothing.
+    pub fn make_standby(&self) {
+        self.write("data/standby.signal", "");
+    }
+
     fn initialise(&self) {
-        let password = self.dir.path().join("password");
-        fs::write(&password, PASSWORD).expect("a writable folder");
-        if let Some((uid, gid)) = server_user() {
-            for path in [self.dir.path(), &password] {
-                std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("root may do that");
-            }
-        }
+        give(self.dir.path());
         let mut initdb = self.as_its_user("initdb");
-        initdb.arg("-D").arg(self.data()).arg("--pwfile").arg(password);
+        initdb.arg("-D").arg(self.data()).arg("--pwfile").arg(self.write("password", PASSWORD));
         initdb.args(["-U", "postgres", "--auth=scram-sha-256", "--no-sync", "--no-locale", "--encoding=UTF8"]);
         let output = initdb.output().expect("initdb starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let conf = format!("{CONF}unix_socket_directories = '{}'\n", self.dir.path().display());
-        fs::write(self.data().join("postgresql.auto.conf"), conf).expect("a writable folder");
+        self.configure("listen_addresses = ''\n");
+    }
+
+    fn configure(&self, more: &str) {
+        let folder = self.dir.path().display();
+        let conf = format!("{CONF}port = {}\nunix_socket_directories = '{folder}'\n{more}", self.port);
+        self.write("data/postgresql.auto.conf", &conf);
+    }
+
+    /// A file of the server's user alone.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.dir.path().join(name);
+        fs::write(&file, text).expect("a writable folder");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("our own file");
+        give(&file);
+        file
     }
 
     fn run_psql(&self, database: &str, statement: &str) -> Output {
         let mut psql = Command::new(self.programs.join("psql"));
-        psql.arg("-h").arg(self.dir.path()).args(["-U", "postgres", "-d", database, "-XAtq", "-v", "ON_ERROR_STOP=1"]);
+        psql.arg("-h").arg(self.dir.path()).args(["-p", &self.port.to_string()]).args([
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]);
         psql.args(["-c", statement]).env("PGPASSWORD", PASSWORD).output().expect("psql starts")
     }
 
@@ -164,6 +207,13 @@ fn programs() -> Option<PathBuf> {
         .rev()
         .chain(on_path)
         .find(|dir| ["initdb", "postgres", "psql"].iter().all(|p| dir.join(p).is_file()))
+}
+
+/// Lets the server's user have what is ours.
+fn give(path: &Path) {
+    if let Some((uid, gid)) = server_user() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("root may do that");
+    }
 }
 
 /// Whom to be instead of root; `None` for everybody else.

@@ -10,6 +10,8 @@ pub struct Record {
     pub id: String,
     pub peer: Option<IpAddr>,
     pub method: String,
+    /// As the client named it, escaped.
+    pub host: String,
     /// In canonical form; empty where the target has none.
     pub path: String,
     pub user: Option<String>,
@@ -24,6 +26,7 @@ impl Default for Record {
             id: String::new(),
             peer: None,
             method: String::new(),
+            host: String::new(),
             path: String::new(),
             user: None,
             status: None,
@@ -40,6 +43,7 @@ impl Drop for Record {
             peer = self.peer.map(tracing::field::display),
             // Quoted and escaped, since a refused request can contain anything.
             method = ?self.method,
+            host = ?self.host,
             path = ?self.path,
             status = self.status,
             user = self.user.as_deref().map(tracing::field::debug),

@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::hello::HelloRequest;
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::report::{AuditRequest, AuditResponse};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -21,6 +23,9 @@ use crate::pem::{self, KeyFiles, PemError};
 const CHECK: &str = "https://cams-policy-server/agent/v1/check";
 const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
 const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
+
+const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
+const AUDIT: &str = "https://cams-policy-server/agent/v1/audit";
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// A login asks directories that may be slow, and hashes a password.
@@ -118,6 +123,22 @@ impl Link {
     /// Any: the session may still live.
     pub async fn logout(&self, question: &LogoutRequest) -> Result<LogoutResponse, LinkError> {
         self.ask(LOGOUT, question, Repeat::Always, LIMIT).await
+    }
+
+    /// Fetches the keys to vouch for people with.
+    ///
+    /// # Errors
+    /// Any: the keys that are known go on.
+    pub async fn assertion_key(&self) -> Result<AssertionKeyResponse, LinkError> {
+        self.ask(ASSERTION_KEY, &AssertionKeyRequest {}, Repeat::Always, LIMIT).await
+    }
+
+    /// Reports what the agent decided alone.
+    ///
+    /// # Errors
+    /// Any: it may or may not be in the audit log.
+    pub async fn report(&self, events: &AuditRequest) -> Result<AuditResponse, LinkError> {
+        self.ask(AUDIT, events, Repeat::Unseen, LIMIT).await
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(

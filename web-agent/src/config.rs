@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use shared_proto::names::{CookieNames, is_name};
+use shared_proto::names::{CookieNames, JWKS_PATH, is_name};
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::SecretRef;
@@ -49,7 +49,7 @@ pub struct TlsIdentity {
 }
 
 /// The agent's own proof towards the policy server, and the CA it trusts there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkTls {
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -130,9 +130,18 @@ impl Reader<'_> {
         if login_uri == logout_uri {
             self.problems.add(self.file, 0, "`cams.login.uri` and `cams.logout.uri` must differ");
         }
+        if [&login_uri, &logout_uri].contains(&&JWKS_PATH.to_owned()) {
+            self.problems.add(self.file, 0, format!("{JWKS_PATH} is where the assertion keys are: write another path"));
+        }
         let default_page = self.uri("cams.default.page", "/");
         let cluster_sites = self.list("cams.cluster.sites", "an origin such as https://www.example.org", Origin::parse);
         let trusted_proxies = self.list("cams.trusted.proxies", "an address or a network such as 10.0.0.0/8", network);
+        let client_cert = "cams.trusted.proxies.client.cert";
+        let line = self.options.line_of(client_cert);
+        let client_cert_from_proxies = self.options.take_bool(client_cert, false, &mut self.problems);
+        if client_cert_from_proxies && trusted_proxies.is_empty() {
+            self.problems.add(self.file, line, format!("`{client_cert}`: nobody is in `cams.trusted.proxies`"));
+        }
         let sites = self.sites();
         let cookie_domain = self.cookie_domain(&sites);
         let domain = domain?;
@@ -150,6 +159,7 @@ impl Reader<'_> {
             sites,
             cluster_sites,
             trusted_proxies,
+            client_cert_from_proxies,
         })
     }
 

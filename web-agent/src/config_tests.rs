@@ -95,6 +95,8 @@ fn mistakes_are_reported_where_they_stand() {
         ("cams.trusted.proxies=10.0.0.0/8 proxy", "10: `proxy` is not an address or a network"),
         ("cams.trusted.proxies=0.0.0.0/0", "10: `0.0.0.0/0` is not an address or a network"),
         ("cams.trusted.proxies=::/0", "10: `::/0` is not an address or a network"),
+        ("cams.trusted.proxies.client.cert=true", "10: `cams.trusted.proxies.client.cert`: nobody is in"),
+        ("cams.logout.uri=/cams/jwks.json", "/cams/jwks.json is where the assertion keys are"),
         ("cams.policy.server.2=p", "10: `p` is not host:port"),
         ("cams.policy.server.x=p:1", "10: `cams.policy.server.x`: write a number"),
         ("cams.listen.2=8080", "10: `8080` is not an address"),

@@ -35,9 +35,12 @@ pub fn without_ours(config: &GateConfig, header: &[u8]) -> Option<Vec<u8>> {
     (!kept.is_empty()).then(|| kept.join(b"; ".as_slice()))
 }
 
-/// Whether a `Set-Cookie` header would set or delete a cookie of ours.
+/// Whether a `Set-Cookie` header would set or delete a cookie of ours. Browsers send a cookie without a name back as its
+/// bare value, so that `=CAMS_SID_X=v` comes as `CAMS_SID_X=v`.
 pub fn sets_ours(config: &GateConfig, header: &[u8]) -> bool {
-    header.split(|b| *b == b';').next().is_some_and(|item| is_ours(config, pair(item).0))
+    let item = header.split(|b| *b == b';').next().unwrap_or_default();
+    let start = item.iter().position(|b| !b.is_ascii_whitespace() && *b != b'=').unwrap_or(item.len());
+    is_ours(config, pair(item.get(start..).unwrap_or_default()).0)
 }
 
 /// Whether the bytes can stand in a cookie unquoted (RFC 6265 section 4.1.1).
@@ -160,6 +163,11 @@ mod tests {
         for (header, expected) in [
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil; Path=/", true),
             (" cams_auto_login_X =; Max-Age=0", true),
+            ("=CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil", true),
+            (" =\t= CAMS_SID_X=evil; Path=/", true),
+            ("CAMS_SID_X", true),
+            ("=", false),
+            ("=own=CAMS_SID_X=1", false),
             ("other=CAMS_SID_X=1", false),
             ("x=1; CAMS_SID_X=1", false),
         ] {

@@ -12,10 +12,13 @@ mod sender;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
+use shared_proto::names::JWKS_PATH;
 use zeroize::Zeroizing;
 
+use crate::assertion::{Assertion, Claims};
 use crate::cookies;
 use crate::head::{Connection, Head, Refusal};
 use crate::permit::Permit;
@@ -39,6 +42,12 @@ pub enum Question {
     Check(CheckRequest),
     Login(LoginRequest),
     Logout(LogoutRequest),
+    /// An assertion for the site, without which it is told nothing of the person.
+    Assertion(Claims),
+    /// The keys with which the site of this host verifies assertions.
+    Keys {
+        host: String,
+    },
     /// The request's body, if it is no longer than `max` bytes.
     Body {
         max: usize,
@@ -49,6 +58,11 @@ pub enum Answer {
     Check(CheckResponse),
     Login(LoginResponse),
     Logout,
+    Assertion(Assertion),
+    /// A JSON Web Key Set.
+    Keys(Value),
+    /// There is no key to sign with.
+    NoKey,
     Body(Vec<u8>),
     BodyTooLarge,
     /// No policy server could be reached, or it would not speak with us.
@@ -62,6 +76,9 @@ impl fmt::Debug for Answer {
             Self::Check(_) => "Check",
             Self::Login(_) => "Login",
             Self::Logout => "Logout",
+            Self::Assertion(_) => "Assertion",
+            Self::Keys(_) => "Keys",
+            Self::NoKey => "NoKey",
             Self::Body(_) => "Body",
             Self::BodyTooLarge => "BodyTooLarge",
             Self::LinkDown => "LinkDown",
@@ -79,6 +96,9 @@ pub struct Gate {
 #[derive(Debug)]
 enum State {
     Checking(Request),
+    /// Granted; the site shall be told for whom.
+    Vouching(Request, Identity),
+    ShowingKeys(Request),
     ReadingForm(Request),
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
@@ -98,7 +118,11 @@ impl Gate {
     /// Takes the answer to the last question. An answer to another question decides against the request.
     pub fn answer(&mut self, answer: Answer) -> Step {
         let (state, step) = match (std::mem::replace(&mut self.state, State::Decided), answer) {
-            (State::Checking(request), Answer::Check(response)) => decided(checked(request, response)),
+            (State::Checking(request), Answer::Check(response)) => checked(request, response),
+            (State::Vouching(request, identity), Answer::Assertion(assertion)) => {
+                decided(Step::Forward(Permit::for_person(request, identity, assertion)))
+            }
+            (State::ShowingKeys(_), Answer::Keys(keys)) => decided(Step::Respond(Reply::keys(keys))),
             (State::ReadingForm(request), Answer::Body(body)) => login::form(request, &Zeroizing::new(body)),
             (State::ReadingForm(_), Answer::BodyTooLarge) => {
                 decided(Step::Respond(Reply::refused(Refusal::new(413, "the form is too large"), true)))
@@ -109,6 +133,8 @@ impl Gate {
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingOut(request), Answer::Logout) => decided(Step::Respond(logout::done(&request))),
             (State::LoggingOut(request), _) => decided(Step::Respond(logout::failed(&request))),
+            (State::Vouching(request, _), _) => decided(Step::Respond(Reply::no_key(&request))),
+            (State::ShowingKeys(request), _) => decided(Step::Respond(Reply::no_key(&request))),
             (State::Checking(request), _) => decided(Step::Respond(Reply::unavailable(request.is_navigation))),
             (State::ReadingForm(_) | State::Decided, _) => decided(Step::Respond(Reply::unavailable(true))),
         };
@@ -132,6 +158,9 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if path == request.config.forget_uri() {
         return Ok(decided(Step::Respond(logout::forget())));
     }
+    if path == JWKS_PATH {
+        return keys(request);
+    }
     if request.site.upstream.is_none() {
         return Err(Refusal::new(404, "there is nothing here but the login"));
     }
@@ -142,19 +171,35 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     Ok((State::Checking(request), Step::Ask(Question::Check(question))))
 }
 
+/// The public keys of the site; they are no secret, so nobody is asked.
+fn keys(request: Request) -> Result<(State, Step), Refusal> {
+    if !request.is_safe() {
+        let mut reply = Reply::refused(Refusal::new(405, "the keys can only be read"), true);
+        reply.headers = vec![("Allow", "GET, HEAD".to_owned())];
+        return Ok(decided(Step::Respond(reply)));
+    }
+    let question = Question::Keys { host: request.site.host.clone() };
+    Ok((State::ShowingKeys(request), Step::Ask(question)))
+}
+
 /// What becomes of a request on which the policy server has spoken.
-fn checked(request: Request, response: CheckResponse) -> Step {
+fn checked(request: Request, response: CheckResponse) -> (State, Step) {
     let is_ended = response.session == SessionStanding::Ended && request.session.is_some();
     let identity = response.identity;
     match response.decision {
         Decision::Granted if is_coherent(&request, response.session, identity.as_ref()) => {
-            Step::Forward(Permit::new(request, identity, is_ended))
+            let Some(identity) = identity else {
+                return decided(Step::Forward(Permit::for_anybody(request, is_ended)));
+            };
+            let claims = Claims::new(request.audience(), &identity);
+            (State::Vouching(request, identity), Step::Ask(Question::Assertion(claims)))
         }
         Decision::LoginRequired { domain, entry, login_url } => {
-            Step::Respond(login_required(&request, is_ended, [&domain, &entry, &login_url]))
+            decided(Step::Respond(login_required(&request, is_ended, [&domain, &entry, &login_url])))
         }
         Decision::Granted | Decision::Denied | Decision::Unknown => {
-            Step::Respond(Reply::denied(&request, identity.map(|identity| identity.user).unwrap_or_default()))
+            let user = identity.map(|identity| identity.user).unwrap_or_default();
+            decided(Step::Respond(Reply::denied(&request, user)))
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use shared_proto::names::{fold_header_name, is_identity_header};
+use shared_proto::names::{fold_header_name, header, is_identity_header};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -103,6 +103,9 @@ impl Refusal {
     }
 }
 
+/// Somebody wants to pass for what only the agent can tell.
+pub const RESERVED: Refusal = Refusal::bad("a header is reserved for the web agent");
+
 /// Fields of the longest head.
 const MAX_FIELDS: usize = 128;
 
@@ -149,6 +152,12 @@ impl Head {
         self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
+    /// The name the client asked for, unchecked and for logs only.
+    pub fn host(&self) -> &[u8] {
+        let authority = self.authority.as_deref().map(str::as_bytes);
+        authority.or_else(|| self.values("Host").next()).unwrap_or_default()
+    }
+
     /// The value of a header that may be there once.
     ///
     /// # Errors
@@ -191,8 +200,9 @@ impl Head {
             if !value.iter().all(|b| *b == b'\t' || !b.is_ascii_control()) {
                 return Err(Refusal::bad("a header has a control character"));
             }
-            if is_identity_header(name) {
-                return Err(Refusal::bad("a header is reserved for the web agent"));
+            // Whether its sender may send this one is decided where the sender is known: `headers::client_cert`.
+            if is_identity_header(name) && !name.eq_ignore_ascii_case(header::CLIENT_CERT) {
+                return Err(RESERVED);
             }
             let folded = fold_header_name(name);
             if UNALIASED.iter().any(|(known, real)| folded == *known && !name.eq_ignore_ascii_case(real)) {

@@ -126,6 +126,10 @@ fn identity_headers_are_refused_in_every_spelling() {
         for separator in "-_.~!#$%&'*+^|`".chars() {
             for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
                 let alias = name.replace('-', &separator.to_string());
+                // The real one is refused where its sender is known: see the gate's tests.
+                if alias.eq_ignore_ascii_case("X-Client-Cert") {
+                    continue;
+                }
                 assert_eq!(status(&with_lines(&format!("{alias}: adm"))), 400, "{alias}");
             }
         }

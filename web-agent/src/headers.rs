@@ -6,10 +6,11 @@ use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shared_proto::check::Identity;
+use shared_proto::client_cert::ClientCert;
 use shared_proto::names::{fold_header_name, header, is_identity_header};
 
 use crate::cookies;
-use crate::head::{Connection, Head, Refusal, Scheme};
+use crate::head::{Connection, Head, RESERVED, Refusal, Scheme};
 use crate::site::GateConfig;
 
 /// Escaped in values of identity headers: what ends a line, and what separates roles.
@@ -74,6 +75,23 @@ pub fn origination(config: &GateConfig, connection: &Connection, head: &Head) ->
     Ok(found)
 }
 
+/// The certificate of the client that a trusted proxy hands on. It alone may, and only where the configuration says so:
+/// anybody else who sends it wants to pass for somebody.
+///
+/// # Errors
+/// 400 for anybody else, and for anything but one certificate.
+pub fn client_cert(config: &GateConfig, connection: &Connection, head: &Head) -> Result<Option<ClientCert>, Refusal> {
+    let mut values = head.values(header::CLIENT_CERT);
+    let (Some(value), another) = (values.next(), values.next()) else { return Ok(None) };
+    if !config.client_cert_from_proxies || !config.trusts(connection.peer) {
+        return Err(RESERVED);
+    }
+    match ClientCert::parse(value) {
+        Ok(certificate) if another.is_none() => Ok(Some(certificate)),
+        _ => Err(Refusal::bad("X-Client-Cert of a trusted proxy is not one certificate as nginx writes it")),
+    }
+}
+
 /// Whether a request header is dropped on the way to the site, whoever sent it; what is true of it we say ourselves.
 pub fn is_dropped(name: &str) -> bool {
     let folded = fold_header_name(name);
@@ -109,7 +127,7 @@ fn attributes(attributes: &BTreeMap<String, BTreeMap<String, String>>) -> Vec<(S
         header::SECURITY_DOMAIN,
         header::SESSION_ID,
         header::SESSION_CREATED,
-        "CAMS-HTTP-ASSERTION",
+        header::ASSERTION,
     ];
     let mut taken: BTreeSet<String> = FIXED.into_iter().map(str::to_owned).collect();
     let all = attributes.iter().flat_map(|(namespace, values)| {

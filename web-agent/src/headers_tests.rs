@@ -184,6 +184,26 @@ fn a_site_cannot_touch_our_cookies_or_speak_as_us() {
     );
 }
 
+/// Case 16: every name of ours, in every spelling that anybody could take for it.
+#[test]
+fn no_response_and_no_trailer_speaks_as_us() {
+    for name in ["CAMS-HTTP-USER", "CAMS-HTTP-ASSERTION", "CAMS-HTTP-ANYTHING", "X-Client-Cert"] {
+        for separator in "-_.~!#$%&'*+^|`".chars() {
+            let alias = name.replace('-', &separator.to_string());
+            for alias in [alias.to_lowercase(), alias] {
+                assert_eq!(rewritten(false, &[(&alias, "x")]), [""; 0], "{alias}");
+            }
+        }
+    }
+    for cookie in ["CAMS_SID_MYCAMSCLUSTER_SYSTEM", "CAMS_SID_OTHER_X", "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM"] {
+        for spelt in [cookie.to_owned(), cookie.to_lowercase(), cookie.replace('_', "."), format!(" {cookie} ")] {
+            for value in [format!("{spelt}=x"), format!("={spelt}=x; Path=/"), spelt.clone(), format!("\t={spelt}")] {
+                assert_eq!(rewritten(false, &[("sEt-Cookie", &value)]), [""; 0], "{value:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_a_person_sees_is_not_kept_for_others() {
     for (headers, expected) in [

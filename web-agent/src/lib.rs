@@ -1,6 +1,7 @@
 //! The web agent: a reverse proxy that lets through only what the policy server granted.
 
 // The core: values in, values out.
+pub mod assertion;
 pub mod config;
 pub mod cookies;
 pub mod gate;
@@ -21,10 +22,13 @@ pub mod connection;
 pub mod incoming;
 pub mod pem;
 pub mod proxy;
+pub mod reload;
 pub mod reply;
+pub mod report;
 pub mod run;
 pub mod tls;
 pub mod upstream;
+pub mod voucher;
 
 #[cfg(test)]
 mod testing;

@@ -6,38 +6,50 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
 use crate::access_log::Record;
 use crate::client::{Link, LinkError};
-use crate::gate::{Answer, Audit, Gate, Question, Reply, Step};
+use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, Step};
 use crate::head::Refusal;
 use crate::incoming;
 use crate::permit::Permit;
 use crate::reply::Replies;
+use crate::report::{self, Reports};
 use crate::site::GateConfig;
 use crate::target::Target;
 use crate::upstream::Upstreams;
+use crate::voucher::Voucher;
 
 /// For a single write to the client; a slow reader that still reads is not cut.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
 
-/// What all requests share.
-pub struct AgentProxy {
+/// What a configuration makes; replaced as a whole.
+pub struct Live {
     pub gate: Arc<GateConfig>,
-    pub link: Link,
     pub replies: Replies,
     pub upstreams: Upstreams,
 }
 
+/// What all requests share.
+pub struct AgentProxy {
+    pub live: Arc<ArcSwap<Live>>,
+    pub link: Arc<Link>,
+    pub voucher: Arc<Voucher>,
+    pub reports: Reports,
+}
+
 /// What belongs to one request.
-#[derive(Default)]
 pub struct Context {
+    /// The configuration it began with, and ends with.
+    live: Arc<Live>,
     permit: Option<Permit>,
     /// How many of the upstream's addresses did not answer.
     attempt: usize,
@@ -51,22 +63,44 @@ impl AgentProxy {
         ctx.record.peer = Some(connection.peer);
         let head = match incoming::head(session) {
             Ok(head) => head,
-            Err(refusal) => return Ok(Step::Respond(Reply::refused(refusal, true))),
+            Err(refusal) => {
+                let reply = Reply::refused(refusal, true);
+                // What the engine made of it, since there is nothing better.
+                let request = session.req_header();
+                request.method.as_str().clone_into(&mut ctx.record.method);
+                self.report(&ctx.record, request.raw_path(), &reply);
+                return Ok(Step::Respond(reply));
+            }
         };
         ctx.record.method.clone_from(&head.method);
-        let (mut gate, mut step) = Gate::start(&self.gate, &connection, &head, &ctx.record.id);
+        ctx.record.host = report::host(head.host());
+        let (mut gate, mut step) = Gate::start(&ctx.live.gate, &connection, &head, &ctx.record.id);
         while let Step::Ask(question) = step {
             step = gate.answer(self.answer(session, &ctx.record.id, question).await?);
         }
-        if let Step::Respond(_) = step {
+        if let Step::Respond(reply) = &step {
+            self.report(&ctx.record, &head.target, reply);
             ctx.record.path = Target::parse(&head.target).map(|target| target.path().to_owned()).unwrap_or_default();
         }
         Ok(step)
     }
 
+    /// Tells the policy server of a request that it was not asked about.
+    fn report(&self, record: &Record, target: &[u8], reply: &Reply) {
+        if matches!(reply.audit.event, Event::Refused | Event::Unavailable) {
+            self.reports.refused(record, target, reply.status, reply.audit.reason);
+        }
+    }
+
     async fn answer(&self, session: &mut Session, id: &str, question: Question) -> Result<Answer> {
         let answer = match question {
             Question::Body { max } => return incoming::body(session, max).await,
+            Question::Assertion(claims) => {
+                return Ok(self.voucher.assertion(claims).await.map_or(Answer::NoKey, Answer::Assertion));
+            }
+            Question::Keys { host } => {
+                return Ok(self.voucher.public_keys(&host).await.map_or(Answer::NoKey, Answer::Keys));
+            }
             Question::Check(question) => self.link.check(&question).await.map(Answer::Check),
             Question::Login(question) => self.link.login(&question).await.map(Answer::Login),
             Question::Logout(question) => self.link.logout(&question).await.map(|_| Answer::Logout),
@@ -83,7 +117,8 @@ impl ProxyHttp for AgentProxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::default()
+        let live = self.live.load_full();
+        Context { live, permit: None, attempt: 0, record: Record::default() }
     }
 
     /// None: what passes is not ours to change.
@@ -111,7 +146,7 @@ impl ProxyHttp for AgentProxy {
             Step::Respond(reply) => {
                 audit(&ctx.record, &reply.audit);
                 ctx.record.user.clone_from(&reply.audit.user);
-                self.replies.send(session, reply).await?;
+                ctx.live.replies.send(session, reply).await?;
                 Ok(true)
             }
             Step::Ask(_) => Err(Error::explain(ErrorType::InternalError, "the gate did not decide")),
@@ -120,7 +155,7 @@ impl ProxyHttp for AgentProxy {
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
-        let peer = self.upstreams.peer(permit, ctx.attempt).await;
+        let peer = ctx.live.upstreams.peer(permit, ctx.attempt).await;
         let peer = peer.map_err(|error| Error::because(ErrorType::HTTPStatus(502), "no upstream", error))?;
         peer.ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address of the upstream answers"))
     }
@@ -175,6 +210,24 @@ impl ProxyHttp for AgentProxy {
         Ok(())
     }
 
+    /// Trailers are headers that come late: the same may not pass in them.
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        let permitted = permit.response_trailers(trailers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
+        trailers.clear();
+        for (name, value) in permitted {
+            let name = HeaderName::try_from(name).or_err(ErrorType::InvalidHTTPHeader, "a trailer's name")?;
+            let value = HeaderValue::try_from(value).or_err(ErrorType::InvalidHTTPHeader, "a trailer's value")?;
+            trailers.append(name, value);
+        }
+        Ok(())
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let status = status_of(error);
         // Not the whole error: it can quote what the site or the client sent.
@@ -182,7 +235,7 @@ impl ProxyHttp for AgentProxy {
         let kind = error.etype().as_str();
         tracing::warn!(id = ctx.record.id, status, kind, by = error.esource().as_str(), cause, "the request failed");
         if status > 0 && session.response_written().is_none() {
-            let sent = self.replies.send(session, failed(status)).await;
+            let sent = ctx.live.replies.send(session, failed(status)).await;
             if let Err(error) = sent {
                 tracing::debug!(id = ctx.record.id, "the answer could not be sent: {error}");
             }

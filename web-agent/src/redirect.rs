@@ -10,7 +10,17 @@ use crate::target::Target;
 /// The address to send to the browser for `wanted`, if it leads to a site of the cluster. `here` is the origin of the
 /// request in hand.
 pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
+    address(config, here, parse(wanted)?)
+}
+
+/// As [`resolve`], for the page that a login was asked for: never one that would undo the login or ask for it again.
+pub fn original(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
     let (origin, target) = parse(wanted)?;
+    let is_own = [&config.login_uri, &config.logout_uri, &config.forget_uri()].iter().any(|uri| *uri == target.path());
+    if is_own { None } else { address(config, here, (origin, target)) }
+}
+
+fn address(config: &GateConfig, here: &Origin, (origin, target): (Option<Origin>, Target)) -> Option<String> {
     match origin {
         Some(origin) => config.is_ours(here, &origin).then(|| format!("{origin}{}", target.as_str())),
         None => Some(target.as_str().to_owned()),
@@ -58,6 +68,23 @@ mod tests {
         let here = Origin { scheme: Scheme::Https, host: "app.test".to_owned(), port: 8443 };
         let resolved = resolve(&testing::gate_config(), &here, wanted);
         assert_eq!(resolved.as_deref(), expected, "{wanted:?}");
+    }
+
+    #[test]
+    fn a_login_never_leads_to_a_login_or_a_logout() {
+        let here = Origin { scheme: Scheme::Https, host: "app.test".to_owned(), port: 8443 };
+        for wanted in [
+            "/cams/login",
+            "/cams/logout",
+            "/cams/logout/forget",
+            "//cams/logout",
+            "/cams/%6cogout?x",
+            "https://app.test:8443/cams/logout",
+            "https://shop.test:9443/cams/login?cams_original_url=%2F",
+        ] {
+            assert_eq!(original(&testing::gate_config(), &here, wanted), None, "{wanted}");
+        }
+        assert_eq!(original(&testing::gate_config(), &here, "/private/?a=b").as_deref(), Some("/private/?a=b"));
     }
 
     #[test]

@@ -16,8 +16,12 @@ pub struct Replies {
     pub pages: Pages,
 }
 
+/// What is answered to one is not for others, nor for later.
+const PRIVATE: &str = "no-store";
+
 /// A body and the headers that belong to it.
 struct Content {
+    cache: &'static str,
     body: Bytes,
     headers: Vec<(HeaderName, String)>,
 }
@@ -39,7 +43,7 @@ impl Replies {
         for (name, value) in reply.headers {
             response.append_header(name, value)?;
         }
-        response.insert_header(CACHE_CONTROL, "no-store")?;
+        response.insert_header(CACHE_CONTROL, content.cache)?;
         let bodyless = response.status == StatusCode::NO_CONTENT;
         if !bodyless {
             response.insert_header(CONTENT_LENGTH, content.body.len())?;
@@ -68,12 +72,18 @@ impl Replies {
                     (CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
                     (CONTENT_SECURITY_POLICY, rendered.content_security_policy),
                 ];
-                Content { body: rendered.html.into(), headers }
+                Content { cache: PRIVATE, body: rendered.html.into(), headers }
             }
             ReplyBody::Json(value) => {
-                Content { body: value.to_string().into(), headers: vec![(CONTENT_TYPE, "application/json".to_owned())] }
+                let headers = vec![(CONTENT_TYPE, "application/json".to_owned())];
+                Content { cache: PRIVATE, body: value.to_string().into(), headers }
             }
-            ReplyBody::Empty => Content { body: Bytes::new(), headers: Vec::new() },
+            ReplyBody::Keys(keys) => {
+                // RFC 7517, section 8.5.2.
+                let headers = vec![(CONTENT_TYPE, "application/jwk-set+json".to_owned())];
+                Content { cache: "public, max-age=300", body: keys.to_string().into(), headers }
+            }
+            ReplyBody::Empty => Content { cache: PRIVATE, body: Bytes::new(), headers: Vec::new() },
         }
     }
 }

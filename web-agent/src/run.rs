@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -31,10 +32,13 @@ use crate::head::Scheme;
 use crate::origin::{Authority, Origin};
 use crate::pages::{PageError, Pages};
 use crate::pem::{KeyFiles, PemError};
-use crate::proxy::AgentProxy;
+use crate::proxy::{AgentProxy, Live};
+use crate::reload::{self, Follower};
 use crate::reply::Replies;
+use crate::report;
 use crate::tls::{self, Certificate, Certificates};
 use crate::upstream::Upstreams;
+use crate::voucher::Voucher;
 
 /// What requests in flight are given when the process is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -46,6 +50,8 @@ const READ_BUFFER: usize = 8 * 1024;
 /// Why the agent does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] Problems),
     #[error("cannot listen on {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
     #[error(transparent)]
@@ -64,11 +70,13 @@ pub enum StartError {
 ///
 /// # Errors
 /// Why it could not start; once it runs it does not fail.
-pub fn run(config: AgentConfig) -> Result<(), StartError> {
+pub fn run(file: &Path) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("agent").build()?;
     let result = runtime.block_on(async {
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let agent = Agent::start(config, app::HEAD_LIMIT)?;
+        let (config, hash) = reload::read(file)?;
+        let mut agent = Agent::start(config.clone(), app::HEAD_LIMIT)?;
+        agent.follow(file, config, hash);
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
@@ -95,8 +103,7 @@ pub fn check(file: &Path) -> Result<(), Problems> {
         loaded.map(drop).unwrap_or_else(|error| note(error.into()));
     }
     link(&config).load().map(drop).unwrap_or_else(|error| note(error.into()));
-    pages(&config).map(drop).unwrap_or_else(&mut note);
-    Upstreams::new(&config.gate.sites).map(drop).unwrap_or_else(|error| note(error.into()));
+    live(&config).map(drop).unwrap_or_else(&mut note);
     problems.into_result(Some(()))
 }
 
@@ -105,8 +112,9 @@ pub struct Agent {
     addresses: Vec<SocketAddr>,
     shutdown: watch::Sender<bool>,
     service: JoinHandle<()>,
-    watch: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
     control: Control,
+    follower: Option<Follower>,
 }
 
 impl Agent {
@@ -117,14 +125,16 @@ impl Agent {
     pub fn start(config: AgentConfig, head_limit: Duration) -> Result<Self, StartError> {
         pingora::tls::install_default_crypto_provider();
         let (certificates, watch) = Certificates::load(&certificates(&config))?;
-        let pages = pages(&config)?;
-        let upstreams = Upstreams::new(&config.gate.sites)?;
+        let live = Arc::new(ArcSwap::from_pointee(live(&config)?));
         let link = link(&config);
         link.load()?;
         let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
 
-        let gate = config.gate.clone();
-        let proxy = AgentProxy { gate, link: Link::start(link), replies: Replies { pages }, upstreams };
+        let (link, voucher) = (Arc::new(Link::start(link)), Arc::new(Voucher::default()));
+        let (reports, courier) = report::channel();
+        let tasks = vec![tokio::spawn(voucher.clone().follow(link.clone())), tokio::spawn(courier.run(link.clone()))];
+        let follower = Some(Follower { live: live.clone(), watch, reports: reports.clone() });
+        let proxy = AgentProxy { live, link, voucher, reports };
         let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), head_limit);
         let mut service = Service::new("web agent".to_owned(), app);
         let fds = ListenFds::new(Fds::new().into());
@@ -138,7 +148,14 @@ impl Agent {
         }
         let (shutdown, told) = watch::channel(false);
         let service = tokio::spawn(async move { service.start_service(Some(fds), told, 1).await });
-        Ok(Self { addresses, shutdown, service, watch: tokio::spawn(watch.run()), control })
+        Ok(Self { addresses, shutdown, service, tasks, control, follower })
+    }
+
+    /// Takes over what changes in the configuration from now on, which `config` was read from and `hash` tells apart.
+    pub fn follow(&mut self, file: &Path, config: AgentConfig, hash: String) {
+        if let Some(follower) = self.follower.take() {
+            self.tasks.push(tokio::spawn(follower.run(file.to_owned(), config, hash)));
+        }
     }
 
     /// Where it listens, in the order of the configuration.
@@ -149,7 +166,7 @@ impl Agent {
     /// Stops accepting, lets requests finish for `grace`, cuts the rest.
     pub async fn stop(self, grace: Duration) {
         self.shutdown.send_replace(true);
-        self.watch.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.control.drain(grace).await;
         self.service.abort();
     }
@@ -159,6 +176,12 @@ impl Agent {
 fn engine() -> ServerConf {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     ServerConf { threads, upstream_keepalive_pool_size: 512, ..ServerConf::default() }
+}
+
+/// Opens what a configuration names and new requests need.
+pub(crate) fn live(config: &AgentConfig) -> Result<Live, StartError> {
+    let replies = Replies { pages: pages(config)? };
+    Ok(Live { gate: config.gate.clone(), replies, upstreams: Upstreams::new(&config.gate.sites)? })
 }
 
 fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
@@ -180,7 +203,7 @@ fn endpoint(
     Ok(endpoint.tls(tls::settings(certificates).map_err(StartError::Tls)?))
 }
 
-fn certificates(config: &AgentConfig) -> Vec<Certificate> {
+pub(crate) fn certificates(config: &AgentConfig) -> Vec<Certificate> {
     let certificate = |identity: &crate::config::TlsIdentity| Certificate {
         host: identity.host.clone(),
         files: KeyFiles {
@@ -219,7 +242,7 @@ fn pages(config: &AgentConfig) -> Result<Pages, StartError> {
 }
 
 /// The administrator's templates by file name; a misspelt one is found by [`Pages::new`].
-fn templates(folder: &Path) -> Result<BTreeMap<String, String>, StartError> {
+pub(crate) fn templates(folder: &Path) -> Result<BTreeMap<String, String>, StartError> {
     let failed = |path: &Path, error| StartError::Read { path: path.to_owned(), error };
     let mut templates = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, error))? {

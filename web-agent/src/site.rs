@@ -61,6 +61,8 @@ pub struct GateConfig {
     pub cluster_sites: Vec<Origin>,
     /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether they may say which certificate a client has shown them.
+    pub client_cert_from_proxies: bool,
 }
 
 impl GateConfig {

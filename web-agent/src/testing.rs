@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use shared_proto::assertion::{AssertionKeyResponse, PublicKey};
 use shared_proto::check::Identity;
 use shared_proto::names::CookieNames;
 
@@ -31,6 +34,7 @@ pub fn gate_config() -> GateConfig {
         sites: vec![site("app", None), site("shop", Some(9443))],
         cluster_sites: vec![Origin { scheme: Scheme::Https, host: "portal.test".to_owned(), port: 443 }],
         trusted_proxies: Vec::new(),
+        client_cert_from_proxies: false,
     }
 }
 
@@ -113,5 +117,19 @@ impl Random {
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
+    }
+}
+
+/// A key of an agent that serves `app.test`, as the policy server gives it.
+pub fn assertion_key() -> AssertionKeyResponse {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let point = &key.public_key_raw()[1..];
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&point[..32]), URL_SAFE_NO_PAD.encode(&point[32..]));
+    AssertionKeyResponse {
+        issuer: "cams:Test:web".to_owned(),
+        kid: "k1".to_owned(),
+        private_key: STANDARD.encode(key.serialize_der()).into(),
+        not_after: i64::MAX,
+        public_keys: vec![PublicKey { kid: "k1".to_owned(), x, y, hosts: vec!["app.test".to_owned()] }],
     }
 }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -17,9 +16,6 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::pem::{KeyFiles, PemError};
-
-/// How often the files are looked at.
-pub const POLL: Duration = Duration::from_secs(1);
 
 /// One configured certificate.
 #[derive(Debug, Clone)]
@@ -144,20 +140,10 @@ impl Watch {
         }
     }
 
-    /// Looks at the files for as long as the process lives.
-    pub async fn run(mut self) {
-        loop {
-            tokio::time::sleep(POLL).await;
-            let looked = tokio::task::spawn_blocking(move || {
-                self.refresh();
-                self
-            });
-            match looked.await {
-                Ok(watch) => self = watch,
-                // The runtime is going down.
-                Err(_) => return,
-            }
-        }
+    /// Goes on with other certificates, which were loaded from a changed configuration; new handshakes are shown them.
+    pub fn replace(&mut self, certificates: &Certificates, watch: Self) {
+        self.certificates.shown.store(certificates.shown.load_full());
+        self.files = watch.files;
     }
 }
 

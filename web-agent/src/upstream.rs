@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -61,11 +62,14 @@ impl Upstreams {
     /// # Errors
     /// A file of certificate authorities that cannot be used.
     pub fn new<'a>(sites: impl IntoIterator<Item = &'a Arc<Site>>) -> Result<Self, PemError> {
-        let route = |(group, site): (u64, &'a Arc<Site>)| {
+        // Never the same again: after a reload another authority may vouch for the same address.
+        static GROUPS: AtomicU64 = AtomicU64::new(1);
+        let route = |site: &'a Arc<Site>| {
             let upstream = site.upstream.as_ref()?;
+            let group = GROUPS.fetch_add(1, Ordering::Relaxed);
             Some(Route::new(upstream, group).map(|route| (site.name.clone(), route)))
         };
-        Ok(Self { by_site: (1..).zip(sites).filter_map(route).collect::<Result<_, _>>()? })
+        Ok(Self { by_site: sites.into_iter().filter_map(route).collect::<Result<_, _>>()? })
     }
 
     /// The peer for the given attempt, counted from 0: each one takes the next address. `None` when all were tried.

@@ -81,7 +81,7 @@ fn web_agent(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     runtime::init_logs();
     runtime::stop_with_parent();
-    web_agent::run(web_agent::config::AgentConfig::load(&args.conf)?)?;
+    web_agent::run(&args.conf)?;
     Ok(ExitCode::SUCCESS)
 }
 

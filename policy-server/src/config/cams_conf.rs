@@ -2,15 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use shared_proto::names::is_name;
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::SecretRef;
 
+use crate::token::hex;
+
 /// The port the original's agents connected to over TLS.
 const DEFAULT_LISTEN: &str = "127.0.0.1:9393";
 const DEFAULT_CONNECTIONS: usize = 200;
+const DAY: Duration = Duration::from_secs(86_400);
+const KEY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
 /// A checked `cams.conf`.
 #[derive(Debug, Clone)]
@@ -30,6 +36,10 @@ pub struct CamsConf {
     pub audit_file: PathBuf,
     /// The key-encryption key, 32 bytes in base64, outside the store.
     pub key: SecretRef,
+    /// For how long an agent's assertion key is used before the next one.
+    pub assertion_key_lifetime: Duration,
+    /// SHA-256 of the file, in hexadecimal.
+    pub hash: String,
     /// Where the reference to the key stands, for problems with it.
     pub key_line: usize,
 }
@@ -64,6 +74,11 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
         problems.add(file, 0, "property `cams.store.url` is missing");
     }
     let audit_file = options.require("cams.audit.file", problems).map(path);
+    let line = options.line_of("cams.assertion.key.lifetime");
+    let assertion_key_lifetime = options.take_duration("cams.assertion.key.lifetime", KEY_LIFETIME, problems);
+    if !(DAY..=366 * DAY).contains(&assertion_key_lifetime) {
+        problems.add(file, line, "`cams.assertion.key.lifetime`: write a time from 1d to 366d");
+    }
     let key = options.take("cams.key.encryption.key");
     if key.is_none() {
         problems.add(file, 0, "property `cams.key.encryption.key` is missing: write file:PATH or env:NAME");
@@ -82,6 +97,8 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
         store_line,
         audit_file: audit_file?,
         key: SecretRef::parse(key.trim()),
+        assertion_key_lifetime,
+        hash: hex(&Sha256::digest(text)),
         key_line,
     })
 }
@@ -120,12 +137,14 @@ mod tests {
         assert_eq!(conf.registry, Path::new("/etc/cams/domains/r.xml"));
         assert_eq!(conf.listen, "127.0.0.1:9393".parse().unwrap());
         assert_eq!(conf.max_connections, 200);
+        assert_eq!(conf.assertion_key_lifetime, 30 * DAY);
     }
 
     #[test]
     fn every_problem_is_reported() {
         let mut problems = Problems::default();
-        let text = "cams.server.name=a b\ncams.policy.server.listen=nowhere\ncams.stor.url=x\n";
+        let text = "cams.server.name=a b\ncams.policy.server.listen=nowhere\ncams.stor.url=x\n\
+            cams.assertion.key.lifetime=1h\n";
         assert!(read(Path::new("c"), text, &mut problems).is_none());
         let text = problems.to_string();
         for expected in [
@@ -135,6 +154,7 @@ mod tests {
             "`security.domain.registry` is missing",
             "`cams.store.url` is missing",
             "`cams.key.encryption.key` is missing",
+            "c:4: `cams.assertion.key.lifetime`: write a time from 1d",
             "c:3: unknown property `cams.stor.url`, did you mean `cams.store.url`?",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");

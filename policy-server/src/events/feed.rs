@@ -51,8 +51,10 @@ impl Feed {
         let (head, now) = (server.head.subscribe(), Instant::now());
         let (shown, lines) = (BTreeMap::new(), VecDeque::new());
         let mut feed = Self { server, agent, head, stop, told, shown, lines, more: false, looked: now, spoke: now };
-        feed.read().await.map_err(SessionError::from)?;
-        Ok(feed)
+        if feed.read().await.map_err(SessionError::from)? {
+            return Ok(feed);
+        }
+        Err(EnforcementError::NotAllowed("it is not registered any more".to_owned()))
     }
 
     /// The next line; `None` at the end.

@@ -13,10 +13,12 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use serde::Deserialize;
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::event::{LeaseRequest, LeaseResponse};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::report::{AuditRequest, AuditResponse};
 
 use super::listener::Stop;
 use super::who::{Agent, ReadFrom};
@@ -35,6 +37,8 @@ pub fn routes() -> Router<Arc<Server>> {
         .route("/agent/v1/logout", post(logout))
         .route("/agent/v1/lease", post(lease))
         .route("/agent/v1/events", get(events))
+        .route("/agent/v1/assertion-key", post(assertion_key))
+        .route("/agent/v1/audit", post(audit))
 }
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -120,6 +124,23 @@ async fn events(
     Ok((kind, Body::from_stream(lines)).into_response())
 }
 
+async fn assertion_key(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(AssertionKeyRequest {}): Message<AssertionKeyRequest>,
+) -> Answer<AssertionKeyResponse> {
+    enforcement::assertion_key(&server, &agent).await.map(Json).map_err(Refusal::from)
+}
+
+async fn audit(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AuditRequest>,
+) -> Answer<AuditResponse> {
+    server.reports.record(&server.audit, &agent, &request, server.now().as_second());
+    Ok(Json(AuditResponse {}))
+}
+
 impl From<EnforcementError> for Refusal {
     fn from(error: EnforcementError) -> Self {
         let status = match &error {
@@ -129,6 +150,10 @@ impl From<EnforcementError> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             EnforcementError::Unsettled => StatusCode::SERVICE_UNAVAILABLE,
+            EnforcementError::NoKey(internal) => {
+                tracing::error!(error = %internal, "an agent gets no assertion key");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         Self::new(status, error.to_string())
     }

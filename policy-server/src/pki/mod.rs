@@ -1,15 +1,20 @@
-//! Certificates: the agent CA that tells registered web agents and policy servers from everyone else.
+//! Certificates and keys: the agent CA that tells registered web agents and policy servers from everyone else, and the
+//! keys under which agents vouch for people to their sites.
 //!
-//! Private keys leave this module only sealed, or as the file that belongs to the agent they were made for.
+//! Private keys leave this module only sealed, or on their way to the agent they were made for.
 
 mod agent_ca;
+mod assertion;
 
 pub use agent_ca::{AgentCa, AgentCertificate, fingerprint};
+pub use assertion::AssertionKeys;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    #[error("the agent CA's key does not open with the configured key-encryption key")]
+    #[error("a key in the store does not open with the configured key-encryption key")]
     WrongKey,
+    #[error("the agent's assertion key is gone from the store")]
+    NoAssertionKey,
     #[error("making a certificate failed: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("the stored certificate is broken")]

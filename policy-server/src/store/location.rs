@@ -10,6 +10,21 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::StoreError;
 
+/// Of those that the driver knows, the ones with a use here.
+const PARAMETERS: [&str; 11] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
 #[derive(Clone)]
 pub enum Location {
     Sqlite(PathBuf),
@@ -31,7 +46,12 @@ impl Location {
             return Err(StoreError::Url("write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE"));
         }
         let mut options = AnyConnectOptions::from_str(url).map_err(|_| StoreError::Url("it is not a URL"))?;
-        if !names(&options, "sslmode") && !is_local(&options) {
+        if options.database_url.query_pairs().any(|(name, _)| !PARAMETERS.contains(&&*name)) {
+            // The driver would go on without it, and log it with its value.
+            return Err(StoreError::Url("it has a parameter that is not known"));
+        }
+        let names_mode = options.database_url.query_pairs().any(|(name, _)| name == "sslmode");
+        if !names_mode && !is_local(&options) {
             // Sessions and sealed keys must not travel to whoever answers.
             options.database_url.query_pairs_mut().append_pair("sslmode", "verify-full");
         }
@@ -39,10 +59,6 @@ impl Location {
             .map_err(|_| StoreError::Url("it has a part that PostgreSQL does not understand"))?;
         Ok(Self::Postgres(Box::new(options), Box::new(native)))
     }
-}
-
-fn names(options: &AnyConnectOptions, parameter: &str) -> bool {
-    options.database_url.query_pairs().any(|(name, _)| name == parameter || name == parameter.replace("ssl", "ssl-"))
 }
 
 /// Whether the server is on this machine: a socket in the file system or a loopback address.
@@ -97,6 +113,8 @@ mod tests {
             "canary",
             "postgres://u:canary@h:notaport/d",
             "postgres://u:canary@h/d?sslmode=canary",
+            "postgres://u@h/d?passwrd=canary",
+            "postgres://u:p@h/d?canary",
             "postgres://u:can%ary\u{0}@[/d",
         ] {
             let Err(error) = parse(url) else { panic!("{url}") };

@@ -127,6 +127,8 @@ fn pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
         .max_connections(connections)
         // Shorter than an agent waits: it is told that the store is away.
         .acquire_timeout(Duration::from_secs(3))
+        // What a network may have cut is found out before a question is lost on it.
+        .test_before_acquire(setup == POSTGRES_SETUP)
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |connection, _| Box::pin(async move { connection.execute(setup).await.map(|_| ()) }))

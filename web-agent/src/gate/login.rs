@@ -161,13 +161,19 @@ fn wrong_place(request: &Request, domain: Option<&str>, entry: Option<&str>) -> 
 fn error(number: u16, message: &str) -> Reply {
     let page = Page::LoginError { code: number, message: message.to_owned() };
     let status = if number == code::AUTHENTICATION_FAILED { 403 } else { 400 };
-    Reply::page(status, page, Audit::new(Event::LoginFailed, "the login could not be tried"))
+    let audit = match number {
+        code::METHOD => Audit::new(Event::Refused, "5002: the login address was called with another method"),
+        code::BAD_DOMAIN => Audit::new(Event::Refused, "5003: the security domain is not served here"),
+        code::BAD_ENTRY => Audit::new(Event::Refused, "5004: the login entry is not served here"),
+        _ => Audit::new(Event::LoginFailed, "the login could not be tried"),
+    };
+    Reply::page(status, page, audit)
 }
 
 /// What leads nowhere of ours is forgotten here, before it is shown or sent anywhere.
 fn original_url(request: &Request, form: &LoginForm) -> String {
     let wanted = form.original_url.as_deref().unwrap_or_default();
-    redirect::resolve(&request.config, &request.here(), wanted).unwrap_or_default()
+    redirect::original(&request.config, &request.here(), wanted).unwrap_or_default()
 }
 
 fn page(request: &Request, attempt: Attempt, error: Option<String>) -> Page {

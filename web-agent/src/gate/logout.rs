@@ -14,7 +14,7 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     let is_foreign = sender::is_foreign(&request, head)?;
     let reply = match request.method.as_str() {
         "POST" if is_foreign => Reply::cross_site(),
-        "GET" if is_foreign => confirm(&request),
+        "GET" if is_foreign || is_embedded(head)? => confirm(&request),
         "GET" | "POST" => return Ok(end(request)),
         // Programs that look ahead must not log anybody out.
         "HEAD" => confirm(&request),
@@ -25,6 +25,11 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         }
     };
     Ok(decided(Step::Respond(reply)))
+}
+
+/// Whether a browser wants it as part of a page, an image say, which any content of a site can bring about.
+fn is_embedded(head: &Head) -> Result<bool, Refusal> {
+    Ok(head.single("Sec-Fetch-Dest")?.is_some_and(|destination| destination != "document"))
 }
 
 fn end(request: Request) -> (State, Step) {

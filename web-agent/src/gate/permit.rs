@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use shared_proto::check::Identity;
+use shared_proto::names::header;
 
+use crate::assertion::Assertion;
 use crate::cookies;
 use crate::gate::request::Request;
 use crate::headers;
@@ -14,14 +16,20 @@ use crate::target::Target;
 #[derive(Debug)]
 pub struct Permit {
     request: Request,
-    identity: Option<Identity>,
+    /// Nobody is named to a site without an assertion beside it.
+    identity: Option<(Identity, Assertion)>,
     /// The browser's session cookie opens nothing any more.
     is_ended: bool,
 }
 
 impl Permit {
-    pub(in crate::gate) fn new(request: Request, identity: Option<Identity>, is_ended: bool) -> Self {
-        Self { request, identity, is_ended }
+    pub(in crate::gate) fn for_person(request: Request, identity: Identity, assertion: Assertion) -> Self {
+        Self { request, identity: Some((identity, assertion)), is_ended: false }
+    }
+
+    /// For a public page; `is_ended` where the browser has a session cookie that opens nothing any more.
+    pub(in crate::gate) fn for_anybody(request: Request, is_ended: bool) -> Self {
+        Self { request, identity: None, is_ended }
     }
 
     pub fn site(&self) -> &Arc<Site> {
@@ -35,7 +43,7 @@ impl Permit {
 
     /// Who the request is made for; `None` on a public page without a session.
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.identity.as_ref().map(|(identity, _)| identity)
     }
 
     /// Whether the request asks for a WebSocket.
@@ -65,12 +73,17 @@ impl Permit {
                 headers.push((name.to_owned(), value.to_owned()));
             }
         }
+        if let Some(certificate) = &self.request.client_cert {
+            headers.push((header::CLIENT_CERT.to_owned(), certificate.escaped().as_bytes().to_owned()));
+        }
         if !cookies.is_empty() {
             headers.push(("Cookie".to_owned(), cookies.join(b"; ".as_slice())));
         }
         headers.extend(ours.drain(..).map(|(name, value)| (name.to_owned(), value.into_bytes())));
-        let identity = self.identity.iter().flat_map(headers::identity);
-        headers.extend(identity.map(|(name, value)| (name, value.into_bytes())));
+        if let Some((identity, assertion)) = &self.identity {
+            headers.extend(headers::identity(identity).into_iter().map(|(name, value)| (name, value.into_bytes())));
+            headers.push((header::ASSERTION.to_owned(), assertion.as_str().as_bytes().to_owned()));
+        }
         headers
     }
 
@@ -86,5 +99,13 @@ impl Permit {
             headers.push(("Set-Cookie".to_owned(), cookie.into_bytes()));
         }
         headers
+    }
+
+    /// The response trailers for the client, made from those of the site.
+    pub fn response_trailers<'a>(
+        &self,
+        received: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Vec<(String, Vec<u8>)> {
+        headers::response(&self.request.config, false, received)
     }
 }

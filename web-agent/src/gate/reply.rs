@@ -32,6 +32,8 @@ impl fmt::Debug for Reply {
 pub enum ReplyBody {
     Page(Page),
     Json(Value),
+    /// Public and the same for everybody: the one answer that caches may keep.
+    Keys(Value),
     Empty,
 }
 
@@ -132,6 +134,18 @@ impl Reply {
         let mut reply = Self::page_or_json(503, is_navigation, Page::Unavailable, json, audit);
         reply.headers.push(("Retry-After", "5".to_owned()));
         reply
+    }
+
+    /// There is a session, but no way to tell the site whose.
+    pub(super) fn no_key(request: &Request) -> Self {
+        let mut reply = Self::unavailable(request.is_navigation);
+        reply.audit.reason = "there is no assertion key";
+        reply
+    }
+
+    pub(super) fn keys(keys: Value) -> Self {
+        let audit = Audit::new(Event::Shown, "the assertion keys");
+        Self { status: 200, headers: Vec::new(), body: ReplyBody::Keys(keys), close: false, audit }
     }
 
     pub(super) fn set_cookies(&mut self, cookies: impl IntoIterator<Item = String>) {

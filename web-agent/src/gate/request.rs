@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shared_proto::check::{CheckRequest, Client};
+use shared_proto::client_cert::ClientCert;
 use shared_proto::secret::Secret;
 
 use crate::cookies;
@@ -29,6 +30,8 @@ pub struct Request {
     pub method: String,
     pub client: Client,
     pub session: Option<Secret>,
+    /// The client's certificate, as a trusted proxy before us verified it.
+    pub client_cert: Option<ClientCert>,
     /// A person's browser wants a page, so that an answer is a page too.
     pub is_navigation: bool,
     pub is_websocket: bool,
@@ -43,6 +46,7 @@ impl Request {
         request_id: &str,
     ) -> Result<Self, Refusal> {
         head.check()?;
+        let client_cert = headers::client_cert(config, connection, head)?;
         let target = Target::parse(&head.target)?;
         let authority = authority(head, &target)?;
         let origination = headers::origination(config, connection, head)?;
@@ -61,6 +65,7 @@ impl Request {
             method: head.method.clone(),
             client: Client { address: origination.address, user_agent },
             session: cookies::session(config, head),
+            client_cert,
             is_navigation: is_navigation(head),
             is_websocket: head.wants_websocket(),
             authority,
@@ -88,6 +93,11 @@ impl Request {
     /// The origin the client sees.
     pub fn here(&self) -> Origin {
         Origin::new(self.scheme, &self.authority)
+    }
+
+    /// The origin of the site, of which nothing is what the client only claims.
+    pub fn audience(&self) -> String {
+        Origin { scheme: self.scheme, host: self.site.host.clone(), port: self.port }.to_string()
     }
 
     /// Whether the method only reads (RFC 9110 section 9.2.1), so that it can be repeated after a login.

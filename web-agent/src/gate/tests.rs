@@ -162,7 +162,12 @@ fn a_grant_counts_only_when_it_says_for_whom() {
                             Unknown => false,
                         };
                     let (mut gate, _) = start("GET /x", if cookie { &[COOKIE] } else { &[] });
-                    let step = gate.answer(check(decision, standing, identity.clone()));
+                    let mut step = gate.answer(check(decision, standing, identity.clone()));
+                    let asks = matches!(step, Step::Ask(Question::Assertion(_)));
+                    assert_eq!(asks, is_granted && standing == Live, "{cookie} {standing:?} {identity:?}");
+                    if asks {
+                        step = gate.answer(Answer::Assertion(Assertion::new("t")));
+                    }
                     assert_eq!(step.status(), if is_granted { 200 } else { 403 }, "{cookie} {standing:?} {identity:?}");
                 }
             }
@@ -170,11 +175,14 @@ fn a_grant_counts_only_when_it_says_for_whom() {
     }
 }
 
-/// Whatever is answered, in whatever order: only a grant for the request's check makes a permit.
+/// Whatever is answered, in whatever order: only a grant for the request's check makes a permit, and one for a person
+/// only together with an assertion.
 #[test]
 fn no_other_answer_makes_a_permit() {
-    let requests: [(&str, &[&str]); 4] = [
+    let requests: [(&str, &[&str]); 6] = [
         ("GET /x", &[]),
+        ("GET /x", &[COOKIE]),
+        ("GET /cams/jwks.json", &[]),
         ("POST /cams/login", &["Content-Type: application/x-www-form-urlencoded", "Content-Length: 0"]),
         ("POST /cams/logout", &[COOKIE, "Content-Length: 0"]),
         ("GET /cams/login", &[]),
@@ -185,19 +193,30 @@ fn no_other_answer_makes_a_permit() {
         let (line, lines) = requests[n % requests.len()];
         let (mut gate, first) = start(line, lines);
         let mut is_checking = matches!(first, Step::Ask(Question::Check(_)));
-        for _ in 0..3 {
-            let (answer, is_grant) = match random.below(8) {
-                0 => (granted(SessionStanding::None, None), true),
-                1 => (Answer::LinkDown, false),
-                2 => (Answer::Body(form.to_vec()), false),
-                3 => (Answer::BodyTooLarge, false),
-                4 => (Answer::Logout, false),
-                5 => (login_at("/cams/login"), false),
-                6 => (Answer::Login(LoginResponse::Unknown), false),
-                _ => (Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice() }), false),
+        let mut is_vouching = false;
+        for _ in 0..4 {
+            let answer = match random.below(12) {
+                0 => granted(SessionStanding::None, None),
+                1 => Answer::LinkDown,
+                2 => Answer::Body(form.to_vec()),
+                3 => Answer::BodyTooLarge,
+                4 => Answer::Logout,
+                5 => login_at("/cams/login"),
+                6 => Answer::Login(LoginResponse::Unknown),
+                7 => Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice() }),
+                8 => granted(SessionStanding::Live, Some(alice())),
+                9 => Answer::Assertion(Assertion::new("t")),
+                10 => Answer::NoKey,
+                _ => Answer::Keys(Value::Null),
             };
+            let is_grant = matches!(&answer, Answer::Check(CheckResponse { decision: Decision::Granted, .. }));
+            let is_personal = is_grant && matches!(&answer, Answer::Check(response) if response.identity.is_some());
+            let is_public = is_checking && is_grant && !is_personal;
+            let is_permitted = is_public || (is_vouching && matches!(answer, Answer::Assertion(_)));
+            is_vouching = is_checking && is_personal && lines.contains(&COOKIE);
             let step = gate.answer(answer);
-            assert_eq!(matches!(step, Step::Forward(_)), is_checking && is_grant, "{line}: {step:?}");
+            assert_eq!(matches!(step, Step::Forward(_)), is_permitted, "{line}: {step:?}");
+            assert_eq!(matches!(step, Step::Ask(Question::Assertion(_))), is_vouching, "{line}: {step:?}");
             is_checking = false;
         }
     }
@@ -298,11 +317,17 @@ fn the_site_is_told_only_what_we_know() {
         "Cookie: c=d",
     ];
     let (mut gate, _) = start("GET //x/%61", &spoofed);
-    let Step::Forward(permit) = gate.answer(granted(SessionStanding::Live, Some(alice()))) else { panic!() };
+    let Step::Ask(Question::Assertion(claims)) = gate.answer(granted(SessionStanding::Live, Some(alice()))) else {
+        panic!()
+    };
+    assert_eq!(claims, Claims::new("https://app.test:8443".to_owned(), &alice()));
+    let Step::Forward(permit) = gate.answer(Answer::Assertion(Assertion::new("a.b.c"))) else { panic!() };
+    assert!(!format!("{permit:?}").contains("a.b.c"));
     assert_eq!(permit.target().as_str(), "/x/a");
     let mut received = head("GET /", &spoofed).unwrap().headers;
     // The gate refuses these; should they come another way, they are dropped all the same.
-    for alias in ["CAMS-HTTP-USER", "cams_http_roles", "Cams.Http.Attribute.X", "X~Client~Cert"] {
+    for alias in ["CAMS-HTTP-USER", "cams_http_roles", "Cams.Http.Attribute.X", "X~Client~Cert", "CAMS-HTTP-ASSERTION"]
+    {
         received.push((alias.to_owned(), b"adm".to_vec()));
     }
     let headers = permit.request_headers(received.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
@@ -324,8 +349,96 @@ fn the_site_is_told_only_what_we_know() {
             "CAMS-HTTP-SESSION-ID: s1",
             "CAMS-HTTP-SESSION-CREATED: 1700000000",
             "CAMS-HTTP-ROLE: user",
+            "CAMS-HTTP-ASSERTION: a.b.c",
         ]
     );
+}
+
+#[test]
+fn without_an_assertion_a_person_is_not_forwarded() {
+    for (answer, status) in [(Answer::NoKey, 503), (Answer::LinkDown, 503), (Answer::Logout, 503)] {
+        let (mut gate, _) = start("GET /x", &[COOKIE]);
+        gate.answer(granted(SessionStanding::Live, Some(alice())));
+        let reply = gate.answer(answer).reply();
+        assert_eq!((reply.status, reply.values("Retry-After")), (status, vec!["5"]));
+    }
+}
+
+/// The port an assertion is made out to is never one that the client only claims.
+#[test]
+fn an_assertion_is_for_the_site_that_was_asked() {
+    for (host, sni, expected) in [
+        ("app.test:8443", "app.test", "https://app.test:8443"),
+        ("APP.test:1", "app.test", "https://app.test:8443"),
+        ("shop.test:9443", "shop.test", "https://shop.test:9443"),
+    ] {
+        let head = Head::parse_h1(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{COOKIE}\r\n\r\n").as_bytes()).unwrap();
+        let connection = Connection { sni: Some(sni.to_owned()), ..connection() };
+        let (mut gate, _) = Gate::start(&Arc::new(gate_config()), &connection, &head, "r1");
+        let step = gate.answer(granted(SessionStanding::Live, Some(alice())));
+        let Step::Ask(Question::Assertion(claims)) = step else { panic!("{step:?}") };
+        assert_eq!(claims.audience, expected);
+    }
+}
+
+#[test]
+fn every_site_shows_its_keys_to_everybody() {
+    for line in ["GET /cams/jwks.json", "HEAD /cams/jwks.json?x"] {
+        let (mut gate, step) = start(line, &["Origin: https://evil.test", "Sec-Fetch-Site: cross-site"]);
+        assert!(matches!(step, Step::Ask(Question::Keys { host }) if host == "app.test"));
+        let reply = gate.answer(Answer::Keys(Value::Null)).reply();
+        assert_eq!((reply.status, matches!(reply.body, ReplyBody::Keys(_))), (200, true));
+        let (mut gate, _) = start(line, &[]);
+        assert_eq!(gate.answer(Answer::NoKey).status(), 503);
+    }
+    let reply = start("POST /cams/jwks.json", &["Content-Length: 0"]).1.reply();
+    assert_eq!((reply.status, reply.values("Allow")), (405, vec!["GET, HEAD"]));
+}
+
+/// Case 18, and what a trusted proxy may do that others may not.
+#[test]
+fn a_client_certificate_counts_from_trusted_proxies_only() {
+    let pem = std::fs::read(crate::testkit::data("tls").join("certificate.pem")).unwrap();
+    const RESERVED: percent_encoding::AsciiSet =
+        percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let escaped = percent_encoding::percent_encode(&pem, &RESERVED).to_string();
+    let good = format!("X-Client-Cert: {escaped}");
+    let check = |trusted: &str, believed: bool, lines: &[&str], expected: u16| {
+        let mut config = gate_config();
+        config.trusted_proxies = vec![trusted.parse().unwrap()];
+        config.client_cert_from_proxies = believed;
+        let step = match head("GET /x", lines) {
+            Ok(head) => Gate::start(&Arc::new(config), &connection(), &head, "r1"),
+            Err(refusal) => return assert_eq!(refusal.status, expected, "{lines:?}"),
+        };
+        let (mut gate, step) = step;
+        assert_eq!(step.status(), expected, "{trusted} {believed} {lines:?}");
+        if expected == 0 {
+            let Step::Forward(permit) = gate.answer(granted(SessionStanding::None, None)) else { panic!() };
+            let received = head("GET /x", lines).unwrap().headers;
+            let headers = permit.request_headers(received.iter().map(|(n, v)| (n.as_str(), v.as_slice())));
+            let sent: Vec<_> = headers.iter().filter(|(name, _)| name == "X-Client-Cert").collect();
+            assert_eq!(sent.len(), 1);
+            assert_eq!(sent[0].1, escaped.as_bytes());
+        }
+    };
+    let (us, others) = ("192.0.2.0/24", "10.0.0.0/8");
+    check(us, true, &[&good], 0);
+    check(us, true, &[&good.replace("X-Client-Cert", "x-CLIENT-cert")], 0);
+    check(us, false, &[&good], 400);
+    check(others, true, &[&good], 400);
+    check(others, false, &[&good], 400);
+    check(us, true, &[&good, &good], 400);
+    check(us, true, &[&format!("{good}, {escaped}")], 400);
+    for bad in ["X-Client-Cert:", "X-Client-Cert: forged", "X-Client-Cert: -----BEGIN CERTIFICATE-----"] {
+        check(us, true, &[bad], 400);
+        check(others, true, &[bad], 400);
+    }
+    for separator in "_.~!#$%&'*+^|`".chars() {
+        let alias = "X-Client-Cert".replace('-', &separator.to_string());
+        check(us, true, &[&format!("{alias}: {escaped}")], 400);
+        check(us, true, &[&good, &format!("{alias}: {escaped}")], 400);
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Stops when dropped. What it answers depends on the end of the path:
-/// `/ws` switches protocols and echoes, `/sse` sends an event for each call of [`Site::event`], `/cookies` tries to set
-/// the agent's session cookie, everything else echoes the head it received.
+/// `/ws` switches protocols and echoes, `/sse` sends an event for each call of [`Site::event`], `/cookies` and
+/// `/trailers` try to set the agent's session cookie, everything else echoes the head it received.
 pub struct Site {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -116,6 +116,11 @@ async fn plain(stream: &mut TcpStream, shared: &Shared, path: &str, head: &str) 
             receive(stream, shared, &mut byte).await?;
             body.push(byte[0]);
         }
+    }
+    if path.ends_with("/trailers") {
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n2\r\nok\r\n0\r\n\
+                      Set-Cookie: CAMS_SID_TEST_SYSTEM=stolen\r\nCAMS-HTTP-USER: leak\r\n\r\n";
+        return stream.write_all(answer.as_bytes()).await.ok();
     }
     let more = if path.ends_with("/cookies") {
         "Set-Cookie: CAMS_SID_TEST_SYSTEM=stolen\r\nSet-Cookie: own=1\r\nCAMS-HTTP-USER: leak\r\n"

@@ -1,5 +1,6 @@
 //! The whole agent on real sockets: a client that sends raw bytes, a policy server over mutual TLS, a raw site.
 
+mod assertions;
 mod http2;
 mod logs;
 mod requests;
@@ -69,6 +70,7 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
             })],
             cluster_sites: Vec::new(),
             trusted_proxies: Vec::new(),
+            client_cert_from_proxies: false,
         }),
         listeners: vec![listener(false), listener(true)],
         certificates: vec![TlsIdentity {
@@ -97,6 +99,8 @@ fn policy(path: &str, question: &Value) -> Act {
     };
     let wanted = question["path"].as_str().unwrap_or_default();
     match path {
+        "/agent/v1/assertion-key" => Act::Answer(200, serde_json::to_value(crate::testing::assertion_key()).unwrap()),
+        "/agent/v1/audit" => Act::Answer(200, json!({})),
         "/agent/v1/hello" => Act::Answer(200, welcome()),
         "/agent/v1/login" if question["callbacks"]["password"] == "right" => {
             Act::Answer(200, json!({"is": "success", "session": "alive", "identity": identity}))
