@@ -340,6 +340,8 @@ mod tests {
     use super::*;
     use crate::testkit::Site;
 
+    type Spoiler<'a> = &'a dyn Fn(&Path);
+
     #[test]
     fn what_cannot_be_read_or_written_is_a_problem_of_the_check() {
         let fifo = |path: &Path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
@@ -348,7 +350,7 @@ mod tests {
             fs::write(path, "x").unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
         };
-        let spoilers: [(&str, &dyn Fn(&Path)); 3] =
+        let spoilers: [(&str, Spoiler<'_>); 3] =
             [("not a regular file", &fifo), ("not a regular file", &folder), ("mode 0644", &open_to_all)];
         for (file, kinds) in [
             ("conf/cams.conf", 0..2),
