@@ -1,7 +1,7 @@
 # The targets people type. `make help` lists them with the line after `##`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint bench dist
+.PHONY: help quickstart test lint fuzz bench dist
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ lint: ## formatting, clippy, and with cargo-deny its check of the dependencies
 	else \
 		echo "lint: cargo-deny is not installed; the test dependencies::* holds deny.toml's lists"; \
 	fi
+
+fuzz: ## run the fuzz targets for a minute each, with a nightly compiler; options: FUZZ_SECONDS=600 TARGETS="head target"
+	@scripts/install-deps.sh build
+	@scripts/fuzz.sh $(TARGETS)
 
 bench: ## print the figures: build time, size, dependencies, memory, time to ready
 	@scripts/install-deps.sh build

@@ -88,11 +88,6 @@ pub struct Detail<'a> {
     pub actor: Option<String>,
 }
 
-/// Every text, because no field is safe from what an agent or a browser sends.
-fn cleaned<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&clean(text.as_ref().map_or("", AsRef::as_ref)))
-}
-
 impl<'a> Detail<'a> {
     /// Whose session, and through which door it was opened.
     pub fn of(session: &'a Session) -> Self {
@@ -111,7 +106,7 @@ struct Line<'a> {
     time: String,
     event: Kind,
     #[serde(flatten)]
-    detail: Detail<'a>,
+    detail: &'a Detail<'a>,
 }
 
 pub struct Audit {
@@ -155,7 +150,7 @@ impl Audit {
     /// cache, and whoever is answered has been recorded: a queue would lose its lines when the process dies, and would
     /// have to drop or wait when it is full.
     pub fn record(&self, event: Kind, detail: Detail<'_>) {
-        let line = line(event, detail, Timestamp::now());
+        let line = line(event, &detail, Timestamp::now());
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = log.append(&line) {
             tracing::error!(%error, event = %line.trim_end(), "the audit log cannot be written");
@@ -190,12 +185,17 @@ impl Log {
     }
 }
 
-fn line(event: Kind, detail: Detail<'_>, now: Timestamp) -> String {
+fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
     // Milliseconds, always: lines sort as text.
     let time = format!("{now:.3}");
     let mut line = serde_json::to_string(&Line { time, event, detail }).unwrap_or_default();
     line.push('\n');
     line
+}
+
+/// Every text, because no field is safe from what an agent or a browser sends.
+fn cleaned<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_ref().map(|text| clean(text.as_ref())).serialize(serializer)
 }
 
 /// Cuts a text off and escapes what JSON lets through and a terminal or an editor would obey: control characters, and
@@ -244,7 +244,7 @@ mod tests {
             rights: None,
             actor: Some(nasty.clone()),
         };
-        let text = line(Kind::LoginFailed, detail, Timestamp::UNIX_EPOCH);
+        let text = line(Kind::LoginFailed, &detail, Timestamp::UNIX_EPOCH);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(!text.contains(['\u{1b}', '\u{2028}']));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -260,7 +260,7 @@ mod tests {
     fn what_does_not_apply_is_left_out() {
         let detail = Detail { user: Some("Zoë"), ..Detail::default() };
         assert_eq!(
-            line(Kind::Login, detail, Timestamp::UNIX_EPOCH),
+            line(Kind::Login, &detail, Timestamp::UNIX_EPOCH),
             "{\"time\":\"1970-01-01T00:00:00.000Z\",\"event\":\"login\",\"user\":\"Zoë\"}\n"
         );
     }

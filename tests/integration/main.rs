@@ -3,6 +3,7 @@
 mod abuse;
 mod assertion;
 mod browser;
+mod census;
 mod commands;
 mod config;
 mod dependencies;
@@ -13,4 +14,6 @@ mod init;
 mod lifecycle;
 mod login;
 mod reload;
+mod secrets;
 mod store;
+mod tidy;

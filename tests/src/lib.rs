@@ -13,6 +13,7 @@ pub mod process;
 pub mod quickstart;
 pub mod raw;
 pub mod services;
+pub mod stranger;
 pub mod tls;
 pub mod wait;
 
@@ -23,4 +24,5 @@ pub use policy_server::PolicyServer;
 pub use postgres::Postgres;
 pub use quickstart::Quickstart;
 pub use raw::RawClient;
+pub use stranger::LinkClient;
 pub use wait::{within, within_async};

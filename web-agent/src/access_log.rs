@@ -17,6 +17,8 @@ pub struct Record {
     pub user: Option<String>,
     /// `None` until an answer was sent.
     pub status: Option<u16>,
+    /// `server`, `memory`, or `public` where no server answered; `None` where nothing was decided.
+    pub decided_by: Option<&'static str>,
     began: Instant,
 }
 
@@ -30,6 +32,7 @@ impl Default for Record {
             path: String::new(),
             user: None,
             status: None,
+            decided_by: None,
             began: Instant::now(),
         }
     }
@@ -47,6 +50,7 @@ impl Drop for Record {
             path = ?self.path,
             status = self.status,
             user = self.user.as_deref().map(tracing::field::debug),
+            decided_by = self.decided_by,
             duration_us = self.began.elapsed().as_micros() as u64,
         );
     }

@@ -1,5 +1,5 @@
 //! Our place around the proxy engine, where its hooks do not reach: a deadline for the whole head of a request, the end
-//! of every connection when the process stops, and the wait for its last connection.
+//! of requests whose grant is over and of every connection when the process stops, and the wait for the last connection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::open::{KILL, Kill};
 use crate::proxy::AgentProxy;
 
 /// From the moment a connection is ready for a request to the end of that request's head. It bounds a client that sends
@@ -81,9 +82,12 @@ impl HttpServerApp for AgentApp {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let mut cut = self.cut.clone();
+        let kill = Kill::default();
+        // What is left of the request is dropped with its future: the connection, or of HTTP/2 the one stream.
         tokio::select! {
             biased;
-            reusable = self.serve(session, shutdown) => reusable,
+            reusable = KILL.scope(kill.clone(), self.serve(session, shutdown)) => reusable,
+            () = kill.killed() => None,
             _ = cut.wait_for(|cut| *cut) => None,
         }
     }

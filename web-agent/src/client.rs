@@ -74,6 +74,23 @@ pub enum LinkError {
     Message(#[from] serde_json::Error),
 }
 
+impl LinkError {
+    /// Whether no server decided, as opposed to one that would not or could not be understood.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Down | Self::Timeout | Self::Overloaded | Self::Broken(_) => true,
+            Self::Refused { .. } | Self::TooLong | Self::Message(_) => false,
+        }
+    }
+}
+
+/// An answer and which server gave it, counted from 0.
+#[derive(Debug)]
+pub struct Answered<A> {
+    pub answer: A,
+    pub server: usize,
+}
+
 /// Open connections to the policy servers; dropping it closes them.
 #[derive(Debug)]
 pub struct Link {
@@ -105,7 +122,7 @@ impl Link {
     ///
     /// # Errors
     /// Any: there is no decision, which means that the request must not pass.
-    pub async fn check(&self, question: &CheckRequest) -> Result<CheckResponse, LinkError> {
+    pub async fn check(&self, question: &CheckRequest) -> Result<Answered<CheckResponse>, LinkError> {
         self.ask(CHECK, question, Repeat::Always, LIMIT).await
     }
 
@@ -114,7 +131,7 @@ impl Link {
     /// # Errors
     /// Any: nobody is known to have logged in.
     pub async fn login(&self, question: &LoginRequest) -> Result<LoginResponse, LinkError> {
-        self.ask(LOGIN, question, Repeat::Unseen, LOGIN_LIMIT).await
+        self.ask(LOGIN, question, Repeat::Unseen, LOGIN_LIMIT).await.map(|answered| answered.answer)
     }
 
     /// Ends a session.
@@ -122,7 +139,12 @@ impl Link {
     /// # Errors
     /// Any: the session may still live.
     pub async fn logout(&self, question: &LogoutRequest) -> Result<LogoutResponse, LinkError> {
-        self.ask(LOGOUT, question, Repeat::Always, LIMIT).await
+        self.ask(LOGOUT, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// How it stands with each server, in the order in which they are tried.
+    pub fn servers(&self) -> &[watch::Receiver<Standing>] {
+        &self.servers
     }
 
     /// Fetches the keys to vouch for people with.
@@ -130,7 +152,7 @@ impl Link {
     /// # Errors
     /// Any: the keys that are known go on.
     pub async fn assertion_key(&self) -> Result<AssertionKeyResponse, LinkError> {
-        self.ask(ASSERTION_KEY, &AssertionKeyRequest {}, Repeat::Always, LIMIT).await
+        Ok(self.ask(ASSERTION_KEY, &AssertionKeyRequest {}, Repeat::Always, LIMIT).await?.answer)
     }
 
     /// Reports what the agent decided alone.
@@ -138,7 +160,7 @@ impl Link {
     /// # Errors
     /// Any: it may or may not be in the audit log.
     pub async fn report(&self, events: &AuditRequest) -> Result<AuditResponse, LinkError> {
-        self.ask(AUDIT, events, Repeat::Unseen, LIMIT).await
+        Ok(self.ask(AUDIT, events, Repeat::Unseen, LIMIT).await?.answer)
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(
@@ -147,23 +169,23 @@ impl Link {
         question: &Q,
         repeat: Repeat,
         limit: Duration,
-    ) -> Result<A, LinkError> {
+    ) -> Result<Answered<A>, LinkError> {
         let question = Bytes::from(serde_json::to_vec(question)?);
-        let answer = timeout(limit, self.post(uri, question, repeat)).await.map_err(|_| LinkError::Timeout)??;
-        Ok(serde_json::from_slice(&answer)?)
+        let answered = timeout(limit, self.post(uri, question, repeat)).await.map_err(|_| LinkError::Timeout)??;
+        Ok(Answered { answer: serde_json::from_slice(&answered.answer)?, server: answered.server })
     }
 
     /// Asks the servers that are up; then those that may come up; then once more, for a connection that broke under the
     /// question.
-    async fn post(&self, uri: &'static str, question: Bytes, repeat: Repeat) -> Result<Bytes, LinkError> {
+    async fn post(&self, uri: &'static str, question: Bytes, repeat: Repeat) -> Result<Answered<Bytes>, LinkError> {
         let mut last = LinkError::Down;
         let mut tried = Vec::new();
         for wait in [false, true, true] {
-            for server in &self.servers {
-                let Some(sender) = sender(server, wait, &tried).await else { continue };
+            for (server, standing) in self.servers.iter().enumerate() {
+                let Some(sender) = sender(standing, wait, &tried).await else { continue };
                 tried.push(sender.id());
                 match sender.post(uri, question.clone()).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => return Ok(Answered { answer, server }),
                     Err(Unanswered { error, unseen }) if unseen || may_repeat(repeat, &error) => last = error,
                     Err(Unanswered { error, .. }) => return Err(error),
                 }

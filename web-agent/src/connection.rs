@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
@@ -111,23 +112,43 @@ impl Sender {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from_static(uri);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        whole(self.send(request).await?).await
+    }
+
+    /// Asks for something that has no end.
+    ///
+    /// # Errors
+    /// No answer, or a refusal in the server's own words.
+    pub async fn get(&self, uri: &'static str) -> Result<Incoming, Unanswered> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = Uri::from_static(uri);
+        self.send(request).await
+    }
+
+    /// The body of a good answer.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Incoming, Unanswered> {
         let response = self.requests.clone().send_request(request).await.map_err(lost)?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), ANSWER_CAP).collect().await.map_err(|error| {
-            let error = if error.is::<LengthLimitError>() {
-                LinkError::TooLong
-            } else {
-                LinkError::Broken(format!("the answer cannot be read: {error}"))
-            };
-            Unanswered { error, unseen: false }
-        })?;
-        let answer = answer.to_bytes();
-        match status {
-            StatusCode::OK => Ok(answer),
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
             StatusCode::SERVICE_UNAVAILABLE => Err(Unanswered { error: LinkError::Overloaded, unseen: true }),
-            status => Err(Unanswered { error: refused(status, &answer), unseen: false }),
+            status => {
+                let error = refused(status, &whole(response.into_body()).await?);
+                Err(Unanswered { error, unseen: false })
+            }
         }
     }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Unanswered> {
+    let body = Limited::new(body, ANSWER_CAP).collect().await.map_err(|error| {
+        let error = if error.is::<LengthLimitError>() {
+            LinkError::TooLong
+        } else {
+            LinkError::Broken(format!("the answer cannot be read: {error}"))
+        };
+        Unanswered { error, unseen: false }
+    })?;
+    Ok(body.to_bytes())
 }
 
 fn lost(error: hyper::Error) -> Unanswered {

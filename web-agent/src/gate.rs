@@ -15,7 +15,6 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
-use shared_proto::names::JWKS_PATH;
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
@@ -23,7 +22,7 @@ use crate::cookies;
 use crate::head::{Connection, Head, Refusal};
 use crate::permit::Permit;
 use crate::redirect;
-use crate::site::GateConfig;
+use crate::site::{GateConfig, Service};
 
 pub use reply::{Audit, Event, Reply, ReplyBody};
 use request::Request;
@@ -149,17 +148,13 @@ fn decided(step: Step) -> (State, Step) {
 
 fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     let path = request.target.path();
-    if path == request.config.login_uri {
-        return login::start(request, head);
-    }
-    if path == request.config.logout_uri {
-        return logout::start(request, head);
-    }
-    if path == request.config.forget_uri() {
-        return Ok(decided(Step::Respond(logout::forget())));
-    }
-    if path == JWKS_PATH {
-        return keys(request);
+    let service = request.config.services().into_iter().find_map(|(uri, service)| (uri == path).then_some(service));
+    match service {
+        Some(Service::Login) => return login::start(request, head),
+        Some(Service::Logout) => return logout::start(request, head),
+        Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
+        Some(Service::Keys) => return keys(request),
+        None => {}
     }
     if request.site.upstream.is_none() {
         return Err(Refusal::new(404, "there is nothing here but the login"));
@@ -230,6 +225,10 @@ fn login_required(request: &Request, is_ended: bool, [domain, entry, login_url]:
 #[cfg(test)]
 #[path = "gate/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "gate/proof_tests.rs"]
+mod proof_tests;
 
 #[cfg(test)]
 #[path = "gate/login_tests.rs"]

@@ -14,12 +14,16 @@ use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
+use shared_proto::check::{CheckRequest, CheckResponse, Decision};
 
 use crate::access_log::Record;
-use crate::client::{Link, LinkError};
+use crate::client::LinkError;
+use crate::decisions::Decisions;
+use crate::feed::Following;
 use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, Step};
 use crate::head::Refusal;
 use crate::incoming;
+use crate::open::Open;
 use crate::permit::Permit;
 use crate::reply::Replies;
 use crate::report::{self, Reports};
@@ -41,7 +45,9 @@ pub struct Live {
 /// What all requests share.
 pub struct AgentProxy {
     pub live: Arc<ArcSwap<Live>>,
-    pub link: Arc<Link>,
+    pub decisions: Arc<Decisions>,
+    /// Kept for as long as requests are served.
+    pub following: Following,
     pub voucher: Arc<Voucher>,
     pub reports: Reports,
 }
@@ -54,6 +60,8 @@ pub struct Context {
     /// How many of the upstream's addresses did not answer.
     attempt: usize,
     record: Record,
+    /// Lets the request be cut when its grant is over.
+    open: Option<Open>,
 }
 
 impl AgentProxy {
@@ -76,7 +84,7 @@ impl AgentProxy {
         ctx.record.host = report::host(head.host());
         let (mut gate, mut step) = Gate::start(&ctx.live.gate, &connection, &head, &ctx.record.id);
         while let Step::Ask(question) = step {
-            step = gate.answer(self.answer(session, &ctx.record.id, question).await?);
+            step = gate.answer(self.answer(session, ctx, question).await?);
         }
         if let Step::Respond(reply) = &step {
             self.report(&ctx.record, &head.target, reply);
@@ -92,7 +100,7 @@ impl AgentProxy {
         }
     }
 
-    async fn answer(&self, session: &mut Session, id: &str, question: Question) -> Result<Answer> {
+    async fn answer(&self, session: &mut Session, ctx: &mut Context, question: Question) -> Result<Answer> {
         let answer = match question {
             Question::Body { max } => return incoming::body(session, max).await,
             Question::Assertion(claims) => {
@@ -101,14 +109,27 @@ impl AgentProxy {
             Question::Keys { host } => {
                 return Ok(self.voucher.public_keys(&host).await.map_or(Answer::NoKey, Answer::Keys));
             }
-            Question::Check(question) => self.link.check(&question).await.map(Answer::Check),
-            Question::Login(question) => self.link.login(&question).await.map(Answer::Login),
-            Question::Logout(question) => self.link.logout(&question).await.map(|_| Answer::Logout),
+            Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
+            Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
+            Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
         };
-        Ok(answer.unwrap_or_else(|error: LinkError| {
-            tracing::warn!(id, "no answer from a policy server: {error}");
+        Ok(answer.unwrap_or_else(|error| {
+            tracing::warn!(id = ctx.record.id, "no answer from a policy server: {error}");
             Answer::LinkDown
         }))
+    }
+
+    /// The request is entered as open before it is decided on, so that no change is missed between the two.
+    async fn check(&self, ctx: &mut Context, question: CheckRequest) -> std::result::Result<CheckResponse, LinkError> {
+        let question = Arc::new(question);
+        let open = self.decisions.open.enter(question.clone());
+        let decided = self.decisions.check(&question).await?;
+        ctx.record.decided_by = Some(decided.source.as_str());
+        if decided.answer.decision == Decision::Granted {
+            open.settle(decided.standing);
+            ctx.open = Some(open);
+        }
+        Ok(decided.answer)
     }
 }
 
@@ -118,7 +139,7 @@ impl ProxyHttp for AgentProxy {
 
     fn new_ctx(&self) -> Context {
         let live = self.live.load_full();
-        Context { live, permit: None, attempt: 0, record: Record::default() }
+        Context { live, permit: None, attempt: 0, record: Record::default(), open: None }
     }
 
     /// None: what passes is not ours to change.

@@ -16,7 +16,7 @@ pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<Strin
 /// As [`resolve`], for the page that a login was asked for: never one that would undo the login or ask for it again.
 pub fn original(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
     let (origin, target) = parse(wanted)?;
-    let is_own = [&config.login_uri, &config.logout_uri, &config.forget_uri()].iter().any(|uri| *uri == target.path());
+    let is_own = config.services().iter().any(|(uri, _)| uri == target.path());
     if is_own { None } else { address(config, here, (origin, target)) }
 }
 

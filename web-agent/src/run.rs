@@ -26,9 +26,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::{self, AgentApp, Control};
+use crate::cache::Memory;
 use crate::client::{Link, LinkConfig};
 use crate::config::{AgentConfig, Listener};
+use crate::decisions::Decisions;
+use crate::feed::{Following, Timing};
 use crate::head::Scheme;
+use crate::open::OpenRequests;
 use crate::origin::{Authority, Origin};
 use crate::pages::{PageError, Pages};
 use crate::pem::{KeyFiles, PemError};
@@ -75,7 +79,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let result = runtime.block_on(async {
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let (config, hash) = reload::read(file)?;
-        let mut agent = Agent::start(config.clone(), app::HEAD_LIMIT)?;
+        let mut agent = Agent::start(config.clone(), Limits::default())?;
         agent.follow(file, config, hash);
         tokio::select! {
             _ = term.recv() => {}
@@ -107,6 +111,19 @@ pub fn check(file: &Path) -> Result<(), Problems> {
     problems.into_result(Some(()))
 }
 
+/// The time limits that tests shorten.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub head: Duration,
+    pub timing: Timing,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: app::HEAD_LIMIT, timing: Timing::default() }
+    }
+}
+
 /// A running agent.
 pub struct Agent {
     addresses: Vec<SocketAddr>,
@@ -118,11 +135,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts everything on the current runtime. `head_limit` is [`app::HEAD_LIMIT`] outside of tests.
+    /// Starts everything on the current runtime.
     ///
     /// # Errors
     /// A file or an address that cannot be used.
-    pub fn start(config: AgentConfig, head_limit: Duration) -> Result<Self, StartError> {
+    pub fn start(config: AgentConfig, limits: Limits) -> Result<Self, StartError> {
         pingora::tls::install_default_crypto_provider();
         let (certificates, watch) = Certificates::load(&certificates(&config))?;
         let live = Arc::new(ArcSwap::from_pointee(live(&config)?));
@@ -134,8 +151,15 @@ impl Agent {
         let (reports, courier) = report::channel();
         let tasks = vec![tokio::spawn(voucher.clone().follow(link.clone())), tokio::spawn(courier.run(link.clone()))];
         let follower = Some(Follower { live: live.clone(), watch, reports: reports.clone() });
-        let proxy = AgentProxy { live, link, voucher, reports };
-        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), head_limit);
+        let decisions = Arc::new(Decisions {
+            link,
+            memory: Arc::new(Memory::new(&config.gate.domain, limits.timing.lease)),
+            open: Arc::new(OpenRequests::default()),
+            lease: limits.timing.lease,
+        });
+        let following = Following::start(&decisions, limits.timing);
+        let proxy = AgentProxy { live, decisions, following, voucher, reports };
+        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), limits.head);
         let mut service = Service::new("web agent".to_owned(), app);
         let fds = ListenFds::new(Fds::new().into());
         let mut addresses = Vec::new();

@@ -1,12 +1,13 @@
 //! What the agent serves, as checked values: sites, their upstreams, and all the gate needs to know of the
 //! configuration. Pure.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use shared_proto::names::CookieNames;
+use shared_proto::names::{CookieNames, JWKS_PATH};
 
 use crate::head::Scheme;
 use crate::origin::{Authority, Origin};
@@ -65,7 +66,27 @@ pub struct GateConfig {
     pub client_cert_from_proxies: bool,
 }
 
+/// What the agent answers by itself instead of asking whether it may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Login,
+    Logout,
+    Forget,
+    /// The public keys that assertions are verified with.
+    Keys,
+}
+
 impl GateConfig {
+    /// Where the services are: the gate routes by this list, and the census of routes is held against it (I10).
+    pub fn services(&self) -> [(Cow<'_, str>, Service); 4] {
+        [
+            (Cow::Borrowed(&self.login_uri), Service::Login),
+            (Cow::Borrowed(&self.logout_uri), Service::Logout),
+            (Cow::Owned(self.forget_uri()), Service::Forget),
+            (Cow::Borrowed(JWKS_PATH), Service::Keys),
+        ]
+    }
+
     /// Where the logged-out page makes the browser forget what it kept.
     pub fn forget_uri(&self) -> String {
         format!("{}/forget", self.logout_uri)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use shared_proto::assertion::{AssertionKeyResponse, PublicKey};
-use shared_proto::check::Identity;
+use shared_proto::check::{CheckRequest, Client, Identity};
 use shared_proto::names::CookieNames;
 
 use crate::gate::{Gate, Reply, Step};
@@ -71,6 +71,23 @@ pub fn alice() -> Identity {
         session_id: "s1".to_owned(),
         session_created: 1_700_000_000,
         attributes: BTreeMap::new(),
+    }
+}
+
+/// A question about a path of `app.test`.
+pub fn question(path: &str, session: Option<&str>) -> CheckRequest {
+    CheckRequest {
+        request_id: "r1".to_owned(),
+        scheme: "https".to_owned(),
+        host: "app.test".to_owned(),
+        port: 8443,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        query: None,
+        domain: "system".to_owned(),
+        entry: "http".to_owned(),
+        session: session.map(Into::into),
+        client: Client { address: [192, 0, 2, 1].into(), user_agent: String::new() },
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use shared_proto::assertion::LIFE_SECONDS;
+use shared_proto::assertion::{AssertionKeyResponse, LIFE_SECONDS};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::assertion::{Assertion, AssertionError, Claims, Keys};
-use crate::client::Link;
+use crate::client::{Link, LinkError};
 
 /// Other agents' keys, the next key of this one and the end of the last one are learnt this late at most.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -93,24 +93,24 @@ impl Voucher {
     pub async fn follow(self: Arc<Self>, link: Arc<Link>) {
         let mut complaint = String::new();
         loop {
-            let fetched = link.assertion_key().await.map_err(|error| error.to_string());
-            let keys = fetched.and_then(|given| Keys::new(given).map_err(|error: AssertionError| error.to_string()));
-            let delay = match keys {
-                Ok(keys) => {
-                    complaint.clear();
-                    self.keys.send_replace(Some(Arc::new(keys)));
-                    REFRESH
-                }
-                Err(error) => {
-                    if complaint != error {
-                        tracing::warn!("no new assertion key: {error}");
-                        complaint = error;
-                    }
-                    RETRY
-                }
+            let (trouble, delay) = match link.assertion_key().await {
+                Ok(given) => (self.take(given).err().map(|error| error.to_string()), REFRESH),
+                // It was understood and will be refused again, which the server writes down each time.
+                Err(error @ LinkError::Refused { .. }) => (Some(error.to_string()), REFRESH),
+                Err(error) => (Some(error.to_string()), RETRY),
             };
+            let trouble = trouble.unwrap_or_default();
+            if !trouble.is_empty() && complaint != trouble {
+                tracing::warn!("no new assertion key: {trouble}");
+            }
+            complaint = trouble;
             sleep(delay).await;
         }
+    }
+
+    fn take(&self, given: AssertionKeyResponse) -> Result<(), AssertionError> {
+        self.keys.send_replace(Some(Arc::new(Keys::new(given)?)));
+        Ok(())
     }
 }
 

@@ -23,6 +23,11 @@ use crate::wire::Server;
 /// Larger than any message of an agent.
 const MAX_BODY: usize = 256 << 10;
 
+/// The paths of all operations.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    agent_api::paths()
+}
+
 pub fn router(server: Arc<Server>) -> Router {
     agent_api::routes()
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such operation"))

@@ -50,8 +50,13 @@ impl Location {
             // The driver would go on without it, and log it with its value.
             return Err(StoreError::Url("it has a parameter that is not known"));
         }
+        let hosts = hosts(&options);
+        if hosts.is_empty() {
+            // The driver would take one from the environment.
+            return Err(StoreError::Url("it names no host"));
+        }
         let names_mode = options.database_url.query_pairs().any(|(name, _)| name == "sslmode");
-        if !names_mode && !is_local(&options) {
+        if !names_mode && !hosts.iter().all(|host| is_local(host)) {
             // Sessions and sealed keys must not travel to whoever answers.
             options.database_url.query_pairs_mut().append_pair("sslmode", "verify-full");
         }
@@ -61,19 +66,18 @@ impl Location {
     }
 }
 
-/// Whether the server is on this machine: a socket in the file system or a loopback address.
-fn is_local(options: &AnyConnectOptions) -> bool {
+/// Every host that the URL names: of two, the driver takes one.
+fn hosts(options: &AnyConnectOptions) -> Vec<String> {
     let url = &options.database_url;
-    let parameter =
-        |wanted: &str| url.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned());
-    match parameter("host").or_else(|| parameter("hostaddr")).or_else(|| url.host_str().map(str::to_owned)) {
-        None => true,
-        Some(host) if host.is_empty() || host.starts_with('/') || host == "localhost" => true,
-        Some(host) => {
-            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-            address.is_ok_and(|address| address.is_loopback())
-        }
-    }
+    let named = url.query_pairs().filter(|(name, _)| name == "host" || name == "hostaddr");
+    let named = named.map(|(_, host)| host.into_owned());
+    url.host_str().map(str::to_owned).into_iter().chain(named).filter(|host| !host.is_empty()).collect()
+}
+
+/// A socket in the file system or a loopback address.
+fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host.starts_with('/') || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -91,6 +95,8 @@ mod tests {
             ("postgres://u:p@10.0.0.7:5433/cams?application_name=x", Some("verify-full")),
             ("postgresql://u@[2001:db8::1]/cams", Some("verify-full")),
             ("postgres://u:p@localhost/cams?host=db.example.org", Some("verify-full")),
+            ("postgres:///cams?host=localhost&host=db.example.org", Some("verify-full")),
+            ("postgres://localhost/cams?hostaddr=192.0.2.1", Some("verify-full")),
             ("postgres://u:p@db.example.org/cams?sslmode=verify-ca", Some("verify-ca")),
             ("postgres://u:p@localhost/cams", None),
             ("postgres://u:p@127.0.0.2/cams", None),
@@ -113,6 +119,7 @@ mod tests {
             "canary",
             "postgres://u:canary@h:notaport/d",
             "postgres://u:canary@h/d?sslmode=canary",
+            "postgres:///d?password=canary",
             "postgres://u@h/d?passwrd=canary",
             "postgres://u:p@h/d?canary",
             "postgres://u:can%ary\u{0}@[/d",

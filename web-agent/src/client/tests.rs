@@ -60,7 +60,7 @@ fn granting(by: &'static str) -> impl Fn(&str, &Value) -> Act + Send + Sync + 's
 }
 
 async fn decided_by(link: &Link) -> Result<String, String> {
-    link.check(&question()).await.map(|answer| answer.policy_hash).map_err(|error| error.to_string())
+    link.check(&question()).await.map(|answered| answered.answer.policy_hash).map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn many_questions_share_one_connection() {
     let link = setting.link(&[&server]);
     let (link, question) = (&link, question());
     let answers = futures_util::future::join_all((0..64).map(|_| link.check(&question))).await;
-    assert!(answers.into_iter().all(|answer| answer.unwrap().decision == Decision::Granted));
+    assert!(answers.into_iter().all(|answer| answer.unwrap().answer.decision == Decision::Granted));
     assert_eq!(server.connections(), 1);
     assert_eq!(server.asked("/agent/v1/hello").len(), 1);
     assert_eq!(server.asked("/agent/v1/check")[0]["session"], "canary");

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,6 +18,7 @@ use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use shared_proto::names::POLICY_SERVER_NAME;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -31,6 +33,8 @@ pub enum Act {
     Hang,
     /// Sends a body that has no end.
     Endless,
+    /// Sends what comes out of here, for as long as there is something.
+    Stream(Arc<Mutex<UnboundedReceiver<Bytes>>>),
     /// Closes the connection without a word.
     Close,
 }
@@ -128,7 +132,7 @@ async fn answer(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let question: Value = serde_json::from_slice(&body).unwrap();
+    let question = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
     let act = match script(&path, &question) {
         // A script that knows nothing of `hello` is welcome to it.
         Act::Close if path.ends_with("/hello") => Act::Answer(200, welcome()),
@@ -142,6 +146,12 @@ async fn answer(
         Act::Endless => {
             let part = || Ok(Frame::data(Bytes::from(vec![b' '; 16 * 1024])));
             (200, BodyExt::boxed(StreamBody::new(futures_util::stream::repeat_with(part))))
+        }
+        Act::Stream(parts) => {
+            let next = move |cx: &mut Context<'_>| {
+                parts.lock().unwrap().poll_recv(cx).map(|part| part.map(Frame::data).map(Ok))
+            };
+            (200, BodyExt::boxed(StreamBody::new(futures_util::stream::poll_fn(next))))
         }
         Act::Close => {
             close.send_replace(true);

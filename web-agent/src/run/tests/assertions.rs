@@ -32,7 +32,7 @@ async fn a_person_comes_with_an_assertion_and_nobody_else_does() {
 
 #[tokio::test]
 async fn without_a_key_nobody_is_forwarded_as_somebody() {
-    let setting = Setting::with(keyless, app::HEAD_LIMIT).await;
+    let setting = Setting::with(keyless, Limits::default()).await;
     assert_eq!(ask(setting.http, get("/public/", "")).await.unwrap().status, 200);
     let began = Instant::now();
     for path in ["/private/x", "/public/x", "/cams/jwks.json"] {

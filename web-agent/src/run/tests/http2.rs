@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
-async fn connect(setting: &Setting) -> SendRequest<Full<Bytes>> {
+pub async fn connect(setting: &Setting) -> SendRequest<Full<Bytes>> {
     let mut tls = ClientConfig::builder().with_root_certificates(setting.ca.roots()).with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let tcp = tokio::net::TcpStream::connect(setting.https).await.unwrap();
@@ -24,7 +24,7 @@ async fn connect(setting: &Setting) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-fn request(path: &str, headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
+pub fn request(path: &str, headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
     let mut request = Request::builder().version(Version::HTTP_2).uri(format!("https://app.test{path}"));
     for (name, value) in headers {
         request = request.header(*name, *value);

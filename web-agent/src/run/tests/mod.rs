@@ -3,6 +3,7 @@
 mod assertions;
 mod http2;
 mod logs;
+mod memory;
 mod requests;
 mod streams;
 mod upstreams;
@@ -31,14 +32,14 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
-        Self::with(policy, app::HEAD_LIMIT).await
+        Self::with(policy, Limits::default()).await
     }
 
-    async fn with(script: fn(&str, &Value) -> Act, head_limit: Duration) -> Self {
+    async fn with(script: impl Fn(&str, &Value) -> Act + Send + Sync + 'static, limits: Limits) -> Self {
         let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
         let policy = PolicyServer::start(&ca, script).await;
         let site = upstream::Site::start().await;
-        let agent = Agent::start(config(&dir, &ca, &policy, &site), head_limit).unwrap();
+        let agent = Agent::start(config(&dir, &ca, &policy, &site), limits).unwrap();
         let (http, https) = (agent.addresses()[0], agent.addresses()[1]);
         Self { ca, policy, site, agent, http, https, _dir: dir }
     }
@@ -134,7 +135,7 @@ async fn a_taken_port_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = config(&dir, &ca, &policy, &site);
     config.listeners[0].address = taken.local_addr().unwrap();
-    let error = Agent::start(config, app::HEAD_LIMIT).err().unwrap().to_string();
+    let error = Agent::start(config, Limits::default()).err().unwrap().to_string();
     assert!(error.starts_with(&format!("cannot listen on {}: ", taken.local_addr().unwrap())), "{error}");
     assert!(!error.contains('\n'), "{error}");
 }

@@ -157,7 +157,7 @@ async fn without_a_policy_server_there_is_503() {
     fn overloaded(path: &str, _: &Value) -> Act {
         if path.ends_with("/hello") { Act::Answer(200, welcome()) } else { Act::Answer(503, json!({"error": "busy"})) }
     }
-    let setting = Setting::with(overloaded, app::HEAD_LIMIT).await;
+    let setting = Setting::with(overloaded, Limits::default()).await;
     for path in ["/public/", "/private/"] {
         let answer = ask(setting.http, get(path, ALICE)).await.unwrap();
         assert_eq!(answer.status, 503, "{answer:?}");

@@ -116,7 +116,7 @@ async fn events_and_uploads_are_not_held_back() {
 /// Case 69: a byte now and then does not keep a connection.
 #[tokio::test]
 async fn a_head_has_a_deadline() {
-    let setting = Setting::with(policy, Duration::from_millis(300)).await;
+    let setting = Setting::with(policy, Limits { head: Duration::from_millis(300), ..Limits::default() }).await;
     let mut slow = Client::connect(setting.http).await;
     let trickle = async {
         for byte in get("/public/", "").bytes().cycle() {

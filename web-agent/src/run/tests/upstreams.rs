@@ -18,7 +18,7 @@ async fn status(change: impl FnOnce(&mut Upstream)) -> u16 {
     change(changed.upstream.as_mut().unwrap());
     gate.sites = vec![Arc::new(changed)];
     config.gate = Arc::new(gate);
-    let agent = Agent::start(config, app::HEAD_LIMIT).unwrap();
+    let agent = Agent::start(config, Limits::default()).unwrap();
     ask(agent.addresses()[0], get("/public/", "")).await.unwrap().status
 }
 

@@ -1,0 +1,129 @@
+//! Where the answer to "may it pass?" comes from: from memory, where that counts, else from a policy server; and where no
+//! server answers, what is open to everybody goes on without anybody's name.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
+
+use crate::cache::Memory;
+use crate::client::{Answered, Link, LinkError};
+use crate::open::{OpenRequests, Standing};
+
+/// Answers what the gate asks.
+#[derive(Debug)]
+pub struct Decisions {
+    pub link: Arc<Link>,
+    pub memory: Arc<Memory>,
+    pub open: Arc<OpenRequests>,
+    /// How long a lease runs, and therefore how long a grant on a session lasts without one.
+    pub lease: Duration,
+}
+
+/// Who decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Server,
+    Memory,
+    /// The map of what is public, in the absence of both.
+    Public,
+}
+
+impl Source {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Memory => "memory",
+            Self::Public => "public",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Decided {
+    pub answer: CheckResponse,
+    pub source: Source,
+    /// What a request rests on that is let through by it.
+    pub standing: Standing,
+}
+
+impl Decisions {
+    /// Decides about a request.
+    ///
+    /// # Errors
+    /// There is no decision, which means that the request must not pass.
+    pub async fn check(&self, question: &CheckRequest) -> Result<Decided, LinkError> {
+        let now = Instant::now();
+        if let Some(answer) = self.memory.recall(question, now) {
+            return Ok(decided(answer, Source::Memory, now));
+        }
+        let ticket = self.memory.ticket();
+        match self.link.check(question).await {
+            Ok(Answered { answer, server }) => {
+                if let Some(ticket) = ticket {
+                    self.memory.keep(ticket, server, question, &answer, Instant::now());
+                }
+                Ok(decided(answer, Source::Server, now + self.lease))
+            }
+            Err(error) if error.is_silence() && self.memory.is_public(question) => {
+                tracing::warn!(id = question.request_id, "served as a public page: {error}");
+                Ok(decided(public(), Source::Public, now))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs a login stack, which ends the session the browser had.
+    ///
+    /// # Errors
+    /// Nobody is known to have logged in.
+    pub async fn login(&self, question: &LoginRequest) -> Result<LoginResponse, LinkError> {
+        let Some(previous) = &question.previous_session else { return self.link.login(question).await };
+        let known = self.memory.forget(previous);
+        let answer = self.link.login(question).await;
+        let known = self.memory.forget(previous).or(known);
+        if matches!(answer, Ok(LoginResponse::Success { .. })) {
+            self.end(known);
+        }
+        answer
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// The session may still live; here it is forgotten all the same.
+    pub async fn logout(&self, question: &LogoutRequest) -> Result<(), LinkError> {
+        let known = self.memory.forget(&question.session);
+        let answer = self.link.logout(question).await;
+        // Once more: requests that ran meanwhile may have been answered and kept.
+        self.end(self.memory.forget(&question.session).or(known));
+        answer.map(drop)
+    }
+
+    /// Cuts at once what this agent knows to stand on a session; what it does not know, the server's event cuts.
+    fn end(&self, session: Option<Arc<str>>) {
+        if let Some(session) = session {
+            self.open.session_ended(&session, Instant::now());
+        }
+    }
+}
+
+fn decided(answer: CheckResponse, source: Source, until: Instant) -> Decided {
+    let session = answer.identity.as_ref().map(|identity| identity.session_id.clone());
+    Decided { answer, source, standing: Standing { session, until } }
+}
+
+/// A grant to nobody in particular.
+fn public() -> CheckResponse {
+    CheckResponse {
+        decision: Decision::Granted,
+        session: SessionStanding::None,
+        identity: None,
+        policy_hash: String::new(),
+        epoch: String::new(),
+        seq: 0,
+        remember_ms: 0,
+    }
+}
