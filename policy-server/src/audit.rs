@@ -4,13 +4,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use serde::{Serialize, Serializer};
 
+use crate::agents::Rights;
 use crate::session::Session;
 
 /// Longer text from outside is cut off.
@@ -57,7 +59,7 @@ pub struct Detail<'a> {
     pub user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub method: Option<&'a str>,
@@ -78,6 +80,12 @@ pub struct Detail<'a> {
     pub old_hash: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub new_hash: Option<&'a str>,
+    /// What an agent may do from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rights: Option<&'a Rights>,
+    /// Who ran the command that did this.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub actor: Option<String>,
 }
 
 impl<'a> Detail<'a> {
@@ -103,7 +111,13 @@ struct Line<'a> {
 
 pub struct Audit {
     path: PathBuf,
-    file: Mutex<File>,
+    log: Mutex<Log>,
+}
+
+struct Log {
+    file: File,
+    /// The last line may lack its end: the disk was full, or a process died while writing it.
+    torn: bool,
 }
 
 impl Audit {
@@ -112,36 +126,63 @@ impl Audit {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(append(path)?) })
+        Ok(Self { path: path.to_owned(), log: Mutex::new(Log::open(path)?) })
     }
 
     /// Goes on in a new file where the old one was moved away: logs are rotated by renaming them.
     pub fn follow_rotation(&self) -> std::io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let moved = match std::fs::metadata(&self.path) {
-            Ok(now) => now.ino() != file.metadata()?.ino(),
+            Ok(now) => now.ino() != log.file.metadata()?.ino(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
             Err(error) => return Err(error),
         };
         if moved {
-            *file = append(&self.path)?;
+            *log = Log::open(&self.path)?;
         }
         Ok(())
     }
 
     /// Writes the event. A log that cannot be written is reported on the process's own log: it must not stop people
     /// from working, nor pass unseen.
+    ///
+    /// It writes before it returns, also on threads that serve requests. A line is some hundred bytes for the system's
+    /// cache, and whoever is answered has been recorded: a queue would lose its lines when the process dies, and would
+    /// have to drop or wait when it is full.
     pub fn record(&self, event: Kind, detail: Detail<'_>) {
         let line = line(event, &detail, Timestamp::now());
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.write_all(line.as_bytes()) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = log.append(&line) {
             tracing::error!(%error, event = %line.trim_end(), "the audit log cannot be written");
         }
     }
 }
 
-fn append(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+impl Log {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        // Not to wait for the reader of a FIFO; of no effect on files.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file =
+            OpenOptions::new().create(true).read(true).append(true).mode(0o600).custom_flags(flags).open(path)?;
+        Ok(Self { file, torn: true })
+    }
+
+    /// Appends a line, on a line of its own whatever became of the one before.
+    fn append(&mut self, line: &str) -> std::io::Result<()> {
+        let result = match self.torn && self.lacks_end()? {
+            true => self.file.write_all(format!("\n{line}").as_bytes()),
+            false => self.file.write_all(line.as_bytes()),
+        };
+        self.torn = result.is_err();
+        result
+    }
+
+    fn lacks_end(&self) -> std::io::Result<bool> {
+        let Some(last) = self.file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+        let mut byte = [0];
+        self.file.read_exact_at(&mut byte, last)?;
+        Ok(byte != *b"\n")
+    }
 }
 
 fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
@@ -152,8 +193,9 @@ fn line(event: Kind, detail: &Detail<'_>, now: Timestamp) -> String {
     line
 }
 
-fn cleaned<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
-    text.map(clean).serialize(serializer)
+/// Every text, because no field is safe from what an agent or a browser sends.
+fn cleaned<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_ref().map(|text| clean(text.as_ref())).serialize(serializer)
 }
 
 /// Cuts a text off and escapes what JSON lets through and a terminal or an editor would obey: control characters, and
@@ -181,14 +223,73 @@ mod tests {
     #[test]
     fn an_event_is_one_line_whatever_it_says() {
         let nasty = "x\n{\"event\":\"login\"}\r\u{1b}[31m${jndi:ldap://x}\u{2028}".to_owned() + &"y".repeat(1 << 20);
-        let detail = Detail { user: Some(&nasty), domain: Some("system"), ..Detail::default() };
+        let long = Some(nasty.as_str());
+        let detail = Detail {
+            request_id: long,
+            agent: long,
+            domain: long,
+            entry: long,
+            user: long,
+            session: long,
+            client: Some(nasty.clone()),
+            method: long,
+            url: long,
+            host: long,
+            path: long,
+            status: None,
+            at: None,
+            reason: long,
+            old_hash: long,
+            new_hash: long,
+            rights: None,
+            actor: Some(nasty.clone()),
+        };
         let text = line(Kind::LoginFailed, &detail, Timestamp::UNIX_EPOCH);
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(text.len() < 2_000 && !text.contains(['\u{1b}', '\u{2028}']));
+        assert!(!text.contains(['\u{1b}', '\u{2028}']));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["event"], "login-failed");
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
-        assert!(value.get("session").is_none());
+        let texts = value.as_object().unwrap().iter().filter(|(name, _)| !["event", "time"].contains(&name.as_str()));
+        let cut: Vec<usize> = texts.map(|(_, text)| text.as_str().unwrap().chars().count()).collect();
+        // One character of each is written as eight.
+        assert_eq!(cut, [TEXT + 7; 15]);
+    }
+
+    #[test]
+    fn what_does_not_apply_is_left_out() {
+        let detail = Detail { user: Some("Zoë"), ..Detail::default() };
+        assert_eq!(
+            line(Kind::Login, &detail, Timestamp::UNIX_EPOCH),
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"event\":\"login\",\"user\":\"Zoë\"}\n"
+        );
+    }
+
+    #[test]
+    fn after_half_a_line_the_next_event_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let tear = || std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"time\":").unwrap();
+        let events = || {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.ends_with('\n') && !text.contains("\n\n"), "{text}");
+            text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count()
+        };
+        // A process died while writing.
+        Audit::open(&path).unwrap().record(Kind::Login, Detail::default());
+        tear();
+        let audit = Audit::open(&path).unwrap();
+        audit.record(Kind::Login, Detail::default());
+        assert_eq!(events(), 2);
+        audit.record(Kind::Login, Detail::default());
+        assert_eq!(events(), 3);
+        // A write fails in the middle, as on a full disk: here, because the file is not open for writing.
+        let writable = std::mem::replace(&mut audit.log.lock().unwrap().file, File::open(&path).unwrap());
+        audit.record(Kind::Login, Detail::default());
+        tear();
+        audit.log.lock().unwrap().file = writable;
+        audit.record(Kind::Login, Detail::default());
+        assert_eq!(events(), 4);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! A changed configuration is taken over as a whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,8 @@ use shared_proto::problem::Problems;
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
-use crate::wire::{Domain, Loaded, Server, load, read_conf, warn};
+use crate::watch::Seen;
+use crate::wire::{Domain, Loaded, Reader, Server, load, read_conf, warn};
 
 /// How often files are looked at: a changed role must count within a second.
 const WATCH: Duration = Duration::from_millis(250);
@@ -48,31 +48,38 @@ impl Server {
         if let Err(error) = self.audit.follow_rotation() {
             tracing::error!(%error, "the audit log cannot be opened again");
         }
-        if watch.conf.moved(std::slice::from_ref(&self.conf.file)) {
-            self.compare_conf();
+        let (loaded, now) = (self.loaded(), self.now());
+        if watch.conf.as_ref().is_none_or(|conf| conf.moved(now)) {
+            watch.conf = Some(Seen::at(&self.conf.file, now));
+            self.compare_conf(&mut watch.restart);
         }
-        let loaded = self.loaded();
-        if watch.configuration.moved(&loaded.files) {
-            self.reload(&loaded);
+        let files = watch.files.get_or_insert_with(|| loaded.files.clone());
+        if files.iter().any(|file| file.moved(now)) {
+            self.reload(&loaded, watch);
         }
         for domain in self.loaded().domains.values() {
             for repository in &domain.users {
                 // Domains that share a file have a repository each.
-                let stamp = watch.users.entry((domain.name.clone(), repository.path().to_owned())).or_default();
-                if stamp.moved(&[repository.path().to_owned()]) {
-                    self.refresh(domain, repository);
+                let users = watch.users.entry((domain.name.clone(), repository.path().to_owned())).or_default();
+                if users.seen.as_ref().is_none_or(|seen| seen.moved(now)) {
+                    users.seen = Some(Seen::at(repository.path(), now));
+                    self.refresh(domain, repository, &mut users.refused);
                 }
             }
         }
     }
 
-    /// Takes a changed configuration over as a whole, or keeps the old one and says why.
-    fn reload(&self, old: &Loaded) {
-        let mut problems = Problems::default();
-        let loaded = load(&self.conf, &self.digests, &mut problems);
-        match problems.into_result(loaded) {
-            Ok(new) if new.hash == old.hash => {}
+    /// Takes a changed configuration over as a whole, or keeps the old one and says why. What was refused is tried
+    /// again when any of its files moves.
+    fn reload(&self, old: &Loaded, watch: &mut Watch) {
+        let (reader, mut problems) = (Reader::default(), Problems::default());
+        let loaded = load(&self.conf, &self.digests, &reader, &mut problems);
+        let result = problems.into_result(loaded);
+        watch.files = Some(result.as_ref().map_or_else(|_| reader.files(), |new| new.files.clone()));
+        match result {
+            Ok(new) if new.hash == old.hash => watch.refused = None,
             Ok(new) => {
+                watch.refused = None;
                 let hashes = Detail { old_hash: Some(&old.hash), new_hash: Some(&new.hash), ..Detail::default() };
                 self.audit.record(Kind::ConfigurationLoaded, hashes);
                 tracing::info!("the configuration was changed and taken over");
@@ -82,6 +89,8 @@ impl Server {
                 // The files are taken over together, so every domain may decide otherwise.
                 self.owe(&domains);
             }
+            // Said already.
+            Err(problems) if watch.refused.as_ref() == Some(&problems) => {}
             Err(problems) => {
                 let reason = problems.to_string();
                 let detail = Detail { old_hash: Some(&old.hash), reason: Some(&reason), ..Detail::default() };
@@ -90,36 +99,43 @@ impl Server {
                     tracing::error!("{problem}");
                 }
                 tracing::error!("the changed configuration is not good: the old one stays in force");
+                watch.refused = Some(problems);
             }
         }
     }
 
     /// `cams.conf` is read at the start only: a change is checked and announced.
-    fn compare_conf(&self) {
+    fn compare_conf(&self, said: &mut Option<String>) {
         let mut problems = Problems::default();
         let conf = read_conf(&self.conf.file, &mut problems);
         let reason = match problems.into_result(conf) {
-            Ok(conf) if conf.hash == self.conf.hash => return,
+            Ok(conf) if conf.hash == self.conf.hash => return *said = None,
             Ok(_) => "it was changed: restart the policy server to take it over".to_owned(),
             Err(problems) => format!("it was changed, and the policy server would not start with it: {problems}"),
         };
+        if said.as_ref() == Some(&reason) {
+            return;
+        }
         let file = self.conf.file.display().to_string();
         tracing::warn!(%file, "{reason}");
         let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
         self.audit.record(Kind::RestartNeeded, detail);
+        *said = Some(reason);
     }
 
-    fn refresh(&self, domain: &Domain, repository: &XmlUserRepository) {
+    fn refresh(&self, domain: &Domain, repository: &XmlUserRepository, refused: &mut Option<Problems>) {
         let file = repository.path().display().to_string();
         match repository.refresh() {
-            Refresh::Unchanged => {}
+            Refresh::Unchanged => *refused = None,
             Refresh::Reloaded { users, hash, warnings } => {
+                *refused = None;
                 self.owe([&domain.name]);
                 warn(&warnings);
                 tracing::info!(users, %file, "the users were changed and taken over");
                 let detail = Detail { url: Some(&file), new_hash: Some(&hash), ..Detail::default() };
                 self.audit.record(Kind::UsersReloaded, detail);
             }
+            Refresh::Broken(problems) if refused.as_ref() == Some(&problems) => {}
             Refresh::Broken(problems) => {
                 for problem in problems.iter() {
                     tracing::error!("{problem}");
@@ -128,6 +144,7 @@ impl Server {
                 let reason = problems.to_string();
                 let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
                 self.audit.record(Kind::UsersRefused, detail);
+                *refused = Some(problems);
             }
         }
     }
@@ -136,11 +153,10 @@ impl Server {
         if let Err(error) = self.assertions.purge(self.now().as_second()).await {
             tracing::error!(%error, "old assertion keys cannot be removed");
         }
-        for domain in self.loaded().domains.values() {
-            match self.sessions.purge(&domain.name, domain.limits, self.now().as_second()).await {
-                Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
-                Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
-            }
+        let loaded = self.loaded();
+        match self.sessions.purge(|domain| loaded.idle_limit(domain), self.now().as_second()).await {
+            Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
+            Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
         }
         if let Err(error) = self.store.trim_events(self.now().as_second()).await {
             tracing::error!(%error, "old events cannot be removed");
@@ -148,34 +164,26 @@ impl Server {
     }
 }
 
-/// What files looked like at the last look. The first look finds everything moved, so a change made while the server
-/// started is not missed.
+/// What files looked like when they were last read.
 #[derive(Default)]
 struct Watch {
-    conf: Stamp,
-    configuration: Stamp,
-    users: BTreeMap<(String, PathBuf), Stamp>,
+    /// `cams.conf` itself.
+    conf: Option<Seen>,
+    /// Why the server was said to need a restart.
+    restart: Option<String>,
+    /// Of the last attempt to load a configuration, good or not; before the first, those of the one in force.
+    files: Option<Vec<Seen>>,
+    /// Why the last attempt failed.
+    refused: Option<Problems>,
+    users: BTreeMap<(String, PathBuf), UsersWatch>,
 }
 
-/// Inode, length and time of change of files: cheap to take, and different after every way of changing a file.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Stamp(Vec<Option<(u64, u64, i64, i64)>>);
-
-impl Stamp {
-    fn of(files: &[PathBuf]) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let stamp = |file: &PathBuf| {
-            let metadata = fs::metadata(file).ok()?;
-            Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
-        };
-        Self(files.iter().map(stamp).collect())
-    }
-
-    /// Whether the files differ from the last look, which this one becomes.
-    fn moved(&mut self, files: &[PathBuf]) -> bool {
-        let now = Self::of(files);
-        let moved = now != *self;
-        *self = now;
-        moved
-    }
+/// The same for a file of users. The first look reads it.
+#[derive(Default)]
+struct UsersWatch {
+    seen: Option<Seen>,
+    refused: Option<Problems>,
 }
+
+#[cfg(test)]
+mod tests;

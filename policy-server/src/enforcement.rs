@@ -14,7 +14,8 @@ use shared_proto::secret::Secret;
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::auth::pipeline::RecheckRun;
+use crate::auth::pipeline::{LoginEntry, RecheckRun};
+use crate::auth::subject::Subject;
 use crate::pki::PkiError;
 use crate::session::{Found, Session, SessionError, rules};
 use crate::store::Position;
@@ -282,20 +283,43 @@ pub async fn login(
             });
         }
     };
-    // The browser's former session ends now: no session survives a login (no fixation).
+    let user = subject.user.clone();
+    let detail = Detail { user: Some(&user), ..detail };
+    match open_session(server, agent, domain, entry, request, subject).await {
+        Ok((token, session)) => {
+            server.audit.record(Kind::Login, Detail { session: Some(&session.id), ..detail });
+            Ok(LoginResponse::Success { session: token, identity: session.identity() })
+        }
+        Err(error) => {
+            server.audit.record(Kind::LoginFailed, Detail { reason: Some("no session could be opened"), ..detail });
+            Err(error)
+        }
+    }
+}
+
+/// A new session in place of the browser's former one: no session survives a login (no fixation). The old one ends last,
+/// so that whoever gets no new one keeps it; a new one whose token is not handed out opens nothing.
+async fn open_session(
+    server: &Server,
+    agent: &Registered,
+    domain: &Domain,
+    entry: &LoginEntry,
+    request: &LoginRequest,
+    subject: Subject,
+) -> Result<(Secret, Session), EnforcementError> {
+    let now = server.now().as_second();
+    let opened = server.sessions.open(subject, &domain.name, &entry.name, &request.client, domain.limits, now).await?;
     if let Some(token) = &request.previous_session
-        && let Some(previous) = server.sessions.of_token(token).await?
+        && let Some(previous) = server.sessions.of_token(token).await?.filter(|previous| may_end(agent, previous))
     {
         end(server, &previous, "replaced by a new login").await?;
     }
-    let (token, session) = server
-        .sessions
-        .open(subject, &domain.name, &entry.name, &request.client, domain.limits, server.now().as_second())
-        .await?;
-    server
-        .audit
-        .record(Kind::Login, Detail { user: Some(&session.subject.user), session: Some(&session.id), ..detail });
-    Ok(LoginResponse::Success { session: token, identity: session.identity() })
+    Ok(opened)
+}
+
+/// Whether this agent may end this session. Its token says whose the session is, not which agent brings it.
+fn may_end(agent: &Registered, session: &Session) -> bool {
+    agent.rights.capabilities.contains(&Capability::Enforce) && agent.rights.domains.contains(&session.domain)
 }
 
 pub async fn logout(
@@ -304,16 +328,18 @@ pub async fn logout(
     request: &LogoutRequest,
 ) -> Result<LogoutResponse, EnforcementError> {
     let Some(session) = server.sessions.of_token(&request.session).await? else { return Ok(LogoutResponse {}) };
-    if !agent.rights.domains.contains(&session.domain) {
-        return Err(EnforcementError::NotAllowed("the session belongs to another security domain".to_owned()));
+    let detail = Detail {
+        request_id: Some(&request.request_id),
+        agent: Some(&agent.name),
+        client: Some(request.client.address.to_string()),
+        ..Detail::of(&session)
+    };
+    if !may_end(agent, &session) {
+        let reason = "it is not registered for the security domain of the session";
+        server.audit.record(Kind::AgentRefused, Detail { reason: Some(reason), ..detail });
+        return Err(EnforcementError::NotAllowed(reason.to_owned()));
     }
     if server.sessions.end(&session.id).await? {
-        let detail = Detail {
-            request_id: Some(&request.request_id),
-            agent: Some(&agent.name),
-            client: Some(request.client.address.to_string()),
-            ..Detail::of(&session)
-        };
         server.audit.record(Kind::Logout, detail);
     }
     Ok(LogoutResponse {})
@@ -326,3 +352,6 @@ pub async fn assertion_key(server: &Server, agent: &Registered) -> Result<Assert
     }
     Ok(server.assertions.of(agent, server.now().as_second()).await?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,14 @@ pub mod digest;
 pub mod directory;
 pub mod enforcement;
 pub mod events;
+pub mod files;
 pub mod http;
 pub mod pki;
 pub mod reports;
 pub mod session;
 pub mod store;
+#[cfg(test)]
+mod testkit;
 pub mod token;
+mod watch;
 pub mod wire;

@@ -3,17 +3,16 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use shared_proto::event::PublicMap;
 use shared_proto::problem::Problems;
-use shared_proto::secret::{Secret, SecretRef, mode_problem};
+use shared_proto::secret::{Secret, SecretRef};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +27,7 @@ use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
 use crate::directory::xml_users::XmlUserRepository;
 use crate::events;
+use crate::files::{self, MAX_TEXT, Readers};
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, AssertionKeys, PkiError};
 use crate::reports::Reports;
@@ -35,6 +35,7 @@ use crate::session::SessionService;
 use crate::session::rules::Limits;
 use crate::store::{self, Position, Store, StoreError};
 use crate::token::{Key, KeyRing, hex};
+use crate::watch::Seen;
 
 /// Logins waiting for a free core beyond this many are told that the server is busy.
 const HASH_QUEUE: usize = 256;
@@ -79,7 +80,16 @@ pub struct Loaded {
     pub hash: String,
     /// What works, but should not stay so.
     pub warnings: Problems,
-    pub(crate) files: Vec<PathBuf>,
+    /// What it was read from, the users aside: they follow their files themselves.
+    pub(crate) files: Vec<Seen>,
+}
+
+impl Loaded {
+    /// The idle limit of a domain's sessions. One that this server does not have may be another's: none of its
+    /// sessions is idle here, and its end is all that counts.
+    pub(crate) fn idle_limit(&self, domain: &str) -> Duration {
+        self.domains.get(domain).map_or(Duration::MAX, |domain| domain.limits.idle)
+    }
 }
 
 /// What the server and the administrator's commands both stand on.
@@ -112,13 +122,17 @@ pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
     let mut loaded = None;
     if let Some(conf) = &conf {
         secrets(conf, &mut problems);
-        loaded = load(conf, &DigestPool::new(1, 1), &mut problems);
+        if let Err(error) = files::may_hold_file(&conf.audit_file) {
+            let file = conf.audit_file.display();
+            problems.add(&conf.file, 0, format!("`cams.audit.file`: {file} cannot be the audit log: {error}"));
+        }
+        loaded = load(conf, &DigestPool::new(1, 1), &Reader::default(), &mut problems);
     }
     problems.into_result(conf.zip(loaded))
 }
 
 pub(crate) fn read_conf(file: &Path, problems: &mut Problems) -> Option<CamsConf> {
-    match fs::read_to_string(file) {
+    match files::read(file, MAX_TEXT) {
         Ok(text) => cams_conf::read(file, &text, problems),
         Err(error) => {
             problems.add(file, 0, format!("cannot be read: {error}"));
@@ -136,7 +150,7 @@ struct Secrets {
 fn secrets(conf: &CamsConf, problems: &mut Problems) -> Option<Secrets> {
     let key = key_encryption_key(conf);
     let store_url = resolve(conf, &conf.store)
-        .and_then(|url| store::check_url(&url).map(|()| url).map_err(|error| error.to_string()));
+        .and_then(|url| store::check_url(&url, conf.base()).map(|()| url).map_err(|error| error.to_string()));
     let mut problem = |line, name: &str, message: String| {
         problems.add(&conf.file, line, format!("`{name}`: {message}"));
     };
@@ -154,30 +168,34 @@ fn key_encryption_key(conf: &CamsConf) -> Result<Key, String> {
 
 /// The secret, from a file only where nobody else can read it.
 fn resolve(conf: &CamsConf, secret: &SecretRef) -> Result<Secret, String> {
-    if let SecretRef::File(path) = secret {
+    let read = |path: &Path| {
         let path = conf.base().join(path);
-        let mode = fs::metadata(&path).map(|metadata| metadata.permissions().mode()).unwrap_or_default();
         // What systemd hands over as a credential is guarded by it, with an ACL that looks like group rights.
         let is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
-        if let Some(why) = mode_problem(mode).filter(|_| !is_credential) {
-            return Err(format!("{} {why}", path.display()));
-        }
-    }
-    secret.resolve(|path| fs::read(conf.base().join(path)), |name| std::env::var(name).ok())
+        let readers = if is_credential { Readers::Guarded } else { Readers::Owner };
+        files::read_secret(&path, readers).map(|mut bytes| std::mem::take(&mut *bytes))
+    };
+    secret.resolve(read, |name| std::env::var(name).ok())
 }
 
 /// Reads files and remembers which, and what was in them.
 #[derive(Default)]
-struct Reader {
-    seen: RefCell<Vec<(PathBuf, [u8; 32])>>,
+pub(crate) struct Reader {
+    seen: RefCell<Vec<(Seen, [u8; 32])>>,
 }
 
 impl Reader {
     fn read(&self, path: &Path) -> std::io::Result<String> {
-        let text = fs::read_to_string(path);
+        let seen = Seen::at(path, Timestamp::now());
+        let text = files::read(path, MAX_TEXT);
         let digest = text.as_ref().map(|text| Sha256::digest(text).into()).unwrap_or_default();
-        self.seen.borrow_mut().push((path.to_owned(), digest));
+        self.seen.borrow_mut().push((seen, digest));
         text
+    }
+
+    /// Every file that was asked for, users and unreadable ones too.
+    pub(crate) fn files(&self) -> Vec<Seen> {
+        self.seen.borrow().iter().map(|(seen, _)| seen.clone()).collect()
     }
 
     /// The text, or `None` with the reason in `problems`.
@@ -188,20 +206,20 @@ impl Reader {
 }
 
 /// The registry and all enabled domains.
-pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, problems: &mut Problems) -> Option<Loaded> {
+pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, reader: &Reader, problems: &mut Problems) -> Option<Loaded> {
     let before = problems.len();
-    let reader = Reader::default();
     let text = reader.text(&conf.registry, problems)?;
     let mut domains = BTreeMap::new();
     let mut warnings = Problems::default();
     for entry in registry::read(&conf.registry, &text, problems) {
-        let loaded = load_domain(&entry, &reader, digests, problems, &mut warnings);
+        let loaded = load_domain(&entry, reader, digests, problems, &mut warnings);
         domains.extend(loaded.map(|domain| (entry.name, domain)));
     }
     // User repositories follow their files themselves.
     let users = |path: &Path| domains.values().flat_map(|d: &Domain| &d.users).any(|users| users.path() == path);
-    let seen = reader.seen.into_inner().into_iter().filter(|(path, _)| !users(path));
-    let (files, digests): (Vec<PathBuf>, Vec<[u8; 32]>) = seen.unzip();
+    let seen = reader.seen.borrow();
+    let (files, digests): (Vec<Seen>, Vec<[u8; 32]>) =
+        seen.iter().filter(|(seen, _)| !users(seen.path())).cloned().unzip();
     let hash = hex(&Sha256::digest(digests.concat()));
     (problems.len() == before).then_some(Loaded { domains, hash, warnings, files })
 }
@@ -264,7 +282,7 @@ impl Server {
         check(file)?;
         let Foundation { conf, store, audit, agent_ca, assertions } = foundation(file).await?;
         let mut problems = Problems::default();
-        let loaded = load(&conf, &digests, &mut problems);
+        let loaded = load(&conf, &digests, &Reader::default(), &mut problems);
         let loaded = problems.into_result(loaded)?;
         warn(&loaded.warnings);
         audit.record(Kind::ConfigurationLoaded, Detail { new_hash: Some(&loaded.hash), ..Detail::default() });
@@ -309,5 +327,51 @@ impl Server {
 pub(crate) fn warn(warnings: &Problems) {
     for warning in warnings.iter() {
         tracing::warn!("{warning}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+    use crate::testkit::Site;
+
+    type Spoiler<'a> = &'a dyn Fn(&Path);
+
+    #[test]
+    fn what_cannot_be_read_or_written_is_a_problem_of_the_check() {
+        let fifo = |path: &Path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+        let folder = |path: &Path| fs::create_dir_all(path).unwrap();
+        let open_to_all = |path: &Path| {
+            fs::write(path, "x").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        };
+        let spoilers: [(&str, Spoiler<'_>); 3] =
+            [("not a regular file", &fifo), ("not a regular file", &folder), ("mode 0644", &open_to_all)];
+        for (file, kinds) in [
+            ("conf/cams.conf", 0..2),
+            ("conf/domains/security-domain-registry.xml", 0..2),
+            ("conf/domains/system/access-control-policy.xml", 0..2),
+            ("conf/domains/system/login-exception.properties", 0..2),
+            ("conf/domains/system/cams-users.xml", 0..2),
+            ("keys/key-encryption.key", 0..3),
+            ("data/cams.db", 0..2),
+            ("data/audit.jsonl", 0..2),
+        ] {
+            for (expected, spoil) in &spoilers[kinds] {
+                let site = Site::new();
+                check(&site.conf()).unwrap_or_else(|problems| panic!("{problems}"));
+                let path = site.path(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let _ = fs::remove_file(&path);
+                spoil(&path);
+                let problems = check(&site.conf()).err().unwrap_or_else(|| panic!("{file}: good")).to_string();
+                assert!(problems.contains(expected), "{file}: {problems}");
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
+mod abuse;
 mod assertion;
 mod browser;
 mod census;

@@ -126,7 +126,12 @@ fn decrypt(pem: &str, passphrase: &Secret) -> Result<PrivateKeyDer<'static>, Str
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PemError> {
-    fs::read(path).map_err(|error| PemError::Read { path: path.to_owned(), error })
+    // The opening of a FIFO would wait for ever.
+    let regular = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is not a regular file")),
+    });
+    regular.and_then(|()| fs::read(path)).map_err(|error| PemError::Read { path: path.to_owned(), error })
 }
 
 /// The bytes of a file that only its owner may read.

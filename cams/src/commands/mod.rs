@@ -15,6 +15,8 @@ mod session;
 mod test_login;
 
 use std::process::ExitCode;
+#[cfg(feature = "policy-server")]
+use std::time::Duration;
 
 use crate::cli::{Command, RunArgs};
 #[cfg(feature = "policy-server")]
@@ -22,6 +24,10 @@ use crate::output;
 #[cfg(all(feature = "policy-server", feature = "web-agent"))]
 use crate::quickstart;
 use crate::runtime;
+
+/// How long threads may take to end when the policy server stops. Requests have had their time.
+#[cfg(feature = "policy-server")]
+const LEAVE: Duration = Duration::from_secs(1);
 
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
@@ -56,12 +62,16 @@ fn policy_server(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     runtime::init_logs();
     runtime::stop_with_parent();
-    runtime::tokio()?.block_on(async {
+    let runtime = runtime::tokio()?;
+    let ended = runtime.block_on(async {
         let stop = runtime::stop_signal()?;
         let server = policy_server::wire::Server::open(&args.conf).await?;
         server.run(stop).await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // Not to wait for a thread that hangs, on a dead file server perhaps.
+    runtime.shutdown_timeout(LEAVE);
+    ended
 }
 
 #[cfg(feature = "web-agent")]

@@ -1,11 +1,12 @@
 //! `{PBKDF2…}` as passlib and OpenLDAP's pw-pbkdf2 write it, and `{ARGON2}` with the PHC string of the reference
 //! implementation.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD_NO_PAD};
 use base64::{Engine, engine::DecodePaddingMode};
 use pbkdf2::pbkdf2_hmac;
+use zeroize::Zeroize;
 
 use super::{Hash, decimal, same};
 
@@ -22,6 +23,31 @@ const MAX_ARGON2_FIELD: usize = 256;
 /// passlib's ab64: `.` for `+`, no padding; both also read ordinary base64.
 const AB64: GeneralPurpose =
     GeneralPurpose::new(&ALPHABET, NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent));
+
+/// Blocks of 1 KiB that a [`Memory`] keeps: 32 MiB. Allocators give a larger piece back to the system as soon as it is
+/// free; smaller ones they keep, and one for every thread that ever hashed.
+const KEPT_BLOCKS: usize = 32 * 1024;
+
+/// What Argon2 works in, kept from one hash to the next.
+#[derive(Debug, Default)]
+pub struct Memory(Vec<Block>);
+
+impl Memory {
+    /// Runs the work in so many blocks and wipes them: their content makes a password much cheaper to guess.
+    fn with<T>(&mut self, count: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
+        let mut large = Vec::new();
+        let kept = if count <= KEPT_BLOCKS { &mut self.0 } else { &mut large };
+        if kept.len() < count {
+            // Not grown in place: there is nothing to copy.
+            *kept = Vec::new();
+            kept.resize(count, Block::new());
+        }
+        let blocks = kept.get_mut(..count).unwrap_or_default();
+        let result = work(blocks);
+        blocks.iter_mut().for_each(Zeroize::zeroize);
+        result
+    }
+}
 
 pub(super) fn check_pbkdf2(hash: Hash, value: &str, password: &[u8]) -> Option<bool> {
     let (rounds, rest) = value.split_once('$')?;
@@ -54,7 +80,7 @@ pub(super) fn ab64(bytes: &[u8]) -> String {
 }
 
 /// `$argon2id$v=19$m=…,t=…,p=…$salt$hash`; without `v=` it is version 1.0, as the reference implementation has it.
-pub(super) fn check_argon2(value: &str, password: &[u8]) -> Option<bool> {
+pub(super) fn check_argon2(value: &str, password: &[u8], memory: &mut Memory) -> Option<bool> {
     let (algorithm, rest) = value.strip_prefix('$')?.split_once('$')?;
     let algorithm = match algorithm {
         "argon2id" => Algorithm::Argon2id,
@@ -75,7 +101,10 @@ pub(super) fn check_argon2(value: &str, password: &[u8]) -> Option<bool> {
     let (salt, expected) = (decode(salt)?, decode(expected)?);
     let params = argon2_params(costs, expected.len())?;
     let mut actual = vec![0; expected.len()];
-    Argon2::new(algorithm, version, params).hash_password_into(password, &salt, &mut actual).ok()?;
+    memory.with(params.block_count(), |blocks| {
+        let argon2 = Argon2::new(algorithm, version, params);
+        argon2.hash_password_into_with_memory(password, &salt, &mut actual, blocks).ok()
+    })?;
     Some(same(&actual, &expected))
 }
 

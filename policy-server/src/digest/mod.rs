@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq;
 pub use create::{DigestError, SALT, Scheme, UnknownScheme, create};
 pub use crypt::Crypt;
 pub use hash::Hash;
+use kdf::Memory;
 pub use label::{Label, label};
 pub use pool::{DigestPool, Overloaded};
 
@@ -35,11 +36,11 @@ pub struct Policy {
 /// value never is. Costs as much as the stored value asks for: call it through a [`DigestPool`] in a server.
 #[must_use]
 pub fn verify(stored: &str, password: &[u8], policy: Policy) -> bool {
-    check(stored, password, policy).unwrap_or(false)
+    check(stored, password, policy, &mut Memory::default()).unwrap_or(false)
 }
 
 /// As [`verify`], but `None` where the stored value can match no password, so that nothing was hashed.
-fn check(stored: &str, password: &[u8], policy: Policy) -> Option<bool> {
+fn check(stored: &str, password: &[u8], policy: Policy, memory: &mut Memory) -> Option<bool> {
     if password.len() > MAX_PASSWORD {
         return Some(false);
     }
@@ -49,7 +50,7 @@ fn check(stored: &str, password: &[u8], policy: Policy) -> Option<bool> {
         Label::Plain(hash) => hash::check_plain(hash, value, password),
         Label::Salted(hash) => hash::check_salted(hash, value, password),
         Label::Pbkdf2(hash) => kdf::check_pbkdf2(hash, value, password),
-        Label::Argon2 => kdf::check_argon2(value, password),
+        Label::Argon2 => kdf::check_argon2(value, password, memory),
         Label::Crypt(kind) => crypt::check(kind, value, password),
         Label::Unusable | Label::Unknown => None,
     }

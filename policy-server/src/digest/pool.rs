@@ -1,13 +1,14 @@
 //! Password hashing for a server: off the async threads, at most so many at once, and no longer queue than can be
 //! served. Not pure.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use shared_proto::secret::Secret;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::kdf::Memory;
 use super::{MAX_PASSWORD, Policy, check, label};
 
 /// An Argon2id digest with the costs of new ones. Its hash was drawn at random: no password is known to match.
@@ -24,6 +25,8 @@ pub struct Overloaded;
 pub struct DigestPool {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    /// Of the places that are free, where they have been used.
+    memories: Arc<Mutex<Vec<Memory>>>,
 }
 
 impl DigestPool {
@@ -32,7 +35,11 @@ impl DigestPool {
     pub fn new(concurrency: usize, queue: usize) -> Self {
         let running = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let admitted = running.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        Self { running: Arc::new(Semaphore::new(running)), admitted: Arc::new(Semaphore::new(admitted)) }
+        Self {
+            running: Arc::new(Semaphore::new(running)),
+            admitted: Arc::new(Semaphore::new(admitted)),
+            memories: Arc::default(),
+        }
     }
 
     /// As [`verify`](super::verify). `None` stands for a user who does not exist: the answer is no, after the time a
@@ -45,25 +52,34 @@ impl DigestPool {
         if password.expose().len() > MAX_PASSWORD {
             return Ok(false);
         }
-        self.run(move || verify_evenly(stored.as_deref(), password.expose(), policy)).await
+        self.run(move |memory| verify_evenly(stored.as_deref(), password.expose(), policy, memory)).await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
+    async fn run<T, W>(&self, work: W) -> Result<T, Overloaded>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Memory) -> T + Send + 'static,
+    {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Overloaded)?;
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Overloaded)?;
         // The work holds its places: it goes on when the client that asked for it is gone.
+        let memories = Arc::clone(&self.memories);
         let work = move || {
             let _places = (admitted, running);
-            work()
+            let memories = || memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = memories().pop().unwrap_or_default();
+            let result = work(&mut memory);
+            memories().push(memory);
+            result
         };
         spawn_blocking(work).await.map_err(|_| Overloaded)
     }
 }
 
-fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy) -> bool {
-    let outcome = stored.and_then(|stored| check(stored, password, policy));
+fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy, memory: &mut Memory) -> bool {
+    let outcome = stored.and_then(|stored| check(stored, password, policy, memory));
     if outcome.is_none() || stored.is_some_and(|stored| label(stored).is_legacy()) {
-        std::hint::black_box(check(DUMMY, password, policy));
+        std::hint::black_box(check(DUMMY, password, policy, memory));
     }
     outcome.unwrap_or(false)
 }
@@ -79,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_dummy_is_really_hashed() {
-        assert_eq!(check(DUMMY, b"secret", POLICY), Some(false));
+        assert_eq!(check(DUMMY, b"secret", POLICY, &mut Memory::default()), Some(false));
     }
 
     #[tokio::test]
@@ -108,7 +124,7 @@ mod tests {
         let (finish, may_finish) = mpsc::channel::<()>();
         let running = pool.clone();
         let first = tokio::spawn(async move {
-            let work = move || {
+            let work = move |_: &mut Memory| {
                 started.send(()).unwrap();
                 may_finish.recv().unwrap();
             };
@@ -118,19 +134,19 @@ mod tests {
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
 
-        let mut second = Box::pin(pool.run(|| "second"));
+        let mut second = Box::pin(pool.run(|_| "second"));
         assert!(poll_once(&mut second).await.is_none(), "the abandoned work still runs");
-        assert_eq!(pool.run(|| "third").await, Err(Overloaded));
+        assert_eq!(pool.run(|_| "third").await, Err(Overloaded));
         finish.send(()).unwrap();
         assert_eq!(second.await, Ok("second"));
-        assert_eq!(pool.run(|| "fourth").await, Ok("fourth"));
+        assert_eq!(pool.run(|_| "fourth").await, Ok("fourth"));
     }
 
     #[tokio::test]
     async fn a_panic_is_no_answer() {
         let pool = DigestPool::new(1, 0);
-        assert_eq!(pool.run(|| -> bool { panic!("as a broken library might") }).await, Err(Overloaded));
-        assert_eq!(pool.run(|| true).await, Ok(true), "and gives its place back");
+        assert_eq!(pool.run(|_| -> bool { panic!("as a broken library might") }).await, Err(Overloaded));
+        assert_eq!(pool.run(|_| true).await, Ok(true), "and gives its place back");
     }
 
     /// What the future has to say now, without waiting for it.

@@ -3,8 +3,7 @@
 //! The file is one snapshot that is swapped as a whole: a login sees the old users or the new ones, and a file that
 //! cannot be read or understood changes nothing.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +13,7 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::mode_problem;
 
 use crate::config::cams_users::{self, XmlUser, XmlUsers};
-
-/// Larger files are not read; the XML reader refuses them too.
-const MAX_BYTES: u64 = 16 << 20;
+use crate::files;
 
 /// What a look at the file brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +57,7 @@ impl XmlUserRepository {
     pub fn refresh(&self) -> Refresh {
         let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut problems = Problems::default();
-        let text = match read(&self.path) {
+        let text = match files::read(&self.path, files::MAX_TEXT) {
             Ok(text) => text,
             Err(error) => {
                 problems.add(&self.path, 0, format!("cannot be read: {error}"));
@@ -90,15 +87,6 @@ impl XmlUserRepository {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let length = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if length as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is too large"));
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -111,7 +99,7 @@ mod tests {
     }
 
     fn repository(path: &Path) -> XmlUserRepository {
-        let text = read(path).unwrap();
+        let text = fs::read_to_string(path).unwrap();
         let mut problems = Problems::default();
         let users = cams_users::read(path, &text, &mut problems).unwrap();
         XmlUserRepository::new(path.to_owned(), users)

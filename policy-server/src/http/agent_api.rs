@@ -23,6 +23,7 @@ use shared_proto::report::{AuditRequest, AuditResponse};
 use super::listener::Stop;
 use super::who::{Agent, ReadFrom};
 use super::{Message, Refusal};
+use crate::audit::{Detail, Kind};
 use crate::enforcement::{self, EnforcementError};
 use crate::events::{self, Feed};
 use crate::store::Position;
@@ -63,6 +64,8 @@ async fn hello(
             "this policy server speaks version {PROTOCOL_VERSION} of the link, the agent version {}: upgrade the older one",
             request.protocol
         );
+        let detail = Detail { agent: Some(&agent.name), url: Some("hello"), reason: Some(&error), ..Detail::default() };
+        server.audit.record(Kind::AgentRefused, detail);
         return Err(Refusal::new(StatusCode::CONFLICT, error));
     }
     tracing::info!(agent = %agent.name, version = %request.version, "an agent connected");

@@ -1,7 +1,8 @@
 //! Accepts connections from agents: TLS with a client certificate of the agent CA, then HTTP/2.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -12,10 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use super::handshakes::{Handshakes, Place, Quietly};
 use crate::pki::fingerprint;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once.
+const HANDSHAKES: usize = 128;
+/// The pause after each connection while these are not enough: it leaves an honest handshake among them, from the same
+/// address even, an eighth of a second before it is the oldest.
+const CROWDED: Duration = Duration::from_millis(1);
 /// How long requests in flight may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 const STREAMS_PER_CONNECTION: u32 = 1_000;
@@ -28,6 +36,16 @@ pub struct PeerFingerprint(pub String);
 #[derive(Debug, Clone)]
 pub struct Stop(pub watch::Receiver<bool>);
 
+/// What all connections share.
+struct Listening {
+    acceptor: TlsAcceptor,
+    app: Router,
+    stop: watch::Receiver<bool>,
+    /// For those who proved to hold a certificate of the agent CA.
+    connections: Semaphore,
+    refused: Quietly,
+}
+
 /// Serves until `stop` turns true; then lets requests in flight end.
 pub async fn serve(
     listener: TcpListener,
@@ -36,8 +54,14 @@ pub async fn serve(
     max_connections: usize,
     mut stop: watch::Receiver<bool>,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
-    let slots = Arc::new(Semaphore::new(max_connections));
+    let listening = Arc::new(Listening {
+        acceptor: TlsAcceptor::from(tls),
+        app,
+        stop: stop.clone(),
+        connections: Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)),
+        refused: Quietly::default(),
+    });
+    let handshakes = Handshakes::new(HANDSHAKES);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -45,8 +69,8 @@ pub async fn serve(
             () = stopped(&mut stop) => break,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be closed.
                 tracing::error!(%error, "cannot accept a connection");
@@ -54,15 +78,12 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(max_connections, "too many agent connections: one is refused");
-            continue;
-        };
-        let (acceptor, app, stop) = (acceptor.clone(), app.clone(), stop.clone());
-        connections.spawn(async move {
-            connection(stream, acceptor, app, stop).await;
-            drop(slot);
-        });
+        let (place, full) = handshakes.enter(peer.ip());
+        connections.spawn(Arc::clone(&listening).connection(stream, peer, place));
+        if full {
+            listening.refuse(peer, "too many handshakes at once");
+            tokio::time::sleep(CROWDED).await;
+        }
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -76,16 +97,48 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Router, mut stop: watch::Receiver<bool>) {
-    let peer = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
-    let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::warn!(%peer, %error, "a TLS handshake failed"),
-        Err(_) => return tracing::warn!(%peer, "a TLS handshake took too long"),
-    };
-    let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else { return };
-    let app = app.layer(Extension(PeerFingerprint(fingerprint(leaf)))).layer(Extension(Stop(stop.clone())));
+impl Listening {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let Some(stream) = self.handshake(stream, peer, place).await else { return };
+        let Ok(_slot) = self.connections.try_acquire() else {
+            return self.refuse(peer, "there are as many agent connections as cams.policy.server.connections allows");
+        };
+        let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else { return };
+        let app = self.app.clone().layer(Extension(PeerFingerprint(fingerprint(leaf))));
+        let app = app.layer(Extension(Stop(self.stop.clone())));
+        if let Err(error) = http(stream, app, self.stop.clone()).await {
+            tracing::debug!(%peer, %error, "an agent's connection ended");
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) -> Option<TlsStream<TcpStream>> {
+        let _ = stream.set_nodelay(true);
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)) => accepted,
+            // Whoever took the place said so.
+            () = place.lost() => return None,
+        };
+        match accepted {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => self.refuse(peer, &format!("the TLS handshake failed: {error}")),
+            Err(_) => self.refuse(peer, "the TLS handshake took too long"),
+        }
+        None
+    }
+
+    /// Whoever reaches the port can cause this, so it must not fill the disk.
+    fn refuse(&self, peer: SocketAddr, reason: &str) {
+        if let Some(refused) = self.refused.may_say(Instant::now()) {
+            tracing::warn!(%peer, reason, refused, "a connection was refused");
+        }
+    }
+}
+
+async fn http(
+    stream: TlsStream<TcpStream>,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut http = Builder::new(TokioExecutor::new()).http2_only();
     http.http2()
         .timer(TokioTimer::new())
@@ -98,14 +151,11 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Router, mut s
         result = serving.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
     };
-    let result = match ended {
+    match ended {
         Some(result) => result,
         None => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "an agent's connection ended");
     }
 }

@@ -4,6 +4,7 @@
 //! none can forget to ask who is calling.
 
 mod agent_api;
+mod handshakes;
 pub mod listener;
 mod who;
 

@@ -75,6 +75,8 @@ pub trait SessionStore: Send + Sync {
     /// Records use and, where the account changed, the new subject.
     async fn update(&self, session: &Session) -> Result<(), SessionError>;
     async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError>;
+    /// The security domains that have sessions.
+    async fn domains(&self) -> Result<Vec<String>, SessionError>;
     /// Ends one session; false where it had ended already.
     async fn delete(&self, id: &str) -> Result<bool, SessionError>;
     /// The domain's sessions that were last used at `unused_since` or before, or whose end has come.

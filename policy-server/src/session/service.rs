@@ -1,6 +1,7 @@
 //! Opening, finding and ending sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -113,15 +114,32 @@ impl SessionService {
         self.store.find(&TokenHash::of(token)).await
     }
 
-    /// Ends the domain's sessions that are past their limits and were not asked for since; those that it ended.
-    pub async fn purge(&self, domain: &str, limits: Limits, now: i64) -> Result<Vec<Session>, SessionError> {
+    /// Ends the sessions that are past their limits and were not asked for since; those that it ended. `idle` tells
+    /// the limit of a security domain.
+    pub async fn purge(&self, idle: impl Fn(&str) -> Duration, now: i64) -> Result<Vec<Session>, SessionError> {
         let mut ended = Vec::new();
-        for session in self.store.overdue(domain, rules::idle_since(limits.idle, now), now).await? {
-            if self.store.delete(&session.id).await? {
-                ended.push(session);
+        for domain in self.store.domains().await? {
+            for session in self.store.overdue(&domain, rules::idle_since(idle(&domain), now), now).await? {
+                if self.store.delete(&session.id).await? {
+                    ended.push(session);
+                }
             }
         }
         Ok(ended)
+    }
+
+    /// The sessions that match and are within their limits, newest first.
+    pub async fn live(
+        &self,
+        filter: &Filter,
+        idle: impl Fn(&str) -> Duration,
+        now: i64,
+    ) -> Result<Vec<Session>, SessionError> {
+        let mut sessions = self.store.list(filter).await?;
+        sessions.retain(|session| {
+            rules::standing(session.last_used, session.ends, idle(&session.domain), now) == Standing::Live
+        });
+        Ok(sessions)
     }
 
     /// Every session that matches, newest first; past its limits or not.

@@ -24,6 +24,8 @@ pub use events::{Event, Position};
 pub use keys::SealedKey;
 use location::Location;
 
+use crate::files;
+
 /// In the order they were released; a released one is never edited.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/0001_initial.sql")),
@@ -47,7 +49,7 @@ pub enum StoreError {
     /// Never with the URL: it may hold a password.
     #[error("the store URL (cams.store.url) cannot be used: {0}")]
     Url(&'static str),
-    #[error("cannot create the store file {0}: {1}")]
+    #[error("cannot use {0} as the store: {1}")]
     Create(String, std::io::Error),
     #[error("the store was written by a newer version of Cams (schema {0}): upgrade this one")]
     Newer(i64),
@@ -73,12 +75,17 @@ pub struct Store {
     stirring: Arc<Notify>,
 }
 
-/// Whether this can be the URL of a store; touches nothing.
+/// Whether this can be the URL of a store; changes nothing.
 ///
 /// # Errors
-/// [`StoreError::Url`], in words that hold no part of it.
-pub fn check_url(url: &Secret) -> Result<(), StoreError> {
-    Location::parse(url, Path::new("")).map(drop)
+/// [`StoreError::Url`], in words that hold no part of it; [`StoreError::Create`] where no file can be.
+pub fn check_url(url: &Secret, base: &Path) -> Result<(), StoreError> {
+    match Location::parse(url, base)? {
+        Location::Sqlite(path) => {
+            files::may_hold_file(&path).map_err(|error| StoreError::Create(path.display().to_string(), error))
+        }
+        Location::Postgres(..) => Ok(()),
+    }
 }
 
 impl Store {

@@ -70,6 +70,14 @@ impl SessionStore for Store {
         rows.iter().map(|row| session(row).map_err(SessionError::from)).collect()
     }
 
+    async fn domains(&self) -> Result<Vec<String>, SessionError> {
+        let rows = sqlx::query("SELECT DISTINCT domain FROM sessions ORDER BY domain")
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::from)?;
+        rows.iter().map(|row| row.try_get("domain").map_err(|error| StoreError::from(error).into())).collect()
+    }
+
     async fn delete(&self, id: &str) -> Result<bool, SessionError> {
         Ok(self.end_session(id).await?)
     }

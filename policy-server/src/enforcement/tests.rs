@@ -1,0 +1,116 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shared_proto::check::Client;
+
+use super::*;
+use crate::agents::Rights;
+use crate::session::{Filter, SessionService, SessionStore, TokenHash};
+use crate::store::StoreError;
+use crate::testkit::{PASSWORD, Site, keep_session};
+
+fn agent() -> Registered {
+    let rights = Rights {
+        domains: vec!["system".into()],
+        hosts: vec!["app.test".into()],
+        entries: vec!["http".into()],
+        capabilities: vec![Capability::Enforce],
+    };
+    Registered { name: "web1".into(), fingerprint: String::new(), rights, created: 0 }
+}
+
+fn client() -> Client {
+    Client { address: [192, 0, 2, 1].into(), user_agent: String::new() }
+}
+
+/// Alice's right password, from a browser that had this session.
+fn right_login(previous: &str) -> LoginRequest {
+    let callbacks = [("username", "alice"), ("password", PASSWORD)];
+    LoginRequest {
+        request_id: "r".into(),
+        host: "app.test".into(),
+        domain: "system".into(),
+        entry: "http".into(),
+        callbacks: callbacks.map(|(name, value)| (name.to_owned(), value.into())).into(),
+        previous_session: Some(previous.into()),
+        client: client(),
+    }
+}
+
+async fn sessions(server: &Server) -> BTreeMap<String, String> {
+    let all = server.store.list(&Filter::default()).await.unwrap();
+    all.into_iter().map(|session| (session.id, session.domain)).collect()
+}
+
+/// A store that keeps no new session.
+struct Full(crate::store::Store);
+
+#[async_trait]
+impl SessionStore for Full {
+    async fn insert(&self, _: &TokenHash, _: &Session) -> Result<(), SessionError> {
+        Err(StoreError::Slow.into())
+    }
+    async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
+        self.0.find(token).await
+    }
+    async fn update(&self, session: &Session) -> Result<(), SessionError> {
+        self.0.update(session).await
+    }
+    async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
+        self.0.list(filter).await
+    }
+    async fn domains(&self) -> Result<Vec<String>, SessionError> {
+        self.0.domains().await
+    }
+    async fn delete(&self, id: &str) -> Result<bool, SessionError> {
+        self.0.delete(id).await
+    }
+    async fn overdue(&self, domain: &str, unused_since: i64, now: i64) -> Result<Vec<Session>, SessionError> {
+        self.0.overdue(domain, unused_since, now).await
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_gets_no_session_is_recorded_and_takes_none_away() {
+    let site = Site::new();
+    let mut server = site.server().await;
+    let store = server.store.clone();
+    Arc::get_mut(&mut server).unwrap().sessions = SessionService::new(Arc::new(Full(store)));
+    keep_session(&server, "former", "system", 0, i64::MAX).await;
+    let result = login(&server, &agent(), &right_login("former")).await;
+    assert!(matches!(result, Err(EnforcementError::Unavailable(_))), "{result:?}");
+    assert_eq!(sessions(&server).await.into_keys().collect::<Vec<_>>(), ["former"]);
+    let failures = site.events("login-failed");
+    assert_eq!(failures.len(), 1);
+    assert_eq!((&failures[0]["user"], &failures[0]["agent"]), (&"alice".into(), &"web1".into()));
+    assert_eq!(failures[0]["reason"], "no session could be opened");
+    assert!(site.events("login").is_empty() && site.events("session-ended").is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_ends_sessions_of_its_domains_alone() {
+    let site = Site::new();
+    let server = site.server().await;
+    for domain in ["system", "other"] {
+        keep_session(&server, &format!("in-{domain}"), domain, 0, i64::MAX).await;
+        let result = login(&server, &agent(), &right_login(&format!("in-{domain}"))).await;
+        assert!(matches!(result, Ok(LoginResponse::Success { .. })), "{result:?}");
+    }
+    let left = sessions(&server).await;
+    assert!(!left.contains_key("in-system") && left.contains_key("in-other"), "{left:?}");
+    assert_eq!(site.events("login").len(), 2);
+
+    keep_session(&server, "in-system", "system", 0, i64::MAX).await;
+    let mut disarmed = agent();
+    disarmed.rights.capabilities.clear();
+    for (agent, session, allowed) in
+        [(agent(), "in-other", false), (disarmed, "in-system", false), (agent(), "in-system", true)]
+    {
+        let refused = site.events("agent-refused").len();
+        let request = LogoutRequest { request_id: "r".into(), session: session.into(), client: client() };
+        assert_eq!(logout(&server, &agent, &request).await.is_ok(), allowed, "{session}");
+        assert_eq!(sessions(&server).await.contains_key(session), !allowed, "{session}");
+        assert_eq!(site.events("agent-refused").len() - refused, usize::from(!allowed), "{session}");
+    }
+}
