@@ -11,6 +11,7 @@ use http_body_util::Full;
 use policy_server::http::paths;
 use serde_json::json;
 use shared_proto::PROTOCOL_VERSION;
+use tests::quickstart::replace;
 use tests::{Client, LinkClient, Quickstart, within_async};
 use web_agent::config::AgentConfig;
 
@@ -88,6 +89,7 @@ async fn check<'a>(
 /// A product with a second user, whose password is that of alice and who has no role.
 async fn product() -> Quickstart {
     let cams = Quickstart::start(&[]).await;
+    add_domain(&cams);
     cams.edit_users(|xml| {
         let (start, rest) = xml.split_once("  <user name=\"alice\" password=\"").unwrap();
         let (digest, _) = rest.split_once('"').unwrap();
@@ -177,6 +179,19 @@ fn message(target: &str, session: &str) -> String {
         message[key] = value.into();
     }
     message.to_string()
+}
+
+/// A second security domain, a copy of the first.
+fn add_domain(cams: &Quickstart) {
+    let system = cams.domain_file("login-config.xml").parent().unwrap().to_owned();
+    let elsewhere = system.with_file_name("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for file in std::fs::read_dir(&system).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), elsewhere.join(file.file_name())).unwrap();
+    }
+    replace(&system.with_file_name("security-domain-registry.xml"), |text| {
+        text.replace("</security-domain-registry>", "<security-domain name=\"elsewhere\"/></security-domain-registry>")
+    });
 }
 
 /// Registers an agent for another host and another security domain; returns the folder of its files.

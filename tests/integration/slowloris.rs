@@ -52,7 +52,7 @@ async fn slow_clients_are_cut_and_nobody_waits_for_them() {
     const SLOW: usize = 2_000;
     let (cams, site) = (Quickstart::shared().await, Recorder::start().await);
     let [certificate, key] =
-        ["pem", "key"].map(|end| cams.dir().path().join(format!("tls/localhost.{end}")).display().to_string());
+        ["pem", "key"].map(|end| cams.dir().path().join(format!("tls/server.{end}")).display().to_string());
     let tls = [
         ("cams.listen.2", "https://127.0.0.1:0"),
         ("cams.tls.slow.test.certificate", &*certificate),

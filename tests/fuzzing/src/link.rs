@@ -1,7 +1,7 @@
 //! The messages of the link, as either side reads the other's.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision};
 use shared_proto::event::{LeaseRequest, LeaseResponse, Line};
 use shared_proto::hello::{HelloRequest, HelloResponse, LinkError};
@@ -14,6 +14,17 @@ fn again<T: DeserializeOwned + Serialize>(data: &[u8]) -> Option<T> {
     let second: T = serde_json::from_value(text.clone()).expect("our own message");
     assert_eq!(serde_json::to_value(&second).expect("as before"), text);
     Some(message)
+}
+
+/// A decision by the name it was sent under.
+#[derive(Deserialize)]
+struct Named {
+    decision: Name,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    is: String,
 }
 
 /// Messages survive the way there and back; a decision with a name nobody knows is no grant.
@@ -32,7 +43,7 @@ pub fn messages(data: &[u8]) {
     if let Some(response) = again::<CheckResponse>(data)
         && response.decision == Decision::Granted
     {
-        let value: serde_json::Value = serde_json::from_slice(data).expect("it was read before");
-        assert_eq!(value["decision"]["is"], "granted");
+        let named: Named = serde_json::from_slice(data).expect("it was read before");
+        assert_eq!(named.decision.is, "granted");
     }
 }
