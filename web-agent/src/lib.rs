@@ -36,6 +36,7 @@ pub mod reply;
 pub mod report;
 pub mod run;
 pub mod tls;
+mod tunnel;
 pub mod upstream;
 pub mod voucher;
 

@@ -18,6 +18,7 @@ use crate::head::Scheme;
 use crate::pem::{self, PemError};
 use crate::permit::Permit;
 use crate::site::{Site, Upstream};
+use crate::tunnel;
 
 /// How long the addresses of a host name are used.
 const ADDRESSES_LIVE: Duration = Duration::from_secs(30);
@@ -79,7 +80,11 @@ impl Upstreams {
     pub async fn peer(&self, permit: &Permit, attempt: usize) -> Result<Option<Box<HttpPeer>>, UpstreamError> {
         let site = &permit.site().name;
         let route = self.by_site.get(site).ok_or_else(|| UpstreamError::UnknownSite(site.clone()))?;
-        Ok(route.find().await?.peers.get(attempt).cloned().map(Box::new))
+        let mut peer = route.find().await?.peers.get(attempt).cloned();
+        if let Some(peer) = peer.as_mut().filter(|_| permit.is_upgrade()) {
+            tunnel::prepare(peer);
+        }
+        Ok(peer.map(Box::new))
     }
 }
 
