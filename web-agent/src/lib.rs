@@ -38,6 +38,7 @@ pub mod run;
 pub mod tls;
 pub mod upstream;
 pub mod voucher;
+pub mod watched;
 
 #[cfg(test)]
 mod testing;
