@@ -39,6 +39,7 @@ pub mod tls;
 mod tunnel;
 pub mod upstream;
 pub mod voucher;
+pub mod watched;
 
 #[cfg(test)]
 mod testing;

@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::app::AgentApp;
+use crate::watched::Watched;
 
 /// From the accepted connection to the end of its TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -182,10 +183,10 @@ async fn serve(stream: TcpStream, tls: Option<&Acceptor>, app: Arc<AgentApp>, sh
         return;
     }
     let Some(tls) = tls else {
-        return Service::handle_event(Box::new(stream), app, shutdown).await;
+        return Service::handle_event(Box::new(Watched::new(Box::new(stream))), app, shutdown).await;
     };
     match timeout(HANDSHAKE_LIMIT, tls.tls_handshake(stream)).await {
-        Ok(Ok(stream)) => Service::handle_event(Box::new(stream), app, shutdown).await,
+        Ok(Ok(stream)) => Service::handle_event(Box::new(Watched::new(Box::new(stream))), app, shutdown).await,
         Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }

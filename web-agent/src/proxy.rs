@@ -15,6 +15,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision};
+use tokio::sync::oneshot;
 
 use crate::access_log::Record;
 use crate::client::LinkError;
@@ -145,9 +146,12 @@ impl ProxyHttp for AgentProxy {
     /// None: what passes is not ours to change.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    /// Called when the head is read: [`crate::app`] waits for the drop.
+    /// Called when the head is read and was not refused by the engine: [`crate::app`] waits for the word.
     fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, head_unread: Box<dyn Any + Send + Sync>) {
-        drop(head_unread);
+        if let Ok(head_unread) = head_unread.downcast::<oneshot::Sender<()>>() {
+            // Nobody waits any more where the deadline is over.
+            let _ = head_unread.send(());
+        }
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -298,6 +302,21 @@ fn failed(status: u16) -> Reply {
         _ => "The request cannot be understood.",
     };
     Reply::refused(Refusal::new(status, reason), true)
+}
+
+/// Tells of a request that the engine refused before any of its hooks: what was asked for is not known.
+pub fn refused_unseen(reports: &Reports, record: &Record, status: u16) {
+    let reply = Reply::refused(Refusal::new(status, unseen_reason(status)), true);
+    reports.refused(record, b"", status, reply.audit.reason);
+    audit(record, &reply.audit);
+}
+
+fn unseen_reason(status: u16) -> &'static str {
+    match status {
+        405 => "the method is not served",
+        408 => "the head of the request did not come in time",
+        _ => "the head of the request cannot be read",
+    }
 }
 
 fn audit(record: &Record, audit: &Audit) {

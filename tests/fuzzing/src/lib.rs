@@ -9,7 +9,7 @@ mod passwords;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its file in `fuzz/fuzz_targets/` and of its folder in `fuzz/corpus/`.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("target", agent::target),
     ("head", agent::head),
     ("cookies", agent::cookies),
@@ -20,6 +20,7 @@ pub const TARGETS: [Target; 11] = [
     ("xml", config::xml),
     ("policy", config::policy),
     ("link", link::messages),
+    ("client_cert", link::client_cert),
     ("password", passwords::digests),
 ];
 

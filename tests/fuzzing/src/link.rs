@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision};
+use shared_proto::client_cert::{self, ClientCert};
 use shared_proto::event::{LeaseRequest, LeaseResponse, Line};
 use shared_proto::hello::{HelloRequest, HelloResponse, LinkError};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
@@ -46,4 +47,20 @@ pub fn messages(data: &[u8]) {
         let named: Named = serde_json::from_slice(data).expect("it was read before");
         assert_eq!(named.decision.is, "granted");
     }
+}
+
+/// An accepted certificate is passed on byte for byte, means itself again, and has no other spelling but for the line
+/// break at its end.
+pub fn client_cert(data: &[u8]) {
+    let Ok(cert) = ClientCert::parse(data) else { return };
+    assert_eq!(cert.escaped().as_bytes(), data);
+    assert_eq!(ClientCert::parse(cert.escaped().as_bytes()).as_ref(), Ok(&cert));
+    assert!(data.len() <= client_cert::MAX && cert.escaped().bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(cert.der().first() == Some(&0x30) && cert.der().len() > 2, "no SEQUENCE with anything in it");
+    let other = cert.escaped().strip_suffix("%0A").map_or_else(|| format!("{}%0A", cert.escaped()), str::to_owned);
+    if let Ok(other) = ClientCert::parse(other.as_bytes()) {
+        assert_eq!(other.der(), cert.der());
+    }
+    let lower = cert.escaped().replace("%0A", "%0a");
+    assert!(ClientCert::parse(lower.as_bytes()).is_err());
 }

@@ -52,6 +52,65 @@ async fn no_site_speaks_as_us_in_trailers() {
     assert!(answer.contains("ok") && !answer.contains("stolen") && !answer.contains("leak"), "{answer}");
 }
 
+/// What was reported, once it is so much.
+pub async fn reported(setting: &Setting, count: usize) -> Vec<Value> {
+    let reported = async {
+        loop {
+            let batches = setting.policy.asked("/agent/v1/audit");
+            let events: Vec<Value> = batches.iter().flat_map(|b| b["events"].as_array().unwrap().clone()).collect();
+            if events.len() >= count {
+                assert_eq!(events.len(), count, "{events:?}");
+                return events;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reported).await.unwrap()
+}
+
+/// The engine answers these by itself, before any of its hooks.
+#[tokio::test]
+async fn what_the_engine_refuses_alone_is_reported() {
+    let setting = Setting::with(policy, Limits { head: Duration::from_secs(1), ..Limits::default() }).await;
+    let cases = [
+        (get("/secret", "Bad Name: x\r\n"), 400),
+        (get("/secret", "Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
+        (get("/secret", &"A: b\r\n".repeat(300)), 400),
+        ("GET /secret HTTP/2.0\r\nHost: app.test\r\n\r\n".to_owned(), 400),
+        ("GET /secret HTTP/1.0\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), 400),
+        ("\x16\x03\x01\x02\0\x01\0\x01\n\n".to_owned(), 400),
+        ("CONNECT app.test:80 HTTP/1.1\r\nHost: app.test\r\n\r\n".to_owned(), 405),
+    ];
+    // Neither connections without a request nor good requests are refused, nor who goes away in the middle of one.
+    Client::connect(setting.http).await.finish().await;
+    let mut gone = Client::connect(setting.http).await;
+    gone.send("GET /secret").await;
+    gone.finish().await;
+    assert_eq!(gone.rest().await, "");
+    for (request, status) in &cases {
+        let mut client = Client::connect(setting.http).await;
+        client.send(get("/public/", "")).await;
+        assert_eq!(client.answer().await.unwrap().status, 200);
+        client.send(request).await;
+        assert_eq!(client.answer().await.unwrap().status, *status, "{request:.100}");
+        assert_eq!(client.rest().await, "");
+    }
+    let mut tunnels = http2::connect(&setting).await;
+    let tunnel = http::Request::connect("app.test:443").body(http_body_util::Full::default()).unwrap();
+    assert_eq!(tunnels.send_request(tunnel).await.unwrap().status(), 405);
+    let (mut idle, mut slow) = (Client::connect(setting.http).await, Client::connect(setting.http).await);
+    slow.send("GET /secret HTTP/1.1\r\n").await;
+    assert_eq!((slow.rest().await, idle.rest().await), (String::new(), String::new()));
+
+    let events = reported(&setting, cases.len() + 2).await;
+    let expected = cases.iter().map(|(_, status)| *status).chain([405, 408]);
+    for (event, status) in events.iter().zip(expected) {
+        assert_eq!((&event["is"], &event["status"]), (&json!("request-refused"), &json!(status)), "{event}");
+        assert_eq!((&event["client"], &event["path"]), (&json!("127.0.0.1"), &json!("")), "{event}");
+        assert!(!event["reason"].as_str().unwrap().is_empty() && !event.to_string().contains("secret"), "{event}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_agent_refuses_alone_is_reported() {
     let setting = Setting::new().await;
@@ -75,17 +134,7 @@ async fn what_the_agent_refuses_alone_is_reported() {
         expected.push((answer.status, (*path).to_owned()));
         assert!(answer.status == *status || answer.status == 414, "{request:.100}: {}", answer.status);
     }
-    let reported = async {
-        loop {
-            let batches = setting.policy.asked("/agent/v1/audit");
-            let events: Vec<Value> = batches.iter().flat_map(|b| b["events"].as_array().unwrap().clone()).collect();
-            if events.len() == cases.len() {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let events = tokio::time::timeout(Duration::from_secs(20), reported).await.unwrap();
+    let events = reported(&setting, cases.len()).await;
     for (event, (status, path)) in events.iter().zip(&expected) {
         assert_eq!((&event["is"], &event["status"]), (&json!("request-refused"), &json!(status)), "{event}");
         assert!(event["path"].as_str().unwrap().starts_with(path.as_str()), "{event}");

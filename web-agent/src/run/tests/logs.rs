@@ -56,6 +56,9 @@ async fn every_request_has_one_line_without_secrets() {
     subscriber.with_writer(captured.clone()).init();
     let setting = Setting::new().await;
 
+    ask(setting.http, get("/canary-unreadable", "Bad Name: canary\r\n")).await.unwrap();
+    let unreadable = super::assertions::reported(&setting, 1).await;
+    let unreadable = format!("id=\"{}\"", unreadable[0]["request_id"].as_str().unwrap());
     ask(setting.http, get("/private/log-granted?q=canary-query", ALICE)).await.unwrap();
     ask(setting.http, get("/private/log-asked", "Cookie: CAMS_SID_TEST_SYSTEM=canary-cookie\r\n")).await.unwrap();
     ask(setting.http, get("/public/refused/../x", "X-Client-Cert: canary-header\r\n")).await.unwrap();
@@ -74,6 +77,8 @@ async fn every_request_has_one_line_without_secrets() {
         ("\"/private/log-granted\"", vec!["status=200", "user=\"alice\"", "method=\"GET\"", "peer=127.0.0.1"]),
         ("\"/private/log-asked\"", vec!["status=401"]),
         ("\"/cams/login\"", vec!["status=", "method=\"POST\""]),
+        // Refused by the engine, and yet in the log.
+        (&unreadable, vec!["status=400", "peer=127.0.0.1", "path=\"\""]),
         // Cut, and yet in the log.
         ("\"/public/log/ws\"", vec![" id="]),
     ] {
