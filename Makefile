@@ -29,7 +29,7 @@ fuzz: ## run the fuzz targets for a minute each, with a nightly compiler; option
 	@scripts/install-deps.sh build
 	@scripts/fuzz.sh $(TARGETS)
 
-bench: ## print the figures: build time, size, dependencies, memory, time to ready
+bench: ## print the figures: build, size, memory, time to ready, time from revoke to refusal, cost of a request
 	@scripts/install-deps.sh build
 	@scripts/bench.sh
 

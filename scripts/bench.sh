@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints the figures people ask for first, one a line: what a clean build takes, what it makes, what it needs at rest.
+# Prints the figures people ask for first, one a line: what a clean build takes, what it makes, what it needs at rest, how
+# soon an ended session is refused, what a request costs.
 # The build is the one `make quickstart` does, into a folder of its own, so that it is really clean.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -70,3 +71,6 @@ for run in first second; do
     wait "$quickstart" || true
     quickstart=
 done
+
+# What measures waits for the system and for what it measures, so it is built as the tests are.
+CAMS_BINARY=$cams cargo bench --workspace --locked --quiet --profile dev --bench figures

@@ -1,0 +1,29 @@
+//! The figures of `make bench` that need running servers: how soon an ended session is refused everywhere, and what a
+//! request costs. It measures the command that `CAMS_BINARY` names, and asserts nothing but that what is measured is what
+//! it says.
+
+mod load;
+mod revocation;
+
+use std::time::Duration;
+
+#[tokio::main]
+async fn main() {
+    revocation::measure().await;
+    load::measure().await;
+}
+
+/// One line, laid out as `scripts/bench.sh` does.
+fn figure(name: &str, value: &str) {
+    println!("{name:<34} {value}");
+}
+
+/// One line about many measurements.
+fn spread(name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let [p50, p99, max] = [50, 99, 100].map(|percent| {
+        let rank = (times.len() * percent).div_ceil(100);
+        times[rank.max(1) - 1].as_secs_f64() * 1000.0
+    });
+    figure(name, &format!("p50 {p50:6.1} ms   p99 {p99:6.1} ms   max {max:6.1} ms   of {}", times.len()));
+}
