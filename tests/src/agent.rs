@@ -1,4 +1,4 @@
-//! A second web agent of a running product, in front of sites of the test's own and reached without TLS.
+//! A further web agent of a running policy server, in front of sites of the test's own and reached without TLS.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,9 +26,14 @@ pub struct Agent {
 impl Agent {
     /// Registers an agent for these hosts, each with its upstream, and runs it with further properties.
     pub async fn start(cams: &Quickstart, name: &str, sites: &[(&str, &str)], properties: &[(&str, &str)]) -> Self {
+        Self::start_at(&cams.conf, name, sites, properties).await
+    }
+
+    /// As [`Agent::start`], at the policy server with this `cams.conf`.
+    pub async fn start_at(cams_conf: &Path, name: &str, sites: &[(&str, &str)], properties: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let hosts: Vec<&str> = sites.iter().map(|(host, _)| *host).collect();
-        let conf = register(&cams.conf, name, &hosts, dir.path());
+        let conf = register(cams_conf, name, &hosts, dir.path());
         let mut ours = vec![("cams.listen.1".to_owned(), "http://127.0.0.1:0".to_owned())];
         for (number, (_, upstream)) in (1..).zip(sites) {
             ours.push((format!("cams.site.site{number}.upstream"), (*upstream).to_owned()));
