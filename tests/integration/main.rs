@@ -9,6 +9,7 @@ mod config;
 mod dependencies;
 mod differential;
 mod events;
+mod faults;
 mod fixtures;
 mod framing;
 mod headers;

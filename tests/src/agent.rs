@@ -1,4 +1,4 @@
-//! A second web agent of a running product, in front of sites of the test's own and reached without TLS.
+//! A further web agent of a running policy server, in front of sites of the test's own and reached without TLS.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -31,9 +31,10 @@ use crate::pem::{self, PemError};
 /// TCP, TLS and HTTP/2 together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
-/// A server that stopped answering is noticed after these two together.
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_LIMIT: Duration = Duration::from_secs(5);
+/// A server that stopped answering is noticed after these two together, before the lease from it is over: from then on
+/// no question waits for it.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_LIMIT: Duration = Duration::from_secs(4);
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 /// After a connection that lived this long the next attempt comes at once.

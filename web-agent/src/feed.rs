@@ -107,7 +107,11 @@ impl Feed {
             let Err(end) = self.attend(server, &sender).await;
             let was_good = self.memory.is_live(Instant::now());
             match &end {
-                End::Link(LinkError::Refused { status: 401 | 403, .. }) => self.memory.disown(),
+                End::Link(LinkError::Refused { status: 401 | 403, .. }) => {
+                    self.memory.disown();
+                    // What was granted to an agent that may not ask any more ends now, not with its last lease.
+                    self.open.doubt_all(Instant::now());
+                }
                 _ => self.memory.end(),
             }
             let end = end.to_string();
