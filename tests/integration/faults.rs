@@ -67,7 +67,7 @@ impl World {
         client
     }
 
-    fn from_memory(&self) -> usize {
+    fn remembered(&self) -> usize {
         self.agent.process.output().matches("decided_by=\"memory\"").count()
     }
 
@@ -169,7 +169,7 @@ async fn cut_within(limit: Duration, since: Instant, streams: [JoinHandle<Instan
 async fn a_silent_link_closes_what_is_protected_and_nothing_else() {
     let world = World::start(Files::new("One", None), "probe").await;
     let alice = world.client_of("alice").await;
-    assert!(world.from_memory() > 0, "{}", world.agent.process.output());
+    assert!(world.remembered() > 0, "{}", world.agent.process.output());
     let streams = [event_stream(&alice).await, web_socket(&alice).await];
     let public = world.ask_public();
 
