@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::rule::{Acr, Case, Rule, Verdict, Visitor};
 use super::{Request, Who};
+use crate::token::hex;
 use shared_proto::pattern::{ResourcePattern, path_flaw, without_parameters};
 
 /// A checked access control policy. Immutable; a changed file makes a new one.
@@ -55,11 +55,7 @@ impl Policy {
     /// `text` is the file's content, for the hash; `permissions` come in the order in which they stand there.
     pub fn new(file: &Path, text: &str, mut permissions: Vec<Permission>) -> Self {
         permissions.sort_by_key(|permission| Reverse(permission.pattern.specificity()));
-        let mut hash = String::with_capacity(64);
-        for byte in Sha256::digest(text.as_bytes()) {
-            // Writing to a String cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-        }
+        let hash = hex(&Sha256::digest(text.as_bytes()));
         Self { file: file.to_owned(), hash, permissions }
     }
 

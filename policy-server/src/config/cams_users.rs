@@ -23,6 +23,7 @@ use super::xml::{self, Element};
 use crate::auth::account::{Account, parse_end};
 use crate::auth::subject::Attributes;
 use crate::digest::{self, Label};
+use crate::token::hex;
 
 #[derive(Debug, Clone)]
 pub struct XmlUser {
@@ -60,7 +61,7 @@ impl XmlUsers {
 
 /// The hash [`XmlUsers`] made of this text would have.
 pub fn hash(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 /// All users, or `None` with the reasons in `problems`.
