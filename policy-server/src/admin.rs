@@ -11,6 +11,7 @@ use shared_proto::problem::Problems;
 
 use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
+use crate::auth::modules::{Shared, Vault};
 use crate::config::cams_conf::CamsConf;
 use crate::digest::DigestPool;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
@@ -41,13 +42,14 @@ pub struct Admin {
     sessions: SessionService,
     audit: Audit,
     agent_ca: AgentCa,
+    vault: Vault,
 }
 
 impl Admin {
     pub async fn open(conf: &Path) -> Result<Self, AdminError> {
-        let wire::Foundation { conf, store, audit, agent_ca, .. } = wire::foundation(conf).await?;
+        let wire::Foundation { conf, store, vault, audit, agent_ca, .. } = wire::foundation(conf).await?;
         let sessions = SessionService::new(Arc::new(store.clone()));
-        Ok(Self { conf, store, sessions, audit, agent_ca })
+        Ok(Self { conf, store, sessions, audit, agent_ca, vault })
     }
 
     pub fn conf(&self) -> &CamsConf {
@@ -95,7 +97,8 @@ impl Admin {
 
     /// The live ones, newest first. With a configuration that is not good, limits are unknown and only ends count.
     pub async fn sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
-        let loaded = wire::load(&self.conf, &DigestPool::new(1, 1), &Reader::default(), &mut Problems::default());
+        let shared = Shared { digests: DigestPool::new(1, 1), vault: Some(self.vault.clone()) };
+        let loaded = wire::load(&self.conf, &shared, &Reader::default(), &mut Problems::default());
         let idle = |domain: &str| loaded.as_ref().map_or(Duration::MAX, |loaded| loaded.idle_limit(domain));
         Ok(self.sessions.live(filter, idle, Timestamp::now().as_second()).await?)
     }

@@ -73,7 +73,7 @@ impl Server {
     /// again when any of its files moves.
     fn reload(&self, old: &Loaded, watch: &mut Watch) {
         let (reader, mut problems) = (Reader::default(), Problems::default());
-        let loaded = load(&self.conf, &self.digests, &reader, &mut problems);
+        let loaded = load(&self.conf, &self.shared, &reader, &mut problems);
         let result = problems.into_result(loaded);
         watch.files = Some(result.as_ref().map_or_else(|_| reader.files(), |new| new.files.clone()));
         match result {

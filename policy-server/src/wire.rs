@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::access::{Policy, public_map};
 use crate::audit::{Audit, Detail, Kind};
-use crate::auth::modules::Services;
+use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
 use crate::config::cams_conf::{self, CamsConf};
 use crate::config::login_exceptions::LoginMessages;
@@ -96,6 +96,7 @@ impl Loaded {
 pub struct Foundation {
     pub conf: CamsConf,
     pub store: Store,
+    pub vault: Vault,
     pub audit: Audit,
     pub agent_ca: AgentCa,
     pub assertions: AssertionKeys,
@@ -111,8 +112,9 @@ pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
     let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
     let keys = KeyRing::new(secrets.key, Vec::new());
     let agent_ca = AgentCa::open(&store, &keys, &conf.cluster, Timestamp::now()).await?;
-    let assertions = AssertionKeys::new(store.clone(), keys, &conf.cluster, conf.assertion_key_lifetime);
-    Ok(Foundation { conf, store, audit, agent_ca, assertions })
+    let assertions = AssertionKeys::new(store.clone(), keys.clone(), &conf.cluster, conf.assertion_key_lifetime);
+    let vault = Vault { store: store.clone(), keys, cluster: conf.cluster.clone() };
+    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
 }
 
 /// Reads every file reachable from a `cams.conf` and changes nothing.
@@ -126,7 +128,7 @@ pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
             let file = conf.audit_file.display();
             problems.add(&conf.file, 0, format!("`cams.audit.file`: {file} cannot be the audit log: {error}"));
         }
-        loaded = load(conf, &DigestPool::new(1, 1), &Reader::default(), &mut problems);
+        loaded = load(conf, &Shared::offline(), &Reader::default(), &mut problems);
     }
     problems.into_result(conf.zip(loaded))
 }
@@ -206,13 +208,13 @@ impl Reader {
 }
 
 /// The registry and all enabled domains.
-pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, reader: &Reader, problems: &mut Problems) -> Option<Loaded> {
+pub(crate) fn load(conf: &CamsConf, shared: &Shared, reader: &Reader, problems: &mut Problems) -> Option<Loaded> {
     let before = problems.len();
     let text = reader.text(&conf.registry, problems)?;
     let mut domains = BTreeMap::new();
     let mut warnings = Problems::default();
     for entry in registry::read(&conf.registry, &text, problems) {
-        let loaded = load_domain(&entry, reader, digests, problems, &mut warnings);
+        let loaded = load_domain(&entry, reader, shared, problems, &mut warnings);
         domains.extend(loaded.map(|domain| (entry.name, domain)));
     }
     // User repositories follow their files themselves.
@@ -227,7 +229,7 @@ pub(crate) fn load(conf: &CamsConf, digests: &DigestPool, reader: &Reader, probl
 fn load_domain(
     entry: &registry::RegisteredDomain,
     reader: &Reader,
-    digests: &DigestPool,
+    shared: &Shared,
     problems: &mut Problems,
     warnings: &mut Problems,
 ) -> Option<Domain> {
@@ -240,7 +242,7 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
-    let services = Services::new(digests.clone(), config.users);
+    let services = Services::new(shared.clone(), &entry.name, config.users);
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
@@ -265,7 +267,7 @@ pub struct Server {
     agent_ca: AgentCa,
     pub assertions: AssertionKeys,
     pub reports: Reports,
-    pub(crate) digests: DigestPool,
+    pub(crate) shared: Shared,
     pub(crate) loaded: ArcSwap<Loaded>,
     /// How far the event log was seen to go, for streams that wait; it may be behind.
     pub(crate) head: watch::Sender<Position>,
@@ -277,12 +279,12 @@ impl Server {
     /// Opens everything; nothing is served yet.
     pub async fn open(file: &Path) -> Result<Arc<Self>, OpenError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let digests = DigestPool::new(cores, HASH_QUEUE);
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
-        let Foundation { conf, store, audit, agent_ca, assertions } = foundation(file).await?;
+        let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
+        let shared = Shared { digests: DigestPool::new(cores, HASH_QUEUE), vault: Some(vault) };
         let mut problems = Problems::default();
-        let loaded = load(&conf, &digests, &Reader::default(), &mut problems);
+        let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
         let loaded = problems.into_result(loaded)?;
         warn(&loaded.warnings);
         audit.record(Kind::ConfigurationLoaded, Detail { new_hash: Some(&loaded.hash), ..Detail::default() });
@@ -293,7 +295,7 @@ impl Server {
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
         let reports = Reports::default();
-        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, assertions, reports, digests, loaded, head, owed }))
+        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, assertions, reports, shared, loaded, head, owed }))
     }
 
     /// The configuration in force. A request keeps the one it began with.

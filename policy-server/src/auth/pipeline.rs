@@ -135,7 +135,11 @@ impl LoginEntry {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
                     proofs.push(proof.clone());
                 }
-                Standing::Current { roles, attributes } => proofs.push(Proof { roles, attributes, ..proof.clone() }),
+                Standing::Current(identity) if identity.is_of(proof) => proofs.push(Proof::new(proof.module, identity)),
+                Standing::Current(_) => {
+                    let detail = format!("`{}` is another person now", proof.user);
+                    return RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, detail));
+                }
                 Standing::Gone(_) if entry.flag == Flag::Optional => {}
                 Standing::Gone(error) => return RecheckRun::Ended(error),
             }
@@ -156,7 +160,7 @@ impl EntryModule {
 
     async fn standing(&self, proof: &Proof, now: Timestamp) -> Standing {
         match self.module.recheck() {
-            None => Standing::Current { roles: proof.roles.clone(), attributes: proof.attributes.clone() },
+            None => Standing::Current(proof.clone().into_identity(self.class)),
             Some(recheck) => guarded(recheck.recheck(&proof.user, now))
                 .await
                 .unwrap_or_else(|| Standing::Unknown("the login module crashed".to_owned())),

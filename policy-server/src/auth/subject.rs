@@ -13,8 +13,19 @@ pub struct ModuleIdentity {
     /// Class name of the module.
     pub class: &'static str,
     pub user: String,
+    /// What the directory itself knows the person by for ever (an entryUUID, an objectGUID, a primary key), where it has
+    /// such a thing: another person of the same name has another.
+    pub source_id: Option<String>,
     pub roles: BTreeSet<String>,
     pub attributes: Attributes,
+}
+
+impl ModuleIdentity {
+    /// Whether this is still the person of an earlier proof. A directory that did not have an id then may have one now.
+    pub fn is_of(&self, proof: &Proof) -> bool {
+        let same_id = self.source_id == proof.source_id || self.source_id.is_none() || proof.source_id.is_none();
+        self.user == proof.user && same_id
+    }
 }
 
 /// What one module of the stack proved; `module` is its place there. A session keeps these so that each module can be
@@ -24,6 +35,8 @@ pub struct Proof {
     pub module: usize,
     pub class: String,
     pub user: String,
+    #[serde(default)]
+    pub source_id: Option<String>,
     pub roles: BTreeSet<String>,
     #[serde(default)]
     pub attributes: Attributes,
@@ -31,8 +44,14 @@ pub struct Proof {
 
 impl Proof {
     pub fn new(module: usize, identity: ModuleIdentity) -> Self {
-        let ModuleIdentity { class, user, roles, attributes } = identity;
-        Self { module, class: class.to_owned(), user, roles, attributes }
+        let ModuleIdentity { class, user, source_id, roles, attributes } = identity;
+        Self { module, class: class.to_owned(), user, source_id, roles, attributes }
+    }
+
+    /// What the module said at the time. `class` is its class name.
+    pub fn into_identity(self, class: &'static str) -> ModuleIdentity {
+        let Self { user, source_id, roles, attributes, .. } = self;
+        ModuleIdentity { class, user, source_id, roles, attributes }
     }
 }
 
@@ -75,6 +94,7 @@ mod tests {
             module,
             class: format!("class{module}"),
             user: user.to_owned(),
+            source_id: None,
             roles: BTreeSet::from([role.to_owned()]),
             attributes: Attributes::from([("person".to_owned(), mail)]),
         }

@@ -91,9 +91,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::auth::modules::Services;
+    use crate::auth::modules::{Services, Shared};
     use crate::auth::pipeline::LoginEntry;
-    use crate::digest::pool::DigestPool;
 
     fn sample() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/domains/system")
@@ -120,7 +119,7 @@ mod tests {
         assert!(users.warnings.is_empty(), "{}", users.warnings);
         assert!(!users.find("admin").unwrap().account.enabled);
 
-        let services = Services::new(DigestPool::new(1, 1), domain.users);
+        let services = Services::new(Shared::offline(), "system", domain.users);
         let entries = LoginEntry::build_all(domain.login, &services, &mut problems);
         assert!(entries.is_some_and(|entries| entries.contains_key("http")), "{problems}");
     }
@@ -160,7 +159,7 @@ mod tests {
                 Ok(if file(path) == "login-config.xml" { text.replacen(change, to, 1) } else { text })
             });
             let domain = domain.unwrap();
-            let services = Services::new(DigestPool::new(1, 1), domain.users);
+            let services = Services::new(Shared::offline(), "system", domain.users);
             assert!(LoginEntry::build_all(domain.login, &services, &mut problems).is_none(), "{to}");
             let found = problems.iter().find(|problem| problem.message.contains(expected));
             let found = found.unwrap_or_else(|| panic!("{to}: {problems}"));

@@ -7,7 +7,7 @@
 mod common;
 mod xml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,10 +18,12 @@ use shared_proto::problem::Problems;
 use super::callback::Callbacks;
 use super::error::LoginError;
 use super::stack::Outcome;
-use super::subject::Attributes;
+use super::subject::ModuleIdentity;
 use crate::config::domain::UsersFile;
 use crate::digest::pool::DigestPool;
 use crate::directory::xml_users::XmlUserRepository;
+use crate::store::Store;
+use crate::token::KeyRing;
 
 /// What a module may look at.
 #[derive(Debug)]
@@ -54,23 +56,46 @@ pub enum Standing {
     Unknown(String),
     /// Could not log in any more: gone, disabled or expired.
     Gone(LoginError),
-    Current {
-        roles: BTreeSet<String>,
-        attributes: Attributes,
-    },
+    Current(ModuleIdentity),
+}
+
+/// What the modules of every security domain share.
+#[derive(Clone)]
+pub struct Shared {
+    pub digests: DigestPool,
+    /// `None` where a configuration is only validated: a module that needs it is built all the same and can log nobody in.
+    pub vault: Option<Vault>,
+}
+
+impl Shared {
+    /// For what only validates a configuration.
+    pub fn offline() -> Self {
+        Self { digests: DigestPool::new(1, 1), vault: None }
+    }
+}
+
+/// The store, and the keys that seal what is secret in it.
+#[derive(Clone)]
+pub struct Vault {
+    pub store: Store,
+    pub keys: KeyRing,
+    pub cluster: String,
 }
 
 /// What the modules of a security domain share.
 pub struct Services {
-    pub digests: DigestPool,
+    pub shared: Shared,
+    /// Name of the security domain.
+    pub domain: String,
     /// By service id.
     pub users: BTreeMap<String, Arc<XmlUserRepository>>,
 }
 
 impl Services {
-    pub fn new(digests: DigestPool, users: BTreeMap<String, UsersFile>) -> Self {
+    pub fn new(shared: Shared, domain: &str, users: BTreeMap<String, UsersFile>) -> Self {
         let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
-        Self { digests, users: users.into_iter().map(|(id, file)| (id, repository(file))).collect() }
+        let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
+        Self { shared, domain: domain.to_owned(), users }
     }
 }
 

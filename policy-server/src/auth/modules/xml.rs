@@ -31,7 +31,7 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
     let common = Common::take(options, problems);
     let policy = Policy { allow_cleartext: options.take_bool("allowCleartext", false, problems) };
     let users = repository(options, services, problems)?;
-    Some(Box::new(XmlLoginModule { users, digests: services.digests.clone(), policy, common }))
+    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), policy, common }))
 }
 
 fn repository(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Arc<XmlUserRepository>> {
@@ -65,6 +65,16 @@ impl XmlLoginModule {
         user.account.check(now)?;
         Ok(user)
     }
+
+    fn identity(&self, user: &XmlUser) -> ModuleIdentity {
+        ModuleIdentity {
+            class: CLASS,
+            user: user.name.clone(),
+            source_id: None,
+            roles: self.common.roles(&user.roles),
+            attributes: user.attributes.clone(),
+        }
+    }
 }
 
 #[async_trait]
@@ -72,12 +82,7 @@ impl LoginModule for XmlLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let name = self.common.user_name(cx.callbacks.username());
         let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
-            Ok(user) => Outcome::Succeed(ModuleIdentity {
-                class: CLASS,
-                user: user.name.clone(),
-                roles: self.common.roles(&user.roles),
-                attributes: user.attributes.clone(),
-            }),
+            Ok(user) => Outcome::Succeed(self.identity(&user)),
             Err(error) => Outcome::Fail(error),
         };
         self.common.trace(CLASS, &name, &outcome);
@@ -96,7 +101,7 @@ impl Recheck for XmlLoginModule {
             return Standing::Gone(LoginError::new(ErrorKind::FailedLogin, "the user is gone"));
         };
         match user.account.check(now) {
-            Ok(()) => Standing::Current { roles: self.common.roles(&user.roles), attributes: user.attributes.clone() },
+            Ok(()) => Standing::Current(self.identity(&user)),
             Err(error) => Standing::Gone(error),
         }
     }
@@ -106,7 +111,7 @@ impl Recheck for XmlLoginModule {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::super::find;
+    use super::super::{Shared, find};
     use super::*;
     use crate::auth::callback::CallbackHandler;
     use crate::config::cams_users;
@@ -129,7 +134,11 @@ mod tests {
         let mut problems = Problems::default();
         let path = PathBuf::from("u.xml");
         let users = cams_users::read(&path, &USERS.replace("DIGEST", DIGEST), &mut problems).unwrap();
-        let services = Services::new(digests, [("users".to_owned(), UsersFile { path, users })].into());
+        let services = Services::new(
+            Shared { digests, vault: None },
+            "system",
+            [("users".to_owned(), UsersFile { path, users })].into(),
+        );
         let text = format!("serviceId=users\n{options_text}");
         let options = Options::from_properties(Path::new("t"), &text, &mut problems);
         let module = find(CLASS).unwrap().build(options, &services, &mut problems);
@@ -190,7 +199,9 @@ mod tests {
         let module = module("defaultRoles=user", DigestPool::new(1, 1));
         let recheck = module.recheck().unwrap();
         let now = NOW.parse().unwrap();
-        let Standing::Current { roles, attributes } = recheck.recheck("alice", now).await else { panic!("gone") };
+        let Standing::Current(ModuleIdentity { roles, attributes, .. }) = recheck.recheck("alice", now).await else {
+            panic!("gone")
+        };
         assert_eq!((roles.len(), attributes.len()), (2, 1));
         for gone in ["disabled", "expired", "stale", "nobody"] {
             assert!(matches!(recheck.recheck(gone, now).await, Standing::Gone(_)), "{gone}");

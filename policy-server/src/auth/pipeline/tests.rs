@@ -62,6 +62,7 @@ fn succeed(role: &str) -> Script {
     Script::Say(Outcome::Succeed(ModuleIdentity {
         class: CLASS,
         user: "alice".to_owned(),
+        source_id: None,
         roles: roles(&[role]),
         attributes,
     }))
@@ -76,7 +77,13 @@ fn gone() -> Standing {
 }
 
 fn current(names: &[&str]) -> Standing {
-    Standing::Current { roles: roles(names), attributes: Attributes::new() }
+    Standing::Current(ModuleIdentity {
+        class: CLASS,
+        user: "alice".to_owned(),
+        source_id: None,
+        roles: roles(names),
+        attributes: Attributes::new(),
+    })
 }
 
 fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
