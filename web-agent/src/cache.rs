@@ -142,7 +142,9 @@ impl Memory {
         match &effect {
             Err(_) | Ok(Effect::Everything) => self.forget_all(&mut state),
             Ok(Effect::Domain(domain)) if *domain == self.domain => self.forget_all(&mut state),
-            Ok(Effect::Session(session)) => self.sessions.invalidate(session.as_str()),
+            Ok(Effect::SessionEnded(session) | Effect::SessionChanged(session)) => {
+                self.sessions.invalidate(session.as_str());
+            }
             Ok(Effect::Public(map)) if map.domain == self.domain => self.public.store(Some(Arc::new(map.clone()))),
             Ok(Effect::Domain(_) | Effect::Public(_)) => return Ok(Effect::Nothing),
             Ok(Effect::Nothing) => {}

@@ -105,11 +105,13 @@ fn each_change_forgets_what_it_is_about() {
     let now = Instant::now();
     let event = |seq, change| Line::Event { seq, change };
     let ended = |session: &str| Change::SessionEnded { session: session.into() };
+    let changed = |session: &str| Change::SessionChanged { session: session.into() };
     let domain = |domain: &str| Change::DomainChanged { domain: domain.into() };
     // (line, what remains of: session s, session t, anonymous)
     let cases = [
         (event(2, ended("s")), [false, true, true]),
         (event(2, ended("nobody's")), [true, true, true]),
+        (event(2, changed("t")), [true, false, true]),
         (event(2, domain("system")), [false, false, false]),
         (event(2, domain("other")), [true, true, true]),
         (event(2, Change::AgentsChanged), [false, false, false]),

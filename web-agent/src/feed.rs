@@ -162,7 +162,8 @@ impl Feed {
         let now = Instant::now();
         match effect {
             Effect::Everything | Effect::Domain(_) => self.open.doubt_all(now),
-            Effect::Session(session) => self.open.session_ended(&session, now),
+            Effect::SessionEnded(session) => self.open.session_ended(&session, now),
+            Effect::SessionChanged(session) => self.open.doubt_session(&session, now),
             Effect::Nothing | Effect::Public(_) => {}
         }
         Ok(())

@@ -30,6 +30,7 @@ use crate::files;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "events", include_str!("migrations/0002_events.sql")),
+    (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

@@ -105,6 +105,10 @@ impl Recheck for XmlLoginModule {
             Err(error) => Standing::Gone(error),
         }
     }
+
+    fn is_at_hand(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
