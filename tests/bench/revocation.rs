@@ -19,7 +19,7 @@ use crate::spread;
 
 const HOST: &str = "app.test";
 const ROUNDS: usize = 100;
-/// Of what takes longer, or has connections to open.
+/// Of what has connections to open.
 const FEW: usize = 20;
 /// The times are true to this.
 const BETWEEN_ASKS: Duration = Duration::from_millis(1);
@@ -43,7 +43,7 @@ pub async fn measure() {
         std::mem::take(&mut *pair.answers.lock().expect("nothing panics with it")),
     );
     let mut roles = vec![];
-    for _ in 0..FEW {
+    for _ in 0..ROUNDS {
         roles.push(pair.role_round().await);
     }
     spread("role removed in A's file, agent A", roles);
