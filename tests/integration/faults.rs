@@ -24,6 +24,8 @@ const LEASE: Duration = Duration::from_secs(6);
 const MARGIN: Duration = Duration::from_secs(2);
 /// How long it may take until all is well again.
 const BACK: Duration = Duration::from_secs(20);
+/// How long a question waits for its answer at most.
+const LINK_LIMIT: Duration = Duration::from_secs(5);
 const PRIVATE: &str = "/private/";
 const PUBLIC: &str = "/public/";
 
@@ -175,7 +177,15 @@ async fn a_silent_link_closes_what_is_protected_and_nothing_else() {
 
     let stopped = Instant::now();
     world.proxy.set(Network::Silent);
-    closes(&alice, stopped, LEASE + MARGIN).await;
+    let goes_on_at_once = async {
+        let nobody = world.client();
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(nobody.get(PUBLIC).await.status, 200);
+            assert!(asked.elapsed() < LINK_LIMIT / 2, "it waited {:?} for nothing", asked.elapsed());
+        }
+    };
+    tokio::join!(closes(&alice, stopped, LEASE + MARGIN), goes_on_at_once);
     cut_within(LEASE + MARGIN, stopped, streams).await;
     assert_eq!(world.client().get(PRIVATE).await.status, 503, "who has no session is not known either");
 
@@ -216,6 +226,31 @@ async fn a_slow_link_serves_nothing_revoked() {
     const DELAY: Duration = Duration::from_secs(3);
     // With one way slow the lease holds, and the end of the session comes late; with both it is lost.
     tokio::join!(is_revoked_over(Network::SlowFromServer(DELAY)), is_revoked_over(Network::Slow(DELAY)));
+}
+
+/// Over this link no answer comes before the agent goes by what it knows of public pages; what it knows is never older
+/// than a lease.
+#[tokio::test]
+async fn a_slow_link_makes_no_page_public_that_is_not_any_more() {
+    const DELAY: Duration = Duration::from_millis(1500);
+    let world = World::start(Files::new("One", None), "probe").await;
+    let nobody = world.client();
+    // The site has none of these pages, and says so to whoever may see them. Each is another, so none is remembered.
+    let is_open = async |page: u128| nobody.get(&format!("/public/{page}")).await.status == 404;
+    world.proxy.set(Network::SlowFromServer(DELAY));
+    let asked = Instant::now();
+    assert!(is_open(0).await);
+    assert!(asked.elapsed() < DELAY, "the server was waited for");
+    replace(&world.files.path("conf/domains/system/access-control-policy.xml"), |policy| {
+        policy.replace(r#"<acr id="everybody"><granted/></acr>"#, r#"<acr id="everybody"><denied/></acr>"#)
+    });
+    let closed = Instant::now();
+    while is_open(closed.elapsed().as_nanos()).await {
+        assert!(closed.elapsed() < LEASE, "public {:?} after it was closed", closed.elapsed());
+    }
+    for page in 0..5 {
+        assert!(!is_open(page).await);
+    }
 }
 
 #[tokio::test]
