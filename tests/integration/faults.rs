@@ -360,13 +360,31 @@ async fn what_ends_at_one_server_ends_at_the_agents_of_all() {
     within_async(AT_ONCE, "the other agent refuses", async || !is_served(&there).await).await;
     cut_within(AT_ONCE + ended.duration_since(before), before, streams).await;
 
+    // A role that is taken out of both servers' files.
+    let (here, there) = shared("alice").await;
+    let may_administer = async |client: &Client| client.get("/admin/echo").await.status == 200;
+    edit_users([&one, &two], |text| text.replacen("<role name='user'/>", "<role name='user'/><role name='admin'/>", 1));
+    for client in [&here, &there] {
+        within_async(BACK, "the role counts", async || may_administer(client).await).await;
+    }
+    edit_users([&one, &two], |text| text.replace("<role name='admin'/>", ""));
+    for client in [&here, &there] {
+        within_async(AT_ONCE, "the role is gone", async || !may_administer(client).await).await;
+        assert!(is_served(client).await, "and nothing else");
+    }
+
     // An account that is disabled in one server's file: its session ends there, and so everywhere.
     let (here, there) = shared("bob").await;
-    replace(&one.files.path("conf/domains/system/cams-users.xml"), |users| {
-        users.replace("name='bob'", "name='bob' enabled='false'")
-    });
+    edit_users([&one], |users| users.replace("name='bob'", "name='bob' enabled='false'"));
     within_async(BACK, "the server's own agent refuses", async || !is_served(&here).await).await;
     within_async(AT_ONCE, "the other agent refuses", async || !is_served(&there).await).await;
+}
+
+/// Each server has a users file of its own.
+fn edit_users<const N: usize>(at: [&World; N], edit: impl Fn(&str) -> String) {
+    for world in at {
+        replace(&world.files.path("conf/domains/system/cams-users.xml"), &edit);
+    }
 }
 
 fn session_cookie(client: &Client) -> (String, String) {
