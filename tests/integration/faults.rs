@@ -369,7 +369,7 @@ async fn what_ends_at_one_server_ends_at_the_agents_of_all() {
     }
     edit_users([&one, &two], |text| text.replace("<role name='admin'/>", ""));
     for client in [&here, &there] {
-        within_async(AT_ONCE, "the role is gone", async || !may_administer(client).await).await;
+        within_async(BACK, "the role is gone", async || !may_administer(client).await).await;
         assert!(is_served(client).await, "and nothing else");
     }
 
