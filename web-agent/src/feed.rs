@@ -126,10 +126,8 @@ impl Feed {
 
     /// The first of the first `count` servers that is up.
     fn first_up(&self, count: usize) -> Option<(usize, Sender)> {
-        let up = |(number, server): (usize, &watch::Receiver<Standing>)| match &*server.borrow() {
-            Standing::Up(sender) if !sender.is_closed() => Some((number, sender.clone())),
-            _ => None,
-        };
+        let up =
+            |(number, server): (usize, &watch::Receiver<Standing>)| Some((number, server.borrow().sender()?.clone()));
         self.servers.iter().take(count).enumerate().find_map(up)
     }
 

@@ -12,7 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
-pub async fn connect(setting: &Setting) -> SendRequest<Full<Bytes>> {
+pub type Client = SendRequest<Full<Bytes>>;
+
+pub async fn connect(setting: &Setting) -> Client {
     let mut tls = ClientConfig::builder().with_root_certificates(setting.ca.roots()).with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let tcp = tokio::net::TcpStream::connect(setting.https).await.unwrap();
