@@ -156,8 +156,8 @@ impl Agent {
         let following = Following::start(&decisions, limits.timing);
         let trusted = live.clone();
         let connections = Connections::new(config.caps, move |peer| trusted.load().gate.trusts(peer));
-        let proxy = AgentProxy { live, decisions, following, voucher, reports: reports.clone() };
-        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), reports, limits.head);
+        let proxy = AgentProxy { live: live.clone(), decisions, following, voucher, reports: reports.clone() };
+        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), live, reports, limits.head);
         let app = Arc::new(app);
         let (shutdown, told) = watch::channel(false);
         let (mut service, mut addresses) = (JoinSet::new(), Vec::new());
