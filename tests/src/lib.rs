@@ -35,4 +35,4 @@ pub use recorder::Recorder;
 pub use stranger::LinkClient;
 pub use wait::{within, within_async};
 pub use web_servers::WebServer;
-pub use wire::Wire;
+pub use wire::{Answer, Wire};

@@ -144,7 +144,7 @@ impl Head {
         const UNREADABLE: Refusal = Refusal::bad("the head of the request cannot be read");
         match end(raw) {
             Some(end) => Self::parse_h1(raw.get(..end).unwrap_or(raw)).err().unwrap_or(UNREADABLE),
-            None if raw.len() >= MAX_HEAD => endless(raw),
+            None if raw.len() >= MAX_HEAD || raw.split(|b| *b == b'\n').nth(MAX_FIELDS + 2).is_some() => endless(raw),
             None => UNREADABLE,
         }
     }
