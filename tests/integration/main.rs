@@ -14,6 +14,8 @@ mod fixtures;
 mod framing;
 mod headers;
 mod http;
+mod http2;
+mod http2_floods;
 mod init;
 mod inner;
 mod lifecycle;

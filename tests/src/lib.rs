@@ -7,6 +7,7 @@ pub mod agent;
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod h2;
 pub mod link;
 pub mod link_proxy;
 pub mod policy_server;
