@@ -27,6 +27,8 @@ pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The longest payload that anybody has to take.
+const FRAME: usize = 16_384;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection of which the preface and empty settings were sent. It asks for no dynamic table, so that every status
@@ -108,10 +110,17 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A request whose whole head fits one frame.
+/// A request, in as many frames as its head needs.
 pub fn request(stream: u32, flags: u8, fields: &[(&[u8], &[u8])]) -> Vec<u8> {
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(0, name, value)).collect();
-    frame(HEADERS, END_HEADERS | flags, stream, &block)
+    let mut parts: Vec<(u8, u8, &[u8])> = block.chunks(FRAME).map(|part| (CONTINUATION, 0, part)).collect();
+    if let Some(first) = parts.first_mut() {
+        (first.0, first.1) = (HEADERS, flags);
+    }
+    if let Some(last) = parts.last_mut() {
+        last.1 |= END_HEADERS;
+    }
+    parts.into_iter().flat_map(|(kind, flags, part)| frame(kind, flags, stream, part)).collect()
 }
 
 /// A field as it stands (RFC 7541, section 6.2): `kind` 0 without indexing, 0x40 into the dynamic table.

@@ -39,7 +39,11 @@ pub fn head(session: &Session) -> Result<Head, Refusal> {
     match session.as_http2() {
         None => Head::parse_h1(&session.to_h1_raw()),
         Some(_) => {
-            let head = head_h2(session);
+            let (head, uri) = (head_h2(session), &session.req_header().uri);
+            // The engine drops the scheme where there is a Host for the authority.
+            if uri.authority().is_some() && uri.scheme_str().and_then(Scheme::parse).is_none() {
+                return Err(Refusal::bad("the scheme is neither http nor https"));
+            }
             head.check().map(|()| head)
         }
     }
