@@ -2,6 +2,7 @@
 
 mod abuse;
 mod assertion;
+mod bodies;
 mod browser;
 mod census;
 mod commands;

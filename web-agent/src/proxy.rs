@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -29,6 +30,7 @@ use crate::reply::Replies;
 use crate::report::{self, Reports};
 use crate::site::GateConfig;
 use crate::target::Target;
+use crate::upload::Upload;
 use crate::upstream::Upstreams;
 use crate::voucher::Voucher;
 use crate::watched::Awaited;
@@ -51,6 +53,8 @@ pub struct AgentProxy {
     pub following: Following,
     pub voucher: Arc<Voucher>,
     pub reports: Reports,
+    /// For the next part of a body that goes to a site.
+    pub upload_limit: Duration,
 }
 
 /// What belongs to one request.
@@ -63,6 +67,8 @@ pub struct Context {
     record: Record,
     /// Lets the request be cut when its grant is over.
     open: Option<Open>,
+    /// While its body is still to come.
+    upload: Option<Upload>,
 }
 
 impl AgentProxy {
@@ -140,7 +146,7 @@ impl ProxyHttp for AgentProxy {
 
     fn new_ctx(&self) -> Context {
         let live = self.live.load_full();
-        Context { live, permit: None, attempt: 0, record: Record::default(), open: None }
+        Context { live, permit: None, attempt: 0, record: Record::default(), open: None, upload: None }
     }
 
     /// None: what passes is not ours to change.
@@ -166,6 +172,9 @@ impl ProxyHttp for AgentProxy {
                 if permit.is_upgrade() {
                     // A tunnel may be silent for as long as its two ends like.
                     session.set_read_timeout(None);
+                }
+                if session.is_http2() && !session.is_body_done() {
+                    ctx.upload = Some(Upload::watch(self.upload_limit));
                 }
                 ctx.permit = Some(permit);
                 Ok(false)
@@ -219,12 +228,28 @@ impl ProxyHttp for AgentProxy {
         Ok(())
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        match &ctx.upload {
+            Some(_) if end_of_stream => ctx.upload = None,
+            Some(upload) => upload.moved(),
+            None => {}
+        }
+        Ok(())
+    }
+
     async fn upstream_response_filter(
         &self,
         _session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        ctx.upload = None;
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
         let headers = permit.response_headers(response.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
         let mut permitted = ResponseHeader::build(response.status, Some(headers.len()))?;
