@@ -54,8 +54,8 @@ fn floods(authority: &str) -> Vec<Flood> {
     let word = |number: u32| number.to_be_bytes();
     let headers = |at: u32| if at == 0 { frame(HEADERS, END_STREAM, 1, &literal(0, b"x-a", b"b")) } else { Vec::new() };
     let filler = literal(0, b"x-a", &[b'b'; 16_000]);
-    let (each_2, each_3, each_4, each_5, each_6) =
-        (each.clone(), each.clone(), each.clone(), each.clone(), each.clone());
+    let (each_2, each_3, each_4) = (each.clone(), each.clone(), each.clone());
+    let (each_5, each_6, each_7) = (each.clone(), each.clone(), each.clone());
     let (open_2, open_3) = (open.clone(), open.clone());
     vec![
         flood("continuations", 10_000, true, move |at| [headers(at), frame(CONTINUATION, 0, 1, &filler)].concat()),
@@ -76,6 +76,10 @@ fn floods(authority: &str) -> Vec<Flood> {
             each_5(at, END_STREAM, &|stream| frame(PRIORITY, 0, stream, &[&word(stream)[..], &[0]].concat()))
         }),
         flood("open requests", 20_000, true, move |at| each_6(at, 0, &|_| Vec::new())),
+        flood("answers nobody takes", 20_000, true, move |at| {
+            let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+            [if at == 0 { no_window } else { Vec::new() }, each_7(at, END_STREAM, &|_| Vec::new())].concat()
+        }),
         flood("bodies of nothing", 200_000, true, move |at| open(at, frame(DATA, 0, 1, b""))),
         flood("small windows", 100_000, false, move |at| open_2(at, frame(WINDOW_UPDATE, 0, 1, &word(1)))),
         flood("priorities", 100_000, false, move |at| open_3(at, frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 0]))),

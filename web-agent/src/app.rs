@@ -76,10 +76,10 @@ impl AgentApp {
             return self.serve_h1(session, shutdown).await;
         }
         // The engine has the head already; its HTTP/2 limits watched over it. All it refuses now are tunnels.
-        let head = incoming::head_h2(&session);
-        if head.method != Method::CONNECT.as_str() {
+        if session.req_header().method != Method::CONNECT {
             return self.proxy.process_new_http(session, shutdown).await;
         }
+        let head = incoming::head_h2(&session);
         let refusal = head.check().err().unwrap_or(Refusal::new(405, "the method is not served here"));
         let (mut record, reply) = self.refused(peer(&session), refusal, &head);
         let sent = self.live.load_full().replies.send_h2(&mut session, reply).await;
