@@ -25,7 +25,7 @@ impl Kill {
         self.0.notified().await;
     }
 
-    fn kill(&self) {
+    pub fn kill(&self) {
         // It is not lost on who does not listen yet.
         self.0.notify_one();
     }
