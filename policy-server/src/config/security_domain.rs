@@ -12,8 +12,11 @@ use shared_proto::problem::Problems;
 
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
+use crate::auth::password::PasswordPolicy;
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
+pub const LOCAL_DIRECTORY: &str = "com.cafesoft.security.engine.service.LocalDirectoryService";
+const SERVICES: [&str; 2] = [XML_USER_REPOSITORY, LOCAL_DIRECTORY];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
 /// The auth valves this version has.
@@ -36,6 +39,8 @@ pub struct ServiceConfig {
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
     XmlUserRepository { path: PathBuf },
+    /// The users and groups of this domain in the store.
+    LocalDirectory(PasswordPolicy),
 }
 
 /// When a session ends by itself.
@@ -89,7 +94,12 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
         if let (Some(id), Some(kind)) = (id, service_kind(element, problems))
             && enabled
         {
-            found.push(ServiceConfig { id: id.to_owned(), kind });
+            let is_local = |service: &ServiceConfig| matches!(service.kind, ServiceKind::LocalDirectory(_));
+            let service = ServiceConfig { id: id.to_owned(), kind };
+            if is_local(&service) && found.iter().any(is_local) {
+                element.problem(problems, "a security domain has one built-in directory: this is a second one");
+            }
+            found.push(service);
         }
     }
     found
@@ -97,14 +107,34 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
 
 fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKind> {
     let class = element.class_name(problems)?;
-    if class != XML_USER_REPOSITORY {
-        element.problem(problems, unknown_class("service", class, [XML_USER_REPOSITORY].into_iter()));
+    if !SERVICES.contains(&class) {
+        element.problem(problems, unknown_class("service", class, SERVICES.into_iter()));
         return None;
     }
     let mut params = params(element, problems);
-    let path = params.require("path", problems);
+    let kind = match class {
+        LOCAL_DIRECTORY => Some(ServiceKind::LocalDirectory(password_policy(element, &mut params, problems))),
+        _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
+    };
     params.finish(problems);
-    Some(ServiceKind::XmlUserRepository { path: PathBuf::from(path?) })
+    kind
+}
+
+fn password_policy(element: &Element, params: &mut Options, problems: &mut Problems) -> PasswordPolicy {
+    let default = PasswordPolicy::default();
+    let maximum_age = params.take_duration("maximumAge", Duration::ZERO, problems);
+    let policy = PasswordPolicy {
+        minimum_length: params.take_parsed("minimumLength", default.minimum_length, "a number", problems),
+        maximum_age: (!maximum_age.is_zero()).then_some(maximum_age),
+        history: params.take_parsed("history", default.history, "a number", problems),
+    };
+    if !(8..=64).contains(&policy.minimum_length) {
+        element.problem(problems, "minimumLength must be from 8 to 64 characters");
+    }
+    if policy.history > 24 {
+        element.problem(problems, "history must be at most 24 passwords");
+    }
+    policy
 }
 
 fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
