@@ -14,7 +14,7 @@ use shared_proto::secret::Secret;
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::auth::pipeline::{LoginEntry, RecheckRun};
+use crate::auth::pipeline::{Depth, LoginEntry, RecheckRun};
 use crate::auth::subject::Subject;
 use crate::pki::PkiError;
 use crate::session::{Found, Session, SessionError, rules};
@@ -204,8 +204,7 @@ fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision 
 
 /// The session of a token, its account looked at again: who is disabled or gone has no session, changed roles count.
 async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Result<Option<Session>, EnforcementError> {
-    let clock = server.now();
-    let now = clock.as_second();
+    let now = server.now().as_second();
     let mut session = match server.sessions.find(token, &domain.name, domain.limits, now).await? {
         Found::Live(session) => *session,
         Found::Expired(session) => {
@@ -214,22 +213,37 @@ async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Resul
         }
         Found::Ended => return Ok(None),
     };
-    // An entry that is gone from the configuration vouches for nobody.
-    let rechecked = match domain.entry(&session.entry) {
-        Some(entry) => entry.recheck(&session.subject, clock).await,
+    if !recheck(server, domain, &mut session, Depth::AtHand).await? {
+        return Ok(None);
+    }
+    server.sessions.keep(&mut session, domain.limits, now).await?;
+    Ok(Some(session))
+}
+
+/// Looks at the account of a session again: ends the session where the account does not stand any more (then false), and
+/// takes over what it is now.
+pub(crate) async fn recheck(
+    server: &Server,
+    domain: &Domain,
+    session: &mut Session,
+    depth: Depth,
+) -> Result<bool, EnforcementError> {
+    let run = match domain.entry(&session.entry) {
+        Some(entry) => entry.recheck(&session.subject, depth, server.now()).await,
+        // An entry that is gone from the configuration vouches for nobody.
         None => {
-            end(server, &session, "its login entry is gone from the configuration").await?;
-            return Ok(None);
+            end(server, session, "its login entry is gone from the configuration").await?;
+            return Ok(false);
         }
     };
-    match rechecked {
+    match run {
         RecheckRun::Current(subject) => {
-            server.sessions.keep(&mut session, Some(subject), domain.limits, now).await?;
-            Ok(Some(session))
+            server.sessions.renew(session, subject).await?;
+            Ok(true)
         }
         RecheckRun::Ended(error) => {
-            end(server, &session, &error.to_string()).await?;
-            Ok(None)
+            end(server, session, &error.to_string()).await?;
+            Ok(false)
         }
     }
 }

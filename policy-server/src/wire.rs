@@ -31,6 +31,7 @@ use crate::events;
 use crate::files::{self, MAX_TEXT, Readers};
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, AssertionKeys, PkiError};
+use crate::rechecks;
 use crate::reports::Reports;
 use crate::session::SessionService;
 use crate::session::rules::Limits;
@@ -65,6 +66,8 @@ pub struct Domain {
     /// What the policy grants to everybody.
     pub public: PublicMap,
     pub limits: Limits,
+    /// How often the account of a live session is looked up again.
+    pub(crate) recheck_interval: Duration,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
     pub(crate) local: Option<LocalService>,
 }
@@ -267,7 +270,7 @@ fn load_domain(
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
-    let entries = LoginEntry::build_all(config.login, &services, problems)?;
+    let entries = LoginEntry::build_all(config.login, &services, problems, warnings)?;
     let policy = policy?;
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
         let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
@@ -276,7 +279,8 @@ fn load_domain(
     let (users, local) = (services.users.into_values().collect(), services.local);
     let name = entry.name.clone();
     let public = public_map(&name, &policy);
-    Some(Domain { name, entries, messages: config.messages, policy, public, limits, users, local })
+    let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
+    Some(Domain { name, entries, messages, policy, public, limits, recheck_interval, users, local })
 }
 
 /// The running policy server.
@@ -338,6 +342,7 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(Arc::clone(&self).chores());
         chores.spawn(events::follow(Arc::clone(&self)));
+        chores.spawn(rechecks::follow(Arc::clone(&self)));
         let connections = self.conf.max_connections;
         listener::serve(socket, tls, http::router(self), connections, stop).await;
         chores.abort_all();

@@ -55,6 +55,7 @@ async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<
         subject: Subject::from_proofs(vec![proof]).unwrap(),
         created: 1,
         last_used: 1,
+        rechecked: 1,
         ends: 9,
         address: String::new(),
         user_agent: String::new(),

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod assertion;
+mod bodies;
 mod browser;
 mod census;
 mod commands;
@@ -15,6 +16,8 @@ mod fixtures;
 mod framing;
 mod headers;
 mod http;
+mod http2;
+mod http2_floods;
 mod init;
 mod inner;
 mod lifecycle;

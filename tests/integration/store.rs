@@ -58,6 +58,7 @@ fn session(id: &str, user: &str, last_used: i64) -> (TokenHash, Session) {
         subject,
         created: last_used,
         last_used,
+        rechecked: last_used,
         ends: 1_000,
         address: "192.0.2.1".to_owned(),
         user_agent: "it's \"quoted\" — ünïcode".to_owned(),
@@ -88,9 +89,13 @@ async fn sessions_are_kept_found_and_ended() {
         store.insert(&other_token, &other).await.unwrap();
         assert!(store.insert(&token, &other).await.is_err(), "a token is nobody else's");
 
-        first.last_used = 200;
+        let before = first.subject.clone();
         first.subject.roles.insert("admin".to_owned());
-        store.update(&first).await.unwrap();
+        for used in [200, 150] {
+            store.touch("one", used).await.unwrap();
+        }
+        store.replace_subject("one", &before, &first.subject).await.unwrap();
+        store.replace_subject("one", &before, &other.subject).await.unwrap();
         let found = store.find(&token).await.unwrap().unwrap();
         assert_eq!((found.last_used, &found.subject, &found.user_agent), (200, &first.subject, &first.user_agent));
         assert!(store.find(&TokenHash::of(&Secret::from("three"))).await.unwrap().is_none());
@@ -113,6 +118,29 @@ async fn sessions_are_kept_found_and_ended() {
         assert!(store.delete("one").await.unwrap());
         assert!(!store.delete("one").await.unwrap());
         assert!(store.find(&token).await.unwrap().is_none());
+    }
+}
+
+/// However many servers ask at once, each session's account is looked up by one of them.
+#[tokio::test]
+async fn accounts_are_rechecked_in_turn_and_once() {
+    for fixture in &stores().await {
+        let servers = [fixture.store.clone(), fixture.again().await];
+        for number in 0..20 {
+            let (token, mut session) = session(&format!("s{number}"), "alice", 0);
+            session.rechecked = number;
+            servers[0].insert(&token, &session).await.unwrap();
+        }
+        let takes = (0..8).map(|number| servers[number % 2].take_unchecked("system", 9, 100, 3));
+        let taken = futures_util::future::join_all(takes).await;
+        let mut taken: Vec<String> = taken.into_iter().flat_map(|taken| ids(taken.unwrap())).collect();
+        // Those who met others at the same rows came away with fewer.
+        while let more @ [_, ..] = &*ids(servers[0].take_unchecked("system", 9, 100, 3).await.unwrap()) {
+            taken.extend_from_slice(more);
+        }
+        taken.sort();
+        assert_eq!(taken, (0..10).map(|number| format!("s{number}")).collect::<Vec<_>>());
+        assert!(servers[1].take_unchecked("other", 1_000, 100, 3).await.unwrap().is_empty());
     }
 }
 
@@ -145,7 +173,9 @@ async fn every_change_has_its_event_and_what_changed_nothing_has_none() {
         assert!(!before.epoch.is_empty());
         let (token, one) = session("one", "alice", 100);
         store.insert(&token, &one).await.unwrap();
-        store.update(&one).await.unwrap();
+        store.touch("one", 200).await.unwrap();
+        store.replace_subject("one", &session("x", "bob", 0).1.subject, &one.subject).await.unwrap();
+        store.take_unchecked("system", 100, 200, 10).await.unwrap();
         store.delete("none").await.unwrap();
         store.remove_agent("none").await.unwrap();
         store.append(&[]).await.unwrap();
@@ -153,22 +183,26 @@ async fn every_change_has_its_event_and_what_changed_nothing_has_none() {
 
         store.add_agent(&agent("a")).await.unwrap();
         store.add_agent(&agent("a")).await.unwrap();
+        let mut promoted = one.subject.clone();
+        promoted.roles.insert("admin".to_owned());
+        store.replace_subject("one", &one.subject, &promoted).await.unwrap();
         store.delete("one").await.unwrap();
         let changed = |domain: &str| Change::DomainChanged { domain: domain.into() };
         store.append(&[changed("x"), changed("y")]).await.unwrap();
         store.remove_agent("a").await.unwrap();
         let expected = [
             Change::AgentsChanged,
+            Change::SessionChanged { session: "one".into() },
             Change::SessionEnded { session: "one".into() },
             changed("x"),
             changed("y"),
             Change::AgentsChanged,
         ];
         let events = store.events_after(0, 100).await.unwrap();
-        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(events.into_iter().map(|event| event.change).collect::<Vec<_>>(), expected);
         assert_eq!(store.events_after(3, 1).await.unwrap()[0].seq, 4);
-        assert_eq!(store.position().await.unwrap().seq, 5);
+        assert_eq!(store.position().await.unwrap().seq, 6);
         assert_eq!(store.primary_position().await.unwrap(), store.position().await.unwrap());
     }
 }

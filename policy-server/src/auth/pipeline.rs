@@ -54,6 +54,14 @@ pub struct ModuleReport {
     pub detail: String,
 }
 
+/// Which modules are asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Those whose answer is at hand: fit for every request.
+    AtHand,
+    Full,
+}
+
 /// What came of asking again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecheckRun {
@@ -64,32 +72,41 @@ pub enum RecheckRun {
 
 impl LoginEntry {
     /// The entry with its modules, or `None` with the reasons in `problems`.
-    fn build(config: EntryConfig, services: &Services, problems: &mut Problems) -> Option<Self> {
-        let modules: Vec<Option<EntryModule>> = config
-            .modules
+    fn build(
+        config: EntryConfig,
+        services: &Services,
+        problems: &mut Problems,
+        warnings: &mut Problems,
+    ) -> Option<Self> {
+        let EntryConfig { name, modules, handler, login_url, parameters } = config;
+        let modules: Vec<Option<EntryModule>> = modules
             .into_iter()
             .map(|module| {
+                let (file, line) = (module.options.file().to_owned(), module.options.line());
+                let class = module.kind.class;
                 let built = module.kind.build(module.options, services, problems)?;
-                Some(EntryModule { class: module.kind.class, flag: module.flag, module: built })
+                if built.recheck().is_none() {
+                    let message = format!(
+                        "entry `{name}`: {class} cannot look up an account without its password as it is configured: \
+                         sessions outlive a disabled account or a lost role until they end by themselves"
+                    );
+                    warnings.add(&file, line, message);
+                }
+                Some(EntryModule { class, flag: module.flag, module: built })
             })
             .collect();
-        Some(Self {
-            name: config.name,
-            modules: modules.into_iter().collect::<Option<_>>()?,
-            handler: config.handler,
-            login_url: config.login_url,
-            parameters: config.parameters,
-        })
+        Some(Self { name, modules: modules.into_iter().collect::<Option<_>>()?, handler, login_url, parameters })
     }
 
-    /// All entries by name, or `None` with the reasons in `problems`.
+    /// All entries by name, or `None` with the reasons in `problems`; what works, but should be known, is in `warnings`.
     pub fn build_all(
         config: LoginConfig,
         services: &Services,
         problems: &mut Problems,
+        warnings: &mut Problems,
     ) -> Option<BTreeMap<String, Self>> {
         let before = problems.len();
-        let built = config.entries.into_iter().filter_map(|entry| Self::build(entry, services, problems));
+        let built = config.entries.into_iter().filter_map(|entry| Self::build(entry, services, problems, warnings));
         let entries = built.map(|entry| (entry.name.clone(), entry)).collect();
         (problems.len() == before).then_some(entries)
     }
@@ -126,8 +143,9 @@ impl LoginEntry {
         LoginRun { result, modules, unavailable }
     }
 
-    /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked keeps its word.
-    pub async fn recheck(&self, subject: &Subject, now: Timestamp) -> RecheckRun {
+    /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away
+    /// for this depth, keeps its word.
+    pub async fn recheck(&self, subject: &Subject, depth: Depth, now: Timestamp) -> RecheckRun {
         let mut proofs = Vec::new();
         for proof in &subject.proofs {
             // The stack was configured anew since the login: what this proof is worth now, nobody can say.
@@ -135,7 +153,7 @@ impl LoginEntry {
                 let detail = format!("module {} of the login is not {} any more", proof.module, proof.class);
                 return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
             };
-            match entry.standing(proof, now).await {
+            match entry.standing(proof, depth, now).await {
                 Standing::Unknown(why) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
                     proofs.push(proof.clone());
@@ -163,8 +181,8 @@ impl EntryModule {
         ModuleReport { class: self.class, flag: self.flag, outcome: "not-asked", detail: String::new() }
     }
 
-    async fn standing(&self, proof: &Proof, now: Timestamp) -> Standing {
-        match self.module.recheck() {
+    async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Standing {
+        match self.module.recheck().filter(|recheck| depth == Depth::Full || recheck.is_at_hand()) {
             None => Standing::Current(proof.clone().into_identity(self.class)),
             Some(recheck) => guarded(recheck.recheck(&proof.user, now))
                 .await

@@ -133,7 +133,7 @@ mod tests {
         assert!(!users.find("admin").unwrap().account.enabled);
 
         let services = Services::new(Shared::offline(), "system", domain.users);
-        let entries = LoginEntry::build_all(domain.login, &services, &mut problems);
+        let entries = LoginEntry::build_all(domain.login, &services, &mut problems, &mut Problems::default());
         assert!(entries.is_some_and(|entries| entries.contains_key("http")), "{problems}");
     }
 
@@ -173,7 +173,10 @@ mod tests {
             });
             let domain = domain.unwrap();
             let services = Services::new(Shared::offline(), "system", domain.users);
-            assert!(LoginEntry::build_all(domain.login, &services, &mut problems).is_none(), "{to}");
+            assert!(
+                LoginEntry::build_all(domain.login, &services, &mut problems, &mut Problems::default()).is_none(),
+                "{to}"
+            );
             let found = problems.iter().find(|problem| problem.message.contains(expected));
             let found = found.unwrap_or_else(|| panic!("{to}: {problems}"));
             assert!(found.line > 0 && file(&found.file) == "login-config.xml", "{found}");

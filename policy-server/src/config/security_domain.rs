@@ -50,11 +50,17 @@ pub struct SessionLimits {
     pub idle_timeout: Duration,
     /// This long after the login, used or not.
     pub maximum_lifetime: Duration,
+    /// How often the account of a live session is looked up again.
+    pub recheck_interval: Duration,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(30 * 60), maximum_lifetime: Duration::from_secs(12 * 3600) }
+        Self {
+            idle_timeout: Duration::from_secs(30 * 60),
+            maximum_lifetime: Duration::from_secs(12 * 3600),
+            recheck_interval: Duration::from_secs(5 * 60),
+        }
     }
 }
 
@@ -145,10 +151,14 @@ fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
     let limits = SessionLimits {
         idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
         maximum_lifetime: params.take_duration("maximumLifetime", default.maximum_lifetime, problems),
+        recheck_interval: params.take_duration("recheckInterval", default.recheck_interval, problems),
     };
     params.finish(problems);
     if limits.idle_timeout.is_zero() || limits.idle_timeout > limits.maximum_lifetime {
         element.problem(problems, "idleTimeout must be more than nothing and at most maximumLifetime");
+    }
+    if limits.recheck_interval.is_zero() {
+        element.problem(problems, "recheckInterval must be more than nothing");
     }
     limits
 }

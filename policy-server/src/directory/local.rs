@@ -13,7 +13,7 @@ use crate::auth::account::Account;
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::password::{PasswordPolicy, Weakness};
 use crate::digest::pool::CreateError;
-use crate::digest::{DigestPool, Overloaded, Policy};
+use crate::digest::{Decoys, DigestPool, Overloaded, Policy};
 use crate::store::{Store, StoreError};
 use crate::token::{SealError, random};
 
@@ -139,7 +139,10 @@ pub async fn digest_new_password(
         return Err(weakness.into());
     }
     for former in former.iter().filter_map(Secret::expose_str) {
-        if digests.verify(Some(former.to_owned()), password.clone(), Policy::default()).await? {
+        if digests
+            .verify(&Decoys::default(), user.key(), Some(former.to_owned()), password.clone(), Policy::default())
+            .await?
+        {
             return Err(Weakness::Used(policy.history).into());
         }
     }
@@ -220,6 +223,6 @@ mod tests {
         let digest = digest_new_password(&policy, &digests, &alice, &new, &former).await.unwrap();
         let digest = digest.expose_str().unwrap().to_owned();
         assert!(digest.starts_with("{ARGON2}"));
-        assert_eq!(digests.verify(Some(digest), new, Policy::default()).await, Ok(true));
+        assert_eq!(digests.verify(&Decoys::default(), "alice", Some(digest), new, Policy::default()).await, Ok(true));
     }
 }

@@ -35,6 +35,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "events", include_str!("migrations/0002_events.sql")),
     (3, "local directory", include_str!("migrations/0003_local_directory.sql")),
+    (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

@@ -12,8 +12,8 @@ use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::password::PasswordPolicy;
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
-use crate::digest::Policy;
 use crate::digest::pool::DigestPool;
+use crate::digest::{Decoys, Policy};
 use crate::directory::local::LocalUser;
 use crate::directory::person::Profile;
 use crate::store::Store;
@@ -28,6 +28,7 @@ struct LocalLoginModule {
     domain: String,
     passwords: PasswordPolicy,
     digests: DigestPool,
+    decoys: Decoys,
     common: Common,
 }
 
@@ -51,7 +52,7 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
 fn build(common: Common, passwords: PasswordPolicy, services: &Services) -> Box<dyn LoginModule> {
     let store = services.shared.vault.as_ref().map(|vault| vault.store.clone());
     let (domain, digests) = (services.domain.clone(), services.shared.digests.clone());
-    Box::new(LocalLoginModule { store, domain, passwords, digests, common })
+    Box::new(LocalLoginModule { store, domain, passwords, digests, decoys: Decoys::default(), common })
 }
 
 impl LocalLoginModule {
@@ -61,7 +62,7 @@ impl LocalLoginModule {
         let stored = user.as_ref().and_then(|user| user.password.expose_str()).map(str::to_owned);
         let right = self
             .digests
-            .verify(stored, password.clone(), Policy::default())
+            .verify(&self.decoys, name, stored, password.clone(), Policy::default())
             .await
             .map_err(|overloaded| unavailable(overloaded.to_string()))?;
         let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
@@ -145,6 +146,11 @@ impl Recheck for LocalLoginModule {
                 Err(error) => Standing::Gone(error),
             },
         }
+    }
+
+    /// As near as the session itself, which is in the same store.
+    fn is_at_hand(&self) -> bool {
+        true
     }
 }
 

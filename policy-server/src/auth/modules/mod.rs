@@ -48,6 +48,12 @@ pub trait LoginModule: Send + Sync {
 pub trait Recheck: Send + Sync {
     /// `user` as the module itself named the person at login.
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing;
+
+    /// Whether the answer is at hand without asking over a network: then it is asked for with every request, others
+    /// every few minutes.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
 }
 
 /// What a directory says about somebody who logged in earlier.
