@@ -237,6 +237,42 @@ mod tests {
         assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
     }
 
+    #[test]
+    fn the_built_in_directory_says_what_passwords_must_be_like() {
+        let read_with = |params: &str, count: usize| {
+            let service =
+                format!("<service id='N' className='{LOCAL_DIRECTORY}'><param-list>\n{params}</param-list></service>");
+            let services: String = (0..count).map(|n| service.replace('N', &n.to_string())).collect();
+            read_text(&format!("<service-manager>{services}</service-manager>"))
+        };
+        let param = |name: &str, value: &str| format!("<param name='{name}' value='{value}'/>");
+        let all = [param("minimumLength", "15"), param("maximumAge", "90d"), param("history", "24")].concat();
+        let (domain, problems) = read_with(&all, 1);
+        let maximum_age = Some(Duration::from_secs(90 * 86_400));
+        let passwords = PasswordPolicy { minimum_length: 15, maximum_age, history: 24 };
+        assert_eq!(problems, "");
+        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(passwords));
+        let (domain, _) = read_with("", 1);
+        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(PasswordPolicy::default()));
+
+        for (params, count, expected) in [
+            (param("minimumLength", "7"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
+            (param("minimumLength", "65"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
+            (param("minimumLength", "-1"), 1, "s.xml:2: parameter `minimumLength`: `-1` is not a number"),
+            (param("history", "25"), 1, "s.xml:1: history must be at most 24"),
+            (param("maximumAge", "a while"), 1, "s.xml:2: parameter `maximumAge`: `a while` is not a time"),
+            (
+                param("minimumlength", "12"),
+                1,
+                "s.xml:2: unknown parameter `minimumlength`, did you mean `minimumLength`?",
+            ),
+            (String::new(), 2, "a security domain has one built-in directory"),
+        ] {
+            let (domain, problems) = read_with(&params, count);
+            assert!(domain.is_none() && problems.contains(expected), "{params}: {problems}");
+        }
+    }
+
     /// Each change of the good file is a problem, reported where it stands.
     #[test]
     fn what_is_not_understood_is_refused() {
