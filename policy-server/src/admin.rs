@@ -1,23 +1,25 @@
 //! What the command line does to a policy server's store, whether or not the server is running: a running one sees it
 //! at its next request.
 
+mod directory;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use shared_proto::names::is_name;
-use shared_proto::problem::Problems;
 
 use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
-use crate::auth::modules::{Shared, Vault};
+use crate::auth::modules::Vault;
 use crate::config::cams_conf::CamsConf;
-use crate::digest::DigestPool;
+use crate::directory::DirectoryError;
+use crate::directory::local::PasswordError;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
 use crate::session::{Filter, Session, SessionError, SessionService};
 use crate::store::{Store, StoreError};
-use crate::wire::{self, OpenError, Reader};
+use crate::wire::{self, OpenError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -25,6 +27,22 @@ pub enum AdminError {
     BadName(String),
     #[error("an agent named `{0}` is registered already: remove it first")]
     Exists(String),
+    #[error("there is no security domain `{0}`")]
+    NoDomain(String),
+    #[error("security-domain.xml of `{0}` has no enabled local directory")]
+    NoDirectory(String),
+    #[error("there is no user `{0}` in the local directory")]
+    NoUser(String),
+    #[error("there is a user `{0}` in the local directory already")]
+    UserExists(String),
+    #[error("there is no group `{0}` in the local directory")]
+    NoGroup(String),
+    #[error("there is a group `{0}` in the local directory already")]
+    GroupExists(String),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -97,8 +115,7 @@ impl Admin {
 
     /// The live ones, newest first. With a configuration that is not good, limits are unknown and only ends count.
     pub async fn sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
-        let shared = Shared { digests: DigestPool::new(1, 1), vault: Some(self.vault.clone()) };
-        let loaded = wire::load(&self.conf, &shared, &Reader::default(), &mut Problems::default());
+        let loaded = wire::load_with(&self.conf, self.vault.clone());
         let idle = |domain: &str| loaded.as_ref().map_or(Duration::MAX, |loaded| loaded.idle_limit(domain));
         Ok(self.sessions.live(filter, idle, Timestamp::now().as_second()).await?)
     }

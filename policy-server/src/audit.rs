@@ -30,6 +30,17 @@ pub enum Kind {
     AgentRefused,
     AgentAdded,
     AgentRemoved,
+    UserAdded,
+    /// What is known of a user, or when the account ends.
+    UserChanged,
+    UserEnabled,
+    UserDisabled,
+    UserRemoved,
+    PasswordSet,
+    GroupAdded,
+    GroupRemoved,
+    GroupJoined,
+    GroupLeft,
     ConfigurationLoaded,
     ConfigurationRefused,
     UsersReloaded,
@@ -57,6 +68,8 @@ pub struct Detail<'a> {
     pub entry: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub group: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
@@ -230,6 +243,7 @@ mod tests {
             domain: long,
             entry: long,
             user: long,
+            group: long,
             session: long,
             client: Some(nasty.clone()),
             method: long,
@@ -253,7 +267,7 @@ mod tests {
         let texts = value.as_object().unwrap().iter().filter(|(name, _)| !["event", "time"].contains(&name.as_str()));
         let cut: Vec<usize> = texts.map(|(_, text)| text.as_str().unwrap().chars().count()).collect();
         // One character of each is written as eight.
-        assert_eq!(cut, [TEXT + 7; 15]);
+        assert_eq!(cut, [TEXT + 7; 16]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
 use crate::config::cams_conf::{self, CamsConf};
+use crate::config::domain::LocalService;
 use crate::config::login_exceptions::LoginMessages;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
@@ -68,6 +69,7 @@ pub struct Domain {
     /// How often the account of a live session is looked up again.
     pub(crate) recheck_interval: Duration,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
+    pub(crate) local: Option<LocalService>,
 }
 
 impl Domain {
@@ -107,17 +109,36 @@ pub struct Foundation {
 
 /// Opens the store, the audit log and the agent CA that a `cams.conf` names.
 pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
+    let (conf, vault) = open_vault(file).await?;
+    let Vault { store, keys, cluster } = vault.clone();
+    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
+    let agent_ca = AgentCa::open(&store, &keys, &cluster, Timestamp::now()).await?;
+    let assertions = AssertionKeys::new(store.clone(), keys, &cluster, conf.assertion_key_lifetime);
+    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
+}
+
+async fn open_vault(file: &Path) -> Result<(CamsConf, Vault), OpenError> {
     let mut problems = Problems::default();
     let conf = read_conf(file, &mut problems);
     let secrets = conf.as_ref().and_then(|conf| secrets(conf, &mut problems));
     let (conf, secrets) = problems.into_result(conf.zip(secrets))?;
     let store = Store::open(&secrets.store_url, conf.base()).await?;
-    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
-    let keys = KeyRing::new(secrets.key, Vec::new());
-    let agent_ca = AgentCa::open(&store, &keys, &conf.cluster, Timestamp::now()).await?;
-    let assertions = AssertionKeys::new(store.clone(), keys.clone(), &conf.cluster, conf.assertion_key_lifetime);
-    let vault = Vault { store: store.clone(), keys, cluster: conf.cluster.clone() };
-    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
+    let vault = Vault { store, keys: KeyRing::new(secrets.key, Vec::new()), cluster: conf.cluster.clone() };
+    Ok((conf, vault))
+}
+
+/// As [`check`], with the store opened (and created where it is missing), for login modules that need it.
+pub async fn check_with_store(file: &Path) -> Result<Loaded, OpenError> {
+    let (conf, vault) = open_vault(file).await?;
+    load_with(&conf, vault)
+}
+
+/// The configuration for a command that runs beside the server.
+pub(crate) fn load_with(conf: &CamsConf, vault: Vault) -> Result<Loaded, OpenError> {
+    let shared = Shared { vault: Some(vault), ..Shared::offline() };
+    let mut problems = Problems::default();
+    let loaded = load(conf, &shared, &Reader::default(), &mut problems);
+    Ok(problems.into_result(loaded)?)
 }
 
 /// Reads every file reachable from a `cams.conf` and changes nothing.
@@ -245,7 +266,7 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
-    let services = Services::new(shared.clone(), &entry.name, config.users);
+    let services = Services { local: config.local, ..Services::new(shared.clone(), &entry.name, config.users) };
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
@@ -255,11 +276,11 @@ fn load_domain(
         let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
         problems.add(policy.file(), 0, message);
     }
-    let users = services.users.into_values().collect();
+    let (users, local) = (services.users.into_values().collect(), services.local);
     let name = entry.name.clone();
     let public = public_map(&name, &policy);
     let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
-    Some(Domain { name, entries, messages, policy, public, limits, recheck_interval, users })
+    Some(Domain { name, entries, messages, policy, public, limits, recheck_interval, users, local })
 }
 
 /// The running policy server.

@@ -17,8 +17,8 @@ use tests::policy_server::Files;
 use tests::postgres::PASSWORD;
 
 /// A new store, and what it lives in.
-struct Fixture {
-    store: Store,
+pub struct Fixture {
+    pub store: Store,
     url: Secret,
     dir: TempDir,
     _postgres: Option<Arc<Postgres>>,
@@ -26,13 +26,13 @@ struct Fixture {
 
 impl Fixture {
     /// The same store, as another process sees it.
-    async fn again(&self) -> Store {
+    pub async fn again(&self) -> Store {
         Store::open(&self.url, self.dir.path()).await.unwrap()
     }
 }
 
 /// One of each kind that the machine has.
-async fn stores() -> Vec<Fixture> {
+pub async fn stores() -> Vec<Fixture> {
     let postgres = Postgres::shared().await;
     let urls = postgres.as_ref().map(|server| server.database()).into_iter().chain(["sqlite:cams.db".to_owned()]);
     let mut stores = Vec::new();

@@ -7,6 +7,7 @@ pub mod account;
 pub mod callback;
 pub mod error;
 pub mod modules;
+pub mod password;
 pub mod pipeline;
 pub mod stack;
 pub mod subject;

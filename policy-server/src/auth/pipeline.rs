@@ -13,7 +13,7 @@ use shared_proto::secret::Secret;
 
 use super::callback::CallbackHandler;
 use super::error::{ErrorKind, LoginError};
-use super::modules::{LoginContext, LoginModule, Services, Standing};
+use super::modules::{self, LoginContext, LoginModule, Services, Standing};
 use super::stack::{Flag, Outcome, Stack};
 use super::subject::{Proof, Subject};
 use crate::config::login_config::{EntryConfig, LoginConfig};
@@ -109,6 +109,11 @@ impl LoginEntry {
         let built = config.entries.into_iter().filter_map(|entry| Self::build(entry, services, problems, warnings));
         let entries = built.map(|entry| (entry.name.clone(), entry)).collect();
         (problems.len() == before).then_some(entries)
+    }
+
+    /// Whether a module of it keeps its users in the store.
+    pub fn needs_store(&self) -> bool {
+        self.modules.iter().any(|module| modules::find(module.class).is_some_and(|kind| kind.needs_store))
     }
 
     /// Runs the login stack once. `answers` are callback values by name, without the `cams_cb_` prefix.

@@ -12,8 +12,11 @@ use shared_proto::problem::Problems;
 
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
+use crate::auth::password::PasswordPolicy;
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
+pub const LOCAL_DIRECTORY: &str = "com.cafesoft.security.engine.service.LocalDirectoryService";
+const SERVICES: [&str; 2] = [XML_USER_REPOSITORY, LOCAL_DIRECTORY];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
 /// The auth valves this version has.
@@ -36,6 +39,8 @@ pub struct ServiceConfig {
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
     XmlUserRepository { path: PathBuf },
+    /// The users and groups of this domain in the store.
+    LocalDirectory(PasswordPolicy),
 }
 
 /// When a session ends by itself.
@@ -95,7 +100,12 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
         if let (Some(id), Some(kind)) = (id, service_kind(element, problems))
             && enabled
         {
-            found.push(ServiceConfig { id: id.to_owned(), kind });
+            let is_local = |service: &ServiceConfig| matches!(service.kind, ServiceKind::LocalDirectory(_));
+            let service = ServiceConfig { id: id.to_owned(), kind };
+            if is_local(&service) && found.iter().any(is_local) {
+                element.problem(problems, "a security domain has one built-in directory: this is a second one");
+            }
+            found.push(service);
         }
     }
     found
@@ -103,14 +113,34 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
 
 fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKind> {
     let class = element.class_name(problems)?;
-    if class != XML_USER_REPOSITORY {
-        element.problem(problems, unknown_class("service", class, [XML_USER_REPOSITORY].into_iter()));
+    if !SERVICES.contains(&class) {
+        element.problem(problems, unknown_class("service", class, SERVICES.into_iter()));
         return None;
     }
     let mut params = params(element, problems);
-    let path = params.require("path", problems);
+    let kind = match class {
+        LOCAL_DIRECTORY => Some(ServiceKind::LocalDirectory(password_policy(element, &mut params, problems))),
+        _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
+    };
     params.finish(problems);
-    Some(ServiceKind::XmlUserRepository { path: PathBuf::from(path?) })
+    kind
+}
+
+fn password_policy(element: &Element, params: &mut Options, problems: &mut Problems) -> PasswordPolicy {
+    let default = PasswordPolicy::default();
+    let maximum_age = params.take_duration("maximumAge", Duration::ZERO, problems);
+    let policy = PasswordPolicy {
+        minimum_length: params.take_parsed("minimumLength", default.minimum_length, "a number", problems),
+        maximum_age: (!maximum_age.is_zero()).then_some(maximum_age),
+        history: params.take_parsed("history", default.history, "a number", problems),
+    };
+    if !(8..=64).contains(&policy.minimum_length) {
+        element.problem(problems, "minimumLength must be from 8 to 64 characters");
+    }
+    if policy.history > 24 {
+        element.problem(problems, "history must be at most 24 passwords");
+    }
+    policy
 }
 
 fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
@@ -205,6 +235,42 @@ mod tests {
         assert_eq!((domain.services.len(), domain.sessions), (1, SessionLimits::default()));
         let default = Duration::from_secs(30 * 60);
         assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
+    }
+
+    #[test]
+    fn the_built_in_directory_says_what_passwords_must_be_like() {
+        let read_with = |params: &str, count: usize| {
+            let service =
+                format!("<service id='N' className='{LOCAL_DIRECTORY}'><param-list>\n{params}</param-list></service>");
+            let services: String = (0..count).map(|n| service.replace('N', &n.to_string())).collect();
+            read_text(&format!("<service-manager>{services}</service-manager>"))
+        };
+        let param = |name: &str, value: &str| format!("<param name='{name}' value='{value}'/>");
+        let all = [param("minimumLength", "15"), param("maximumAge", "90d"), param("history", "24")].concat();
+        let (domain, problems) = read_with(&all, 1);
+        let maximum_age = Some(Duration::from_secs(90 * 86_400));
+        let passwords = PasswordPolicy { minimum_length: 15, maximum_age, history: 24 };
+        assert_eq!(problems, "");
+        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(passwords));
+        let (domain, _) = read_with("", 1);
+        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(PasswordPolicy::default()));
+
+        for (params, count, expected) in [
+            (param("minimumLength", "7"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
+            (param("minimumLength", "65"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
+            (param("minimumLength", "-1"), 1, "s.xml:2: parameter `minimumLength`: `-1` is not a number"),
+            (param("history", "25"), 1, "s.xml:1: history must be at most 24"),
+            (param("maximumAge", "a while"), 1, "s.xml:2: parameter `maximumAge`: `a while` is not a time"),
+            (
+                param("minimumlength", "12"),
+                1,
+                "s.xml:2: unknown parameter `minimumlength`, did you mean `minimumLength`?",
+            ),
+            (String::new(), 2, "a security domain has one built-in directory"),
+        ] {
+            let (domain, problems) = read_with(&params, count);
+            assert!(domain.is_none() && problems.contains(expected), "{params}: {problems}");
+        }
     }
 
     /// Each change of the good file is a problem, reported where it stands.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use shared_proto::event::Change;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Store, StoreError};
 use crate::auth::subject::Subject;
@@ -146,6 +146,28 @@ impl Store {
         let news = (done.rows_affected() == 1).then(|| Change::SessionChanged { session: id.to_owned() });
         self.commit(work, news.as_slice()).await
     }
+}
+
+/// Ends, as a part of this work, the sessions that rest on this user of a directory: `id` is the directory's own.
+pub(super) async fn end_sessions_of(
+    work: &mut Transaction<'static, Any>,
+    domain: &str,
+    user: &str,
+    id: &str,
+) -> Result<Vec<Session>, StoreError> {
+    let query = format!("SELECT {COLUMNS} FROM sessions WHERE domain = $1 AND user_name = $2");
+    let rows = sqlx::query(AssertSqlSafe(query)).bind(domain).bind(user).fetch_all(&mut **work).await?;
+    let mut ended = Vec::new();
+    for session in rows.iter().map(session).collect::<Result<Vec<_>, _>>()? {
+        if !session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)) {
+            continue;
+        }
+        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&session.id).execute(&mut **work).await?;
+        if done.rows_affected() == 1 {
+            ended.push(session);
+        }
+    }
+    Ok(ended)
 }
 
 fn subject_text(subject: &Subject) -> Result<String, StoreError> {

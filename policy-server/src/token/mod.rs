@@ -32,6 +32,14 @@ pub fn random<const N: usize>() -> Result<[u8; N], SealError> {
     Ok(bytes)
 }
 
+/// As many random letters and digits, none of which can be mistaken for another; five bits each.
+pub fn readable(length: usize) -> Result<String, SealError> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = Zeroizing::new(vec![0; length]);
+    getrandom::fill(&mut random).map_err(|_| SealError::Random)?;
+    Ok(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32))).map(|c| char::from(*c)).collect())
+}
+
 /// A 256-bit key and the id that sealed values name it by.
 #[derive(Clone)]
 pub struct Key {

@@ -5,6 +5,7 @@
 //! password was wrong.
 
 mod common;
+mod local;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use super::callback::Callbacks;
 use super::error::LoginError;
 use super::stack::Outcome;
 use super::subject::ModuleIdentity;
-use crate::config::domain::UsersFile;
+use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
@@ -95,13 +96,14 @@ pub struct Services {
     pub domain: String,
     /// By service id.
     pub users: BTreeMap<String, Arc<XmlUserRepository>>,
+    pub local: Option<LocalService>,
 }
 
 impl Services {
     pub fn new(shared: Shared, domain: &str, users: BTreeMap<String, UsersFile>) -> Self {
         let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
         let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
-        Self { shared, domain: domain.to_owned(), users }
+        Self { shared, domain: domain.to_owned(), users, local: None }
     }
 }
 
@@ -113,9 +115,14 @@ type Constructor = fn(&mut Options, &Services, &mut Problems) -> Option<Box<dyn 
 pub struct ModuleKind {
     pub class: &'static str,
     construct: Constructor,
+    /// Whether it can log nobody in without [`Shared::vault`].
+    pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 1] = [ModuleKind { class: xml::CLASS, construct: xml::construct }];
+static TABLE: [ModuleKind; 2] = [
+    ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
+    ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {
     TABLE.iter().find(|kind| kind.class == class)
