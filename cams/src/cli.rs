@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "policy-server")]
+use ipnet::IpNet;
+#[cfg(feature = "policy-server")]
 use policy_server::agents::Capability;
 #[cfg(feature = "policy-server")]
 use policy_server::digest::Scheme;
@@ -61,6 +63,12 @@ pub enum Command {
     Agent {
         #[command(subcommand)]
         command: AgentCommand,
+    },
+    /// Unlock user names after too many failed logins
+    #[cfg(feature = "policy-server")]
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
     },
     /// List and end sessions
     #[cfg(feature = "policy-server")]
@@ -229,6 +237,47 @@ pub struct AgentAddArgs {
     /// Where to write; the default is agents/NAME beside cams.conf
     #[arg(long)]
     pub dir: Option<PathBuf>,
+}
+
+#[cfg(feature = "policy-server")]
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Forget failed logins of a user name; it can log in at once
+    Unlock(UnlockArgs),
+    /// List what is locked now. User names are kept as keyed hashes alone
+    Locks(LocksArgs),
+}
+
+#[cfg(feature = "policy-server")]
+#[derive(Debug, Args)]
+pub struct UnlockArgs {
+    /// In any spelling
+    pub name: String,
+    /// Only in this security domain
+    #[arg(long)]
+    pub domain: Option<String>,
+    /// Only from this address or network
+    #[arg(long, value_name = "NETWORK", value_parser = address::network)]
+    pub network: Option<IpNet>,
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[cfg(feature = "policy-server")]
+#[derive(Debug, Args)]
+pub struct LocksArgs {
+    /// Only this user name
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Only in this security domain
+    #[arg(long)]
+    pub domain: Option<String>,
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,11 +13,15 @@ mod init;
 mod session;
 #[cfg(feature = "policy-server")]
 mod test_login;
+#[cfg(feature = "policy-server")]
+mod unlock;
 
 use std::process::ExitCode;
 #[cfg(feature = "policy-server")]
 use std::time::Duration;
 
+#[cfg(feature = "policy-server")]
+use crate::cli::UserCommand;
 use crate::cli::{Command, RunArgs};
 #[cfg(feature = "policy-server")]
 use crate::output;
@@ -50,6 +54,10 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "policy-server")]
         Command::Agent { command } => agent::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::User { command: UserCommand::Unlock(args) } => unlock::run(args),
+        #[cfg(feature = "policy-server")]
+        Command::User { command: UserCommand::Locks(args) } => unlock::list(args),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
     }

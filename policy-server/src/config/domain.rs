@@ -10,6 +10,7 @@ use super::cams_users::{self, XmlUsers};
 use super::login_config::{self, LoginConfig};
 use super::login_exceptions::{self, LoginMessages};
 use super::security_domain::{self, SecurityDomain, ServiceKind, SessionLimits};
+use crate::auth::valve::ValveConfig;
 
 const SECURITY_DOMAIN: &str = "security-domain.xml";
 const LOGIN_CONFIG: &str = "login-config.xml";
@@ -20,6 +21,8 @@ const LOGIN_EXCEPTIONS: &str = "login-exception.properties";
 pub struct DomainConfig {
     pub name: String,
     pub sessions: SessionLimits,
+    /// The outermost first.
+    pub valves: Vec<ValveConfig>,
     pub login: LoginConfig,
     pub messages: LoginMessages,
     /// The XML user repositories by service id.
@@ -53,7 +56,7 @@ pub fn load(
     let domain = folder.parse(Path::new(SECURITY_DOMAIN), problems, security_domain::read);
     let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
     let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
-    let SecurityDomain { services, sessions } = domain?;
+    let SecurityDomain { services, sessions, valves } = domain?;
     let mut users = BTreeMap::new();
     for service in services {
         let ServiceKind::XmlUserRepository { path } = service.kind;
@@ -61,7 +64,7 @@ pub fn load(
         users.insert(service.id, UsersFile { path: dir.join(path), users: content });
     }
     let (login, messages) = (login.unwrap_or_default(), messages.unwrap_or_default());
-    Some(DomainConfig { name: name.to_owned(), sessions, login, messages, users, files: folder.files })
+    Some(DomainConfig { name: name.to_owned(), sessions, valves, login, messages, users, files: folder.files })
 }
 
 impl Folder<'_> {

@@ -1,10 +1,12 @@
-//! What survives a restart: sealed keys, registered agents, sessions, the event log. SQL that runs on SQLite and
+//! What survives a restart: sealed keys, registered agents, sessions, failed logins, the event
+//! log. SQL that runs on SQLite and
 //! PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
 
 mod agents;
 mod events;
+mod failures;
 mod keys;
 mod location;
 mod sessions;
@@ -21,6 +23,7 @@ use sqlx::{AnyPool, Executor, SqlSafeStr};
 use tokio::sync::Notify;
 
 pub use events::{Event, Position};
+pub use failures::{Kept, Pair, Total};
 pub use keys::SealedKey;
 use location::Location;
 
@@ -30,6 +33,7 @@ use crate::files;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "events", include_str!("migrations/0002_events.sql")),
+    (5, "login failures", include_str!("migrations/0005_login_failures.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

@@ -36,6 +36,7 @@ fn failure(login_url: Option<&str>) -> LoginResponse {
         exception: "javax.security.auth.login.FailedLoginException".to_owned(),
         message: "Wrong & wrong".to_owned(),
         login_url: login_url.map(str::to_owned),
+        retry_after_seconds: None,
     }
 }
 
@@ -218,8 +219,13 @@ fn failure_leads_back_to_a_page_of_ones_own() {
 
 #[test]
 fn what_went_wrong_at_the_server_keeps_its_code() {
-    let failed =
-        |code| LoginResponse::Failure { code, exception: String::new(), message: "m".to_owned(), login_url: None };
+    let failed = |code| LoginResponse::Failure {
+        code,
+        exception: String::new(),
+        message: "m".to_owned(),
+        login_url: None,
+        retry_after_seconds: None,
+    };
     for (answer, expected) in [
         (failed(5001), (503, 5001)),
         (failed(5003), (400, 5003)),
