@@ -271,14 +271,14 @@ pub async fn login(
         ..Detail::default()
     };
     let (run, notes) = domain.logins.login(entry, &attempt).await;
+    for note in &notes {
+        server.audit.record(note.event, note.add_to(detail.clone()));
+    }
     let subject = match run.result {
         Ok(subject) => subject,
         Err(error) => {
             let reason = error.to_string();
-            server.audit.record(Kind::LoginFailed, Detail { reason: Some(&reason), ..detail.clone() });
-            for note in &notes {
-                server.audit.record(note.event, note.add_to(detail.clone()));
-            }
+            server.audit.record(Kind::LoginFailed, Detail { reason: Some(&reason), ..detail });
             return Ok(LoginResponse::Failure {
                 code: if run.unavailable { code::NO_SERVICE } else { error.code() },
                 exception: error.class().to_owned(),

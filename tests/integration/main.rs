@@ -25,5 +25,6 @@ mod secrets;
 mod slowloris;
 mod starts;
 mod store;
+mod throttle;
 mod tidy;
 mod typed;
