@@ -7,9 +7,6 @@ use sqlx::{Any, Row, Transaction};
 use super::{Store, StoreError};
 use crate::auth::valves::throttle::rules::Count;
 
-/// Rows that are added up at most: beyond that, a delay is at its longest.
-const TOTAL_ROWS: i64 = 1_000;
-
 /// A canonical user name, as a keyed hash, and a network in one security domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
@@ -77,22 +74,22 @@ impl Store {
         Ok(())
     }
 
-    /// The failures of windows that began after `since`, added up.
-    pub async fn total_failures(&self, pair: &Pair, total: Total, since: i64) -> Result<i64, StoreError> {
+    /// The failures of windows that began after `since`, added up; at least `rows`, where there are more rows than that.
+    pub async fn total_failures(&self, pair: &Pair, total: Total, since: i64, rows: i64) -> Result<i64, StoreError> {
         let network = pair.network.to_string();
         let (query, which) = match total {
             Total::User => (
                 "SELECT CAST(COALESCE(SUM(failures), 0) AS BIGINT) AS total FROM (SELECT failures FROM login_failures \
-                 WHERE domain = $1 AND bucket = $2 AND since > $3 LIMIT $4) AS recent",
+                 WHERE domain = $1 AND bucket = $2 AND failures > 0 AND since > $3 LIMIT $4) AS recent",
                 &pair.bucket,
             ),
             Total::Network => (
                 "SELECT CAST(COALESCE(SUM(failures), 0) AS BIGINT) AS total FROM (SELECT failures FROM login_failures \
-                 WHERE domain = $1 AND network = $2 AND since > $3 LIMIT $4) AS recent",
+                 WHERE domain = $1 AND network = $2 AND failures > 0 AND since > $3 LIMIT $4) AS recent",
                 &network,
             ),
         };
-        let query = sqlx::query(query).bind(&pair.domain).bind(which).bind(since).bind(TOTAL_ROWS);
+        let query = sqlx::query(query).bind(&pair.domain).bind(which).bind(since).bind(rows);
         Ok(query.fetch_one(&self.reader).await?.try_get("total")?)
     }
 

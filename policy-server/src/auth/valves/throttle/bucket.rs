@@ -28,10 +28,12 @@ pub fn network(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> IpNet {
 }
 
 /// Directories compare names without case, many without accents, and skip what cannot be seen (RFC 4518, section 2.2).
-/// Lower, upper and lower case again: that brings `ß`, `ẞ` and `SS` together, and the two forms of `σ`.
+/// Lower, upper and lower case again: that brings `ß`, `ẞ` and `SS` together.
 fn fold(text: &str) -> String {
     let plain = |text: &str| -> String { text.nfkd().filter(|c| !is_combining_mark(*c) && !is_unseen(*c)).collect() };
-    plain(&plain(text).to_lowercase().to_uppercase().to_lowercase())
+    // Each character by itself: a `Σ` at the end of a word is like any other.
+    let lower = |text: &str| -> String { text.chars().flat_map(char::to_lowercase).collect() };
+    plain(&lower(&lower(&plain(text)).to_uppercase()))
 }
 
 fn is_unseen(c: char) -> bool {

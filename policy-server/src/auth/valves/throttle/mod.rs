@@ -6,6 +6,7 @@
 
 pub mod bucket;
 pub mod rules;
+mod settings;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use shared_proto::problem::Problems;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use self::rules::{Admission, Count, Limits};
+use self::rules::{Admission, Count};
+use self::settings::Settings;
 use crate::audit;
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::modules::{Services, Vault};
@@ -36,8 +38,6 @@ const WRITING: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
-/// An agent waits 15 s for the answer to a login.
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 struct ThrottleAuthValve {
     /// `None` where a configuration is only validated.
@@ -48,18 +48,6 @@ struct ThrottleAuthValve {
     writing: Semaphore,
     /// New pairs since the store was last checked for too many.
     unchecked: AtomicI64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Settings {
-    limits: Limits,
-    ipv4_prefix: u8,
-    ipv6_prefix: u8,
-    user_delay_after: i64,
-    user_delay_max: Duration,
-    network_delay_after: i64,
-    network_delay_max: Duration,
-    max_tracked: i64,
 }
 
 pub fn construct(params: &mut Options, services: &Services, problems: &mut Problems) -> Box<dyn AuthValve> {
@@ -73,68 +61,6 @@ pub fn construct(params: &mut Options, services: &Services, problems: &mut Probl
         unchecked: AtomicI64::new(settings.max_tracked),
         settings,
     })
-}
-
-impl Settings {
-    fn take(params: &mut Options, problems: &mut Problems) -> Self {
-        let count = |params: &mut Options, problems: &mut Problems, name, default| {
-            take_between(params, problems, name, default, (1, i64::from(u32::MAX)))
-        };
-        let limits = Limits {
-            failures: count(params, problems, "maxFailures", 5),
-            window: take_seconds(params, problems, "failureWindow", 15 * 60),
-            lock: take_seconds(params, problems, "lockDuration", 15 * 60),
-            lock_max: take_seconds(params, problems, "lockDurationMax", 4 * 3600),
-        };
-        if limits.lock > limits.lock_max {
-            problems.add(params.file(), params.line(), "lockDuration must be at most lockDurationMax");
-        }
-        Self {
-            limits,
-            ipv4_prefix: take_between(params, problems, "ipv4Prefix", 32, (8, 32)),
-            ipv6_prefix: take_between(params, problems, "ipv6Prefix", 64, (16, 128)),
-            user_delay_after: count(params, problems, "userDelayAfter", 20),
-            user_delay_max: take_delay(params, problems, "userDelayMax", Duration::from_secs(2)),
-            network_delay_after: count(params, problems, "networkDelayAfter", 50),
-            network_delay_max: take_delay(params, problems, "networkDelayMax", LONGEST_DELAY),
-            max_tracked: take_between(params, problems, "maxTracked", 100_000, (1_000, 10_000_000)),
-        }
-    }
-}
-
-fn take_between<T>(params: &mut Options, problems: &mut Problems, name: &str, default: T, (least, most): (T, T)) -> T
-where
-    T: std::str::FromStr + PartialOrd + Copy + std::fmt::Display,
-{
-    let line = params.line_of(name);
-    let value = params.take_parsed(name, default, "a number", problems);
-    if value < least || value > most {
-        problems.add(params.file(), line, format!("parameter `{name}` must be between {least} and {most}"));
-    }
-    value
-}
-
-fn take_seconds(params: &mut Options, problems: &mut Problems, name: &str, default: u64) -> i64 {
-    let line = params.line_of(name);
-    let value = params.take_duration(name, Duration::from_secs(default), problems).as_secs();
-    if value == 0 {
-        problems.add(params.file(), line, format!("parameter `{name}` must be at least 1s"));
-    }
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn take_delay(params: &mut Options, problems: &mut Problems, name: &str, default: Duration) -> Duration {
-    let line = params.line_of(name);
-    let value = params.take_duration(name, default, problems);
-    if value > LONGEST_DELAY {
-        let most = LONGEST_DELAY.as_secs();
-        problems.add(
-            params.file(),
-            line,
-            format!("parameter `{name}` must be at most {most}s: an agent does not wait longer"),
-        );
-    }
-    value
 }
 
 /// The name under which failures of what was typed are counted.
@@ -175,7 +101,8 @@ impl ThrottleAuthValve {
         if let Admission::Locked { remaining } = self.look(vault, pair, now).await? {
             return Err(locked(pair.network, remaining));
         }
-        let total = vault.store.total_failures(pair, Total::User, now - limits.window).await.map_err(failed)?;
+        let rows = user_delay_after + i64::from(rules::STEPS);
+        let total = vault.store.total_failures(pair, Total::User, now - limits.window, rows).await.map_err(failed)?;
         self.wait(rules::delay(total, *user_delay_after, *user_delay_max)).await;
         let end = Instant::now() + PATIENCE;
         let mut pause = PAUSE;
@@ -236,7 +163,8 @@ impl ThrottleAuthValve {
             (count, count.expires(limits), locked.then_some(count))
         };
         let locked = self.change(vault, pair, fail).await?;
-        let total = vault.store.total_failures(pair, Total::Network, now - limits.window).await?;
+        let rows = network_delay_after + i64::from(rules::STEPS);
+        let total = vault.store.total_failures(pair, Total::Network, now - limits.window, rows).await?;
         // Failures alone are delayed: whoever knows a password behind the same address does not wait.
         self.wait(rules::delay(total, *network_delay_after, *network_delay_max)).await;
         Ok(locked.map(|count| note(pair.network, count, now)))

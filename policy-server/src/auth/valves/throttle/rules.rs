@@ -12,7 +12,7 @@ pub const ABANDONED: i64 = 60;
 const MAX_DOUBLINGS: i64 = 32;
 
 /// Further failures until a delay is at its longest.
-const STEPS: u32 = 20;
+pub const STEPS: u32 = 20;
 
 /// When a user name and a network together are locked. Spans are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
