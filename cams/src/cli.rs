@@ -18,7 +18,9 @@ use shared_proto::authority::Authority;
 #[cfg(feature = "policy-server")]
 use crate::address;
 #[cfg(feature = "policy-server")]
-pub use directory::{GroupCommand, MembersArgs, NewPassword, UserAddArgs, UserCommand, UserSetArgs, Whose};
+pub use directory::{
+    GroupCommand, LocksArgs, MembersArgs, NewPassword, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, Whose,
+};
 
 /// Web access management with a device CA.
 ///
@@ -67,7 +69,7 @@ pub enum Command {
         #[command(subcommand)]
         command: AgentCommand,
     },
-    /// People of the built-in directory
+    /// People of the built-in directory; user names locked after too many failed logins
     #[cfg(feature = "policy-server")]
     User {
         #[command(subcommand)]

@@ -7,18 +7,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use shared_proto::names::is_name;
 
 use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::Vault;
+use crate::auth::valves::throttle::keyed_bucket;
 use crate::config::cams_conf::CamsConf;
 use crate::directory::DirectoryError;
 use crate::directory::local::PasswordError;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
 use crate::session::{Filter, Session, SessionError, SessionService};
-use crate::store::{Store, StoreError};
+use crate::store::{Kept, Store, StoreError};
 use crate::wire::{self, OpenError};
 
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +134,43 @@ impl Admin {
             }
         }
         Ok(ended)
+    }
+}
+
+impl Admin {
+    /// The user names that are locked now, each for a network, in this security domain or in all.
+    pub async fn locks(&self, domain: Option<&str>, user: Option<&str>) -> Result<Vec<Kept>, AdminError> {
+        let now = Timestamp::now().as_second();
+        let bucket = user.map(|user| keyed_bucket(&self.vault.keys, user));
+        let kept = self.store.kept_failures(domain, bucket.as_deref()).await?;
+        Ok(kept.into_iter().filter(|kept| kept.is_locked(now)).collect())
+    }
+
+    /// Forgets the failed logins of a user name, however it is spelt, in this security domain or in all, from this
+    /// network or from all. What was forgotten.
+    pub async fn unlock(
+        &self,
+        user: &str,
+        domain: Option<&str>,
+        network: Option<IpNet>,
+    ) -> Result<Vec<Kept>, AdminError> {
+        let bucket = keyed_bucket(&self.vault.keys, user);
+        let mut kept = self.store.kept_failures(domain, Some(&bucket)).await?;
+        let meets = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+        kept.retain(|kept| network.is_none_or(|network| meets(&network, &kept.pair.network)));
+        for Kept { pair, count } in &kept {
+            self.store.clear_failures(pair).await?;
+            let detail = Detail {
+                user: Some(user),
+                domain: Some(&pair.domain),
+                network: Some(pair.network.to_string()),
+                failures: Some(count.failures),
+                actor: Some(actor()),
+                ..Detail::default()
+            };
+            self.audit.record(Kind::LoginUnlocked, detail);
+        }
+        Ok(kept)
     }
 }
 

@@ -23,6 +23,10 @@ const TEXT: usize = 512;
 pub enum Kind {
     Login,
     LoginFailed,
+    /// Too many failures: a user name is locked for a network.
+    LoginLocked,
+    /// By an administrator.
+    LoginUnlocked,
     Logout,
     SessionEnded,
     AccessDenied,
@@ -74,6 +78,12 @@ pub struct Detail<'a> {
     pub session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub client: Option<String>,
+    /// Addresses whose failed logins are counted together.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub network: Option<String>,
+    /// Failed logins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
@@ -246,6 +256,8 @@ mod tests {
             group: long,
             session: long,
             client: Some(nasty.clone()),
+            network: Some(nasty.clone()),
+            failures: None,
             method: long,
             url: long,
             host: long,

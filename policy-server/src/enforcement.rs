@@ -16,6 +16,7 @@ use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::pipeline::{Depth, LoginEntry, RecheckRun};
 use crate::auth::subject::Subject;
+use crate::auth::valve::LoginAttempt;
 use crate::pki::PkiError;
 use crate::session::{Found, Session, SessionError, rules};
 use crate::store::Position;
@@ -273,17 +274,20 @@ pub async fn login(
     let Some(entry) = domain.entry(&request.entry) else {
         return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
     };
-    let typed = request.callbacks.get("username").and_then(Secret::expose_str).map(str::to_owned);
+    let attempt = LoginAttempt { answers: &request.callbacks, client: request.client.address, now: server.now() };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),
         domain: Some(&request.domain),
         entry: Some(&request.entry),
-        user: typed.as_deref(),
+        user: attempt.typed_name(),
         client: Some(request.client.address.to_string()),
         ..Detail::default()
     };
-    let run = entry.login(&request.callbacks, server.now()).await;
+    let (run, notes) = domain.logins.login(entry, &attempt).await;
+    for note in &notes {
+        server.audit.record(note.event, note.add_to(detail.clone()));
+    }
     let subject = match run.result {
         Ok(subject) => subject,
         Err(error) => {
@@ -294,6 +298,7 @@ pub async fn login(
                 exception: error.class().to_owned(),
                 message: domain.messages.text(error.class()).to_owned(),
                 login_url: Some(entry.login_url.clone()),
+                retry_after_seconds: error.retry_after(),
             });
         }
     };

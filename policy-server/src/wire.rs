@@ -21,6 +21,7 @@ use crate::access::{Policy, public_map};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
+use crate::auth::valve::AuthPipeline;
 use crate::config::cams_conf::{self, CamsConf};
 use crate::config::domain::LocalService;
 use crate::config::login_exceptions::LoginMessages;
@@ -61,6 +62,8 @@ pub enum OpenError {
 pub struct Domain {
     pub name: String,
     entries: BTreeMap<String, LoginEntry>,
+    /// The way every login takes.
+    pub logins: AuthPipeline,
     pub messages: LoginMessages,
     pub policy: Policy,
     /// What the policy grants to everybody.
@@ -270,6 +273,11 @@ fn load_domain(
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
+    for off in config.valves.iter().filter(|valve| valve.kind.by_default && !valve.enabled) {
+        let message = format!("the auth valve {} is turned off: nothing slows guessing passwords down", off.kind.class);
+        warnings.add(off.params.file(), off.params.line(), message);
+    }
+    let logins = AuthPipeline::build(config.valves, &services, problems);
     let entries = LoginEntry::build_all(config.login, &services, problems, warnings)?;
     let policy = policy?;
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
@@ -280,7 +288,7 @@ fn load_domain(
     let name = entry.name.clone();
     let public = public_map(&name, &policy);
     let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
-    Some(Domain { name, entries, messages, policy, public, limits, recheck_interval, users, local })
+    Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
 }
 
 /// The running policy server.

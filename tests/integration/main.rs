@@ -29,6 +29,7 @@ mod secrets;
 mod slowloris;
 mod starts;
 mod store;
+mod throttle;
 mod tidy;
 mod typed;
 mod users;

@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use policy_server::agents::{Capability, Registered, Rights};
 use policy_server::auth::subject::Subject;
+use policy_server::auth::valves::throttle::rules::Count;
 use policy_server::session::{Filter, Session, SessionStore, TokenHash};
-use policy_server::store::{SealedKey, Store, StoreError};
+use policy_server::store::{Pair, SealedKey, Store, StoreError, Total};
 use shared_proto::event::Change;
 use shared_proto::secret::Secret;
 use tempfile::TempDir;
@@ -371,5 +373,46 @@ async fn another_machine_is_believed_by_its_certificate_alone() {
         let url = database.replace("localhost", host) + "?sslmode=verify-full&sslrootcert=" + ca;
         let opened = Store::open(&Secret::from(url), dir.path()).await;
         assert_eq!(opened.is_ok(), opens, "{host} {ca}: {:?}", opened.err());
+    }
+}
+
+fn pair(bucket: &str, network: &str) -> Pair {
+    Pair { domain: "system".to_owned(), bucket: bucket.to_owned(), network: network.parse().unwrap() }
+}
+
+#[tokio::test]
+async fn failures_are_counted_one_after_the_other() {
+    const AT_ONCE: i64 = 40;
+    for fixture in stores().await {
+        let (store, again) = (&fixture.store, fixture.again().await);
+        let one = pair("a", "192.0.2.1/32");
+        assert_eq!(store.failures(&one).await.unwrap(), Count::default());
+        let add = |count: Count| {
+            let count = Count { failures: count.failures + 1, since: 100, ..count };
+            (count, 1_000 + count.failures, count.failures)
+        };
+        let changes = (0..AT_ONCE).map(|n| if n % 2 == 0 { store } else { &again }.change_failures(&one, add));
+        let mut seen: Vec<i64> = join_all(changes).await.into_iter().map(Result::unwrap).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=AT_ONCE).collect::<Vec<_>>(), "each sees what the others did");
+
+        for (bucket, network) in [("a", "2001:db8::/64"), ("b", "192.0.2.1/32"), ("c", "192.0.2.1/32")] {
+            store.change_failures(&pair(bucket, network), add).await.unwrap();
+        }
+        let total = async |total, since, rows| store.total_failures(&one, total, since, rows).await.unwrap();
+        assert_eq!(total(Total::User, 99, 10).await, AT_ONCE + 1);
+        assert_eq!(total(Total::Network, 99, 10).await, AT_ONCE + 2);
+        assert_eq!(total(Total::Network, 100, 10).await, 0, "windows that are over");
+        assert!((2..=AT_ONCE + 1).contains(&total(Total::Network, 99, 2).await), "no more rows than asked for");
+        assert_eq!(again.kept_failures(None, Some("a")).await.unwrap().len(), 2);
+        assert_eq!(again.kept_failures(Some("other"), None).await.unwrap(), []);
+
+        store.shrink_failures("other", 0).await.unwrap();
+        store.shrink_failures("system", 3).await.unwrap();
+        assert_eq!(store.kept_failures(None, None).await.unwrap().len(), 1, "of what expires together, all");
+        store.purge_failures(999 + AT_ONCE).await.unwrap();
+        assert_eq!(store.failures(&one).await.unwrap().failures, AT_ONCE);
+        store.clear_failures(&one).await.unwrap();
+        assert_eq!(store.failures(&one).await.unwrap(), Count::default());
     }
 }

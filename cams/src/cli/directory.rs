@@ -3,11 +3,13 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use policy_server::auth::account::parse_end;
 use policy_server::directory::person::{self, Name};
 
 use super::{ConfArgs, JsonArgs};
+use crate::address;
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
@@ -56,6 +58,40 @@ pub enum UserCommand {
         #[command(flatten)]
         whose: Whose,
     },
+    /// Forget the failed logins of a user name, of any directory; it can log in at once
+    Unlock(UnlockArgs),
+    /// List what is locked now after too many failed logins. User names are kept as keyed hashes alone
+    Locks(LocksArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UnlockArgs {
+    /// In any spelling
+    pub name: String,
+    /// Only in this security domain
+    #[arg(long)]
+    pub domain: Option<String>,
+    /// Only from this address or network
+    #[arg(long, value_name = "NETWORK", value_parser = address::network)]
+    pub network: Option<IpNet>,
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LocksArgs {
+    /// Only this user name
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Only in this security domain
+    #[arg(long)]
+    pub domain: Option<String>,
+    #[command(flatten)]
+    pub conf: ConfArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, Args)]

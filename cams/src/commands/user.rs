@@ -13,6 +13,7 @@ use serde::Serialize;
 use shared_proto::secret::Secret;
 
 use super::digest::read_piped_password;
+use super::unlock;
 use crate::cli::{NewPassword, UserAddArgs, UserCommand, UserSetArgs, Whose};
 use crate::{output, runtime};
 
@@ -42,6 +43,8 @@ pub fn run(command: UserCommand) -> anyhow::Result<ExitCode> {
                 let edited = admin(&whose).await?.remove_user(&whose.place.domain, &whose.name).await?;
                 say("removed", &edited)?;
             }
+            UserCommand::Unlock(args) => unlock::forget(args).await?,
+            UserCommand::Locks(args) => unlock::list(args).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

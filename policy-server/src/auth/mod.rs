@@ -1,7 +1,8 @@
 //! Authentication: who is this person?
 //!
 //! `stack`, `callback`, `subject`, `account` and `error` are pure and hold every rule; `modules` ask a user directory;
-//! `pipeline` joins them. Nothing here knows of sessions, cookies or HTTP, and nothing here makes a login of an error.
+//! `pipeline` joins them; every login of a person goes through a `valve::AuthPipeline`, whose `valves` stand around
+//! that. Nothing here knows of sessions, cookies or HTTP, and nothing here makes a login of an error.
 
 pub mod account;
 pub mod callback;
@@ -11,3 +12,5 @@ pub mod password;
 pub mod pipeline;
 pub mod stack;
 pub mod subject;
+pub mod valve;
+pub mod valves;

@@ -43,6 +43,8 @@ pub struct LoginRun {
     /// The failure is no verdict on the password: a module could not be asked, and none refused whose word decides. The
     /// stack may report another module's `FailedLogin` all the same, as Java does.
     pub unavailable: bool,
+    /// Somebody did not accept the credentials, whatever the stack made of it: this was a guess.
+    pub refused: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -116,31 +118,40 @@ impl LoginEntry {
         self.modules.iter().any(|module| modules::find(module.class).is_some_and(|kind| kind.needs_store))
     }
 
-    /// Runs the login stack once. `answers` are callback values by name, without the `cams_cb_` prefix.
+    /// A login that ended before its stack was run.
+    pub(super) fn not_run(&self, error: LoginError) -> LoginRun {
+        let unavailable = error.kind == ErrorKind::Unavailable;
+        let modules = self.modules.iter().map(EntryModule::not_asked).collect();
+        LoginRun { result: Err(error), modules, unavailable, refused: false }
+    }
+
+    /// Runs the login stack once, without the valves that belong around every login of a person
+    /// ([`AuthPipeline`](super::valve::AuthPipeline)). `answers` are callback values by name, without the `cams_cb_` prefix.
     pub async fn login(&self, answers: &BTreeMap<String, Secret>, now: Timestamp) -> LoginRun {
         let mut modules: Vec<ModuleReport> = self.modules.iter().map(EntryModule::not_asked).collect();
         let callbacks = match self.handler.answers(answers) {
             Ok(callbacks) => callbacks,
-            Err(error) => return LoginRun { result: Err(error), modules, unavailable: false },
+            Err(error) => return LoginRun { result: Err(error), modules, unavailable: false, refused: true },
         };
         let cx = LoginContext { callbacks: &callbacks, now };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
-        let (mut down, mut refused) = (false, false);
+        let (mut down, mut decided, mut refused) = (false, false, false);
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
             let outcome = guarded(entry.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()));
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
-                refused |= !unavailable && entry.flag.decides();
+                decided |= !unavailable && entry.flag.decides();
+                refused |= error.refuses();
             }
             report.note(&outcome);
             stack.record(place, outcome);
         }
         let result = stack.finish();
         let unavailable =
-            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !refused));
-        LoginRun { result, modules, unavailable }
+            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !decided));
+        LoginRun { result, modules, unavailable, refused }
     }
 
     /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away

@@ -11,6 +11,7 @@ use super::login_config::{self, LoginConfig};
 use super::login_exceptions::{self, LoginMessages};
 use super::security_domain::{self, SecurityDomain, ServiceConfig, ServiceKind, SessionLimits};
 use crate::auth::password::PasswordPolicy;
+use crate::auth::valve::ValveConfig;
 
 const SECURITY_DOMAIN: &str = "security-domain.xml";
 const LOGIN_CONFIG: &str = "login-config.xml";
@@ -21,6 +22,8 @@ const LOGIN_EXCEPTIONS: &str = "login-exception.properties";
 pub struct DomainConfig {
     pub name: String,
     pub sessions: SessionLimits,
+    /// The outermost first.
+    pub valves: Vec<ValveConfig>,
     pub login: LoginConfig,
     pub messages: LoginMessages,
     /// The XML user repositories by service id.
@@ -62,7 +65,7 @@ pub fn load(
     let domain = folder.parse(Path::new(SECURITY_DOMAIN), problems, security_domain::read);
     let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
     let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
-    let SecurityDomain { services, sessions } = domain?;
+    let SecurityDomain { services, sessions, valves } = domain?;
     let (mut users, mut local) = (BTreeMap::new(), None);
     for ServiceConfig { id, kind } in services {
         match kind {
@@ -74,7 +77,7 @@ pub fn load(
         }
     }
     let (login, messages) = (login.unwrap_or_default(), messages.unwrap_or_default());
-    Some(DomainConfig { name: name.to_owned(), sessions, login, messages, users, local, files: folder.files })
+    Some(DomainConfig { name: name.to_owned(), sessions, valves, login, messages, users, local, files: folder.files })
 }
 
 impl Folder<'_> {

@@ -13,20 +13,22 @@ use shared_proto::problem::Problems;
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
 use crate::auth::password::PasswordPolicy;
+use crate::auth::valve::{self, ValveConfig};
+use crate::auth::valves;
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
 pub const LOCAL_DIRECTORY: &str = "com.cafesoft.security.engine.service.LocalDirectoryService";
 const SERVICES: [&str; 2] = [XML_USER_REPOSITORY, LOCAL_DIRECTORY];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
-/// The auth valves this version has.
-const AUTH_VALVES: [&str; 0] = [];
 
 #[derive(Debug)]
 pub struct SecurityDomain {
     /// Those that are enabled.
     pub services: Vec<ServiceConfig>,
     pub sessions: SessionLimits,
+    /// The outermost first: those that are in force without being named, then the named ones.
+    pub valves: Vec<ValveConfig>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Default for SessionLimits {
 pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<SecurityDomain> {
     let before = problems.len();
     let root = xml::parse_root(file, text, &["security-domain", "service-manager"], problems)?;
-    let mut domain = SecurityDomain { services: Vec::new(), sessions: SessionLimits::default() };
+    let mut domain = SecurityDomain { services: Vec::new(), sessions: SessionLimits::default(), valves: Vec::new() };
     if root.name == "service-manager" {
         domain.services = services(&root, problems);
     } else {
@@ -80,9 +82,10 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<Security
             domain.sessions = session_limits(element, problems);
         }
         if let Some(element) = root.only_child("auth-service", problems) {
-            auth_service(element, problems);
+            domain.valves = auth_valves(element, problems);
         }
     }
+    domain.valves.splice(0..0, valve::defaults(&domain.valves, file, root.line));
     (problems.len() == before).then_some(domain)
 }
 
@@ -163,18 +166,34 @@ fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
     limits
 }
 
-fn auth_service(element: &Element, problems: &mut Problems) {
-    element.only(&[], &["auth-pipeline"], problems);
-    let Some(pipeline) = element.only_child("auth-pipeline", problems) else { return };
-    pipeline.only(&["className", "classname"], &["auth-valve"], problems);
+fn auth_valves(service: &Element, problems: &mut Problems) -> Vec<ValveConfig> {
+    service.only(&[], &["auth-pipeline"], problems);
+    let Some(pipeline) = service.only_child("auth-pipeline", problems) else { return Vec::new() };
+    // The original's reference spells the tag in both ways.
+    pipeline.only(&["className", "classname"], &["auth-valve", "auth-value"], problems);
     optional_class(pipeline, AUTH_PIPELINE, "auth pipeline", problems);
-    for valve in pipeline.children_named("auth-valve") {
-        valve.only(&["className", "classname", "enabled"], &["param-list"], problems);
-        valve.flag("enabled", true, problems);
-        if let Some(class) = valve.class_name(problems) {
-            valve.problem(problems, unknown_class("auth valve", class, AUTH_VALVES.into_iter()));
+    let mut found: Vec<ValveConfig> = Vec::new();
+    for element in &pipeline.children {
+        let Some(valve) = auth_valve(element, problems) else { continue };
+        if found.iter().any(|other| other.kind.class == valve.kind.class) {
+            element.problem(problems, format!("auth valve `{}` is there twice", valve.kind.class));
         }
+        found.push(valve);
     }
+    found
+}
+
+fn auth_valve(element: &Element, problems: &mut Problems) -> Option<ValveConfig> {
+    element.only(&["className", "classname", "enabled"], &["param-list"], problems);
+    let enabled = element.flag("enabled", true, problems);
+    let params = params(element, problems);
+    let class = element.class_name(problems)?;
+    let Some(kind) = valves::find(class) else {
+        let known = valves::all().map(|kind| kind.class);
+        element.problem(problems, unknown_class("auth valve", class, known));
+        return None;
+    };
+    Some(ValveConfig { kind, enabled, params })
 }
 
 /// There is one class to choose from, so it need not be named.
@@ -205,6 +224,7 @@ mod tests {
 <session-manager-service className="com.cafesoft.security.engine.session.StandardSessionManager">
 <param-list><param name="idleTimeout" value="10m"/></param-list></session-manager-service>
 <auth-service><auth-pipeline className="com.cafesoft.security.engine.auth.StandardAuthPipeline">
+<auth-valve className="com.cafesoft.security.engine.auth.ThrottleAuthValve" enabled="false"><param-list/></auth-valve>
 </auth-pipeline></auth-service>
 </security-domain>"#;
 
@@ -273,6 +293,26 @@ mod tests {
         }
     }
 
+    /// The valve that slows guessing down is in force unless it is turned off.
+    #[test]
+    fn logins_are_throttled_by_default() {
+        let element = |from, to| GOOD.replacen(from, to, 1).replacen(from, to, 1);
+        let services = GOOD.find("<service-manager>").unwrap()..GOOD.find("<session-manager").unwrap();
+        let pipeline = GOOD.find("<auth-service>").unwrap()..GOOD.find("</security-domain>").unwrap();
+        for (text, enabled) in [
+            (GOOD.to_owned(), false),
+            (element("auth-valve", "auth-value"), false),
+            (GOOD.replace("Valve\" enabled=\"false\"", "Valve\""), true),
+            (GOOD.replace(&GOOD[pipeline], ""), true),
+            (GOOD[services].to_owned(), true),
+        ] {
+            let (domain, problems) = read_text(&text);
+            assert_eq!(problems, "", "{text}");
+            let valves: Vec<_> = domain.unwrap().valves.iter().map(|valve| (valve.kind.class, valve.enabled)).collect();
+            assert_eq!(valves, [(valves::throttle::CLASS, enabled)], "{text}");
+        }
+    }
+
     /// Each change of the good file is a problem, reported where it stands.
     #[test]
     fn what_is_not_understood_is_refused() {
@@ -304,15 +344,21 @@ mod tests {
             ),
             ("StandardAuthPipeline", "Fast", "s.xml:10: unknown auth pipeline `com.cafesoft.security.engine.auth.Fast"),
             (
-                "</auth-pipe",
-                "<auth-valve className='V'/></auth-pipe",
-                "s.xml:11: unknown auth valve `V`: there are none yet",
+                "ThrottleAuthValve",
+                "ThrotleAuthValve",
+                "s.xml:11: unknown auth valve `com.cafesoft.security.engine.auth.Thr",
             ),
-            ("</auth-pipe", "<auth-valve/></auth-pipe", "s.xml:11: <auth-valve> needs the attribute `className`"),
+            ("auth-valve className", "auth-valve name", "s.xml:11: <auth-valve> needs the attribute `className`"),
+            (
+                "enabled=\"false\"><param-list/>",
+                "enabled=\"no\">",
+                "s.xml:11: attribute `enabled` of <auth-valve>: `no` is",
+            ),
+            ("</auth-pipe", "<auth-vale/></auth-pipe", "s.xml:12: unknown element <auth-vale> in <auth-pipeline>, did"),
             (
                 "</auth-pipe",
-                "<auth-value/></auth-pipe",
-                "s.xml:11: unknown element <auth-value> in <auth-pipeline>, did",
+                "<auth-value className='com.cafesoft.security.engine.auth.ThrottleAuthValve'/></auth-pipe",
+                "s.xml:12: auth valve `com.cafesoft.security.engine.auth.ThrottleAuthValve` is there twice",
             ),
         ] {
             assert!(GOOD.contains(change), "{change}");
