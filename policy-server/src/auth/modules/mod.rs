@@ -5,6 +5,8 @@
 //! password was wrong.
 
 mod common;
+mod ldap;
+mod pace;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -16,11 +18,12 @@ use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 
 use super::callback::Callbacks;
-use super::error::LoginError;
+use super::error::{ErrorKind, LoginError};
 use super::stack::Outcome;
 use super::subject::ModuleIdentity;
 use crate::config::domain::UsersFile;
 use crate::digest::pool::DigestPool;
+use crate::directory::ldap::LdapError;
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
 use crate::token::KeyRing;
@@ -109,7 +112,10 @@ pub struct ModuleKind {
     construct: Constructor,
 }
 
-static TABLE: [ModuleKind; 1] = [ModuleKind { class: xml::CLASS, construct: xml::construct }];
+static TABLE: [ModuleKind; 2] = [
+    ModuleKind { class: ldap::CLASS, construct: ldap::construct },
+    ModuleKind { class: xml::CLASS, construct: xml::construct },
+];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {
     TABLE.iter().find(|kind| kind.class == class)
@@ -117,6 +123,13 @@ pub fn find(class: &str) -> Option<&'static ModuleKind> {
 
 pub fn classes() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|kind| kind.class)
+}
+
+/// What went wrong with the directory is never a verdict on a password.
+impl From<LdapError> for LoginError {
+    fn from(error: LdapError) -> Self {
+        Self::new(ErrorKind::Unavailable, error.to_string())
+    }
 }
 
 impl ModuleKind {

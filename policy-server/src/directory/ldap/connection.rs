@@ -56,6 +56,8 @@ pub struct Found {
     pub entries: Vec<Entry>,
     /// There was more than the limit.
     pub incomplete: bool,
+    /// What was searched under is not there, or may not be seen.
+    pub base_missing: bool,
     /// How many times the server pointed elsewhere. Nobody went there.
     pub references: usize,
 }
@@ -159,7 +161,8 @@ impl Connection {
         self.healthy = true;
         self.used = Instant::now();
         match outcome.code {
-            message::SUCCESS | message::NO_SUCH_OBJECT => Ok(found),
+            message::SUCCESS => Ok(found),
+            message::NO_SUCH_OBJECT => Ok(Found { base_missing: true, ..found }),
             message::SIZE_LIMIT_EXCEEDED => Ok(Found { incomplete: true, ..found }),
             _ => Err(self.refused(format!("search under {}", search.base), outcome)),
         }
@@ -177,7 +180,7 @@ impl Connection {
         let paged = search.scope != Scope::Base && (1..limit).contains(&page_size);
         let seconds = self.settings.read_timeout.as_secs().max(1);
         let operation = message::search(search, self.settings.deref, if paged { 0 } else { limit }, seconds);
-        let mut found = Found { entries: Vec::new(), incomplete: false, references: 0 };
+        let mut found = Found { entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
         let (mut cookie, mut budget) = (Vec::new(), MAX_ANSWER);
         loop {
             let controls: Vec<Control> = paged.then(|| message::page(page_size, &cookie)).into_iter().collect();

@@ -30,6 +30,7 @@ pub use filter::Filter;
 pub use message::{Entry, Outcome, Scope, Search};
 
 use connection::Home;
+use message::DerefAliases;
 
 /// To one directory at a time, so that a hanging one cannot take every socket of the process.
 const MAX_CONNECTIONS: usize = 100;
@@ -81,6 +82,11 @@ impl Directory {
 
     pub fn has_search_account(&self) -> bool {
         self.search_account.is_some()
+    }
+
+    /// Whether an entry may be found elsewhere than under the base.
+    pub fn follows_aliases(&self) -> bool {
+        self.settings.deref != DerefAliases::Never
     }
 
     /// A new connection to the first host that takes it, not bound yet. For binding as a user.
