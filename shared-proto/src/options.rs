@@ -60,6 +60,11 @@ impl Options {
         self.entries.get(name).map_or(self.line, |(_, line)| *line)
     }
 
+    /// Whether the option is there. It is still to be taken.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
     /// The value and its line, if the option is there.
     pub fn take(&mut self, name: &str) -> Option<(String, usize)> {
         self.known.insert(name.to_owned());

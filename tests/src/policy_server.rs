@@ -104,12 +104,14 @@ impl Files {
         fs::write(self.conf(), text.lines().map(line).collect::<String>()).expect("our own file");
     }
 
-    fn write_private(&self, relative: &str, text: &str) {
+    /// Writes a file that only its owner may read, and the folders above it.
+    pub fn write_private(&self, relative: &str, text: &str) {
         write_private(&self.path(relative), text);
     }
 }
 
 fn write_private(file: &Path, text: &str) {
+    fs::create_dir_all(file.parent().expect("a file in a folder")).expect("our own folder");
     fs::write(file, text).expect("our own folder");
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("our own file");
 }

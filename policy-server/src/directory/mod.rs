@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 
+pub mod ldap;
 pub mod local;
 pub mod person;
 pub mod xml_users;

@@ -70,6 +70,11 @@ impl Common {
         prefixed.chain(self.default_roles.iter().cloned()).collect()
     }
 
+    /// Whether the module explains itself in the log.
+    pub fn debug(&self) -> bool {
+        self.debug
+    }
+
     /// Writes the outcome to the log where the module has `debug`.
     pub fn trace(&self, class: &str, user: &str, outcome: &Outcome) {
         if !self.debug {

@@ -5,7 +5,9 @@
 //! password was wrong.
 
 mod common;
+mod ldap;
 mod local;
+mod pace;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -17,11 +19,12 @@ use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 
 use super::callback::Callbacks;
-use super::error::LoginError;
+use super::error::{ErrorKind, LoginError};
 use super::stack::Outcome;
 use super::subject::ModuleIdentity;
 use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
+use crate::directory::ldap::LdapError;
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
 use crate::token::KeyRing;
@@ -119,9 +122,10 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 2] = [
-    ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
+static TABLE: [ModuleKind; 3] = [
+    ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+    ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
 ];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {
@@ -130,6 +134,13 @@ pub fn find(class: &str) -> Option<&'static ModuleKind> {
 
 pub fn classes() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|kind| kind.class)
+}
+
+/// What went wrong with the directory is never a verdict on a password.
+impl From<LdapError> for LoginError {
+    fn from(error: LdapError) -> Self {
+        Self::new(ErrorKind::Unavailable, error.to_string())
+    }
 }
 
 impl ModuleKind {

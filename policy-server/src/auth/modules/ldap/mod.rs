@@ -1,0 +1,301 @@
+//! `LdapLoginModule`: users of an LDAP directory.
+//!
+//! The person is found by a search or by the pattern of their name; the password is proved by a bind, by a compare, or
+//! here, by the digest that the directory hands out. A connection that was bound as a user serves that login alone.
+
+mod options;
+mod roles;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use shared_proto::options::Options;
+use shared_proto::problem::Problems;
+use shared_proto::secret::Secret;
+
+use super::common::Common;
+use super::pace::Pace;
+use super::{LoginContext, LoginModule, Recheck, Services, Standing};
+use crate::auth::error::{ErrorKind, LoginError};
+use crate::auth::stack::Outcome;
+use crate::auth::subject::{Attributes, ModuleIdentity};
+use crate::digest::pool::DigestPool;
+use crate::digest::{Decoys, Policy};
+use crate::directory::ldap::{self, Connection, Directory, Entry, Search, dn, ppolicy};
+
+use options::{Lookup, Method, Settings};
+use roles::Searcher;
+
+pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.LdapLoginModule";
+
+/// A login that took longer is given up, however many steps it had.
+const LOGIN: Duration = Duration::from_secs(30);
+/// Values of a password attribute that are tried.
+const MAX_DIGESTS: usize = 8;
+const NAMESPACE: &str = "ldap";
+
+struct LdapLoginModule {
+    directory: Directory,
+    settings: Settings,
+    digests: DigestPool,
+    decoys: Decoys,
+    pace: Pace,
+    common: Common,
+}
+
+pub fn construct(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Box<dyn LoginModule>> {
+    let common = Common::take(options, problems);
+    let host = options.line_of("host");
+    let directory = Directory::take(options, false, problems);
+    let settings = Settings::take(options, directory.as_ref(), problems);
+    let directory = directory?;
+    if directory.endpoints().is_empty() {
+        problems.add(options.file(), host, "option `host` is missing");
+        return None;
+    }
+    for endpoint in directory.endpoints().iter().filter(|endpoint| endpoint.security == ldap::Security::None) {
+        tracing::warn!(%endpoint, "passwords go to this directory in clear text: set ssl or startTls");
+    }
+    let digests = services.shared.digests.clone();
+    Some(Box::new(LdapLoginModule {
+        directory,
+        settings: settings?,
+        digests,
+        decoys: Decoys::default(),
+        pace: Pace::default(),
+        common,
+    }))
+}
+
+fn failed(detail: impl Into<String>) -> LoginError {
+    LoginError::new(ErrorKind::FailedLogin, detail)
+}
+
+/// The directory holds something that nobody can make a login of.
+fn unfit(detail: impl Into<String>) -> LoginError {
+    LoginError::new(ErrorKind::Login, detail)
+}
+
+impl LdapLoginModule {
+    async fn authenticate(&self, name: &str, password: &Secret) -> Result<ModuleIdentity, LoginError> {
+        let (entry, mut bound) = match (&self.settings.lookup, &self.settings.method) {
+            (Lookup::Pattern(pattern), Method::Bind) => {
+                let dn = pattern.with(name);
+                let mut connection = self.directory.connect().await?;
+                self.bind(&mut connection, &dn, password).await?;
+                let entry = self.read_own(&mut connection, &dn).await?;
+                (entry, Some(connection))
+            }
+            (_, method) => {
+                let found = self.find(name).await?;
+                let asked = Instant::now();
+                let entry = match found {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        self.waste(name, method, asked, password).await;
+                        return Err(error);
+                    }
+                };
+                let bound = self.prove(&entry, password, asked).await?;
+                (entry, bound)
+            }
+        };
+        verdict::account(&entry, self.settings.use_password_policy)?;
+        let mut searcher = match bound.as_mut().filter(|_| self.settings.roles.as_user()) {
+            Some(connection) => Searcher::User(connection),
+            None => Searcher::Service(&self.directory),
+        };
+        self.identity(&entry, &mut searcher).await
+    }
+
+    /// Proves that the password is that of the entry; the connection, where the proof was a bind.
+    async fn prove(&self, entry: &Entry, password: &Secret, asked: Instant) -> Result<Option<Connection>, LoginError> {
+        let attribute = &self.settings.password_attribute;
+        match self.settings.method {
+            Method::Bind => {
+                let mut connection = self.directory.connect().await?;
+                let bound = self.bind(&mut connection, &entry.dn, password).await;
+                if bound.as_ref().is_err_and(|error| error.kind == ErrorKind::FailedLogin) {
+                    self.pace.refused(asked);
+                }
+                bound.map(|()| Some(connection))
+            }
+            Method::Compare => match self.directory.compare(&entry.dn, attribute, password.expose()).await? {
+                Some(true) => Ok(None),
+                answer => {
+                    self.pace.refused(asked);
+                    let what = if answer.is_some() { "does not have this value" } else { "is not there" };
+                    Err(failed(format!("compare: {attribute} of {} {what}", entry.dn)))
+                }
+            },
+            Method::Retrieve(policy) => {
+                let right = self.check_digests(entry, password, policy).await?;
+                if right { Ok(None) } else { Err(failed(format!("no value of {attribute} of {} matches", entry.dn))) }
+            }
+        }
+    }
+
+    /// Where there is nobody whose password could be wrong: as much time as if there were.
+    async fn waste(&self, name: &str, method: &Method, asked: Instant, password: &Secret) {
+        match method {
+            Method::Bind | Method::Compare => self.pace.wait(asked, &self.digests, password).await,
+            Method::Retrieve(policy) => {
+                _ = self.digests.verify(&self.decoys, name, None, password.clone(), *policy).await
+            }
+        }
+    }
+
+    async fn bind(&self, connection: &mut Connection, dn: &str, password: &Secret) -> Result<(), LoginError> {
+        let outcome = connection.bind(dn, password, self.settings.use_password_policy).await?;
+        let policy = ppolicy::of(&outcome).map_err(|error| unfit(format!("the password policy of {dn}: {error}")))?;
+        if let Some(policy) = policy.filter(|policy| self.common.debug() && *policy != Default::default()) {
+            tracing::info!(class = CLASS, dn, ?policy, "login module: password policy");
+        }
+        verdict::bind(dn, &outcome, policy)
+    }
+
+    async fn check_digests(&self, entry: &Entry, password: &Secret, policy: Policy) -> Result<bool, LoginError> {
+        let busy = |error: crate::digest::pool::Overloaded| LoginError::new(ErrorKind::Unavailable, error.to_string());
+        let stored: Vec<String> =
+            entry.texts(&self.settings.password_attribute).take(MAX_DIGESTS).map(str::to_owned).collect();
+        if stored.is_empty() {
+            return self.digests.verify(&self.decoys, &entry.dn, None, password.clone(), policy).await.map_err(busy);
+        }
+        for stored in stored {
+            if self
+                .digests
+                .verify(&self.decoys, &entry.dn, Some(stored), password.clone(), policy)
+                .await
+                .map_err(busy)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The one entry of this name; the inner error is for a name that is not one entry's.
+    async fn find(&self, name: &str) -> Result<Result<Entry, LoginError>, LoginError> {
+        let attributes = self.settings.attributes();
+        let (base, what, search) = match &self.settings.lookup {
+            Lookup::Search { base, scope, filter } => {
+                let what = format!("search under {base} with {}", filter.show(&[name]));
+                let filter = filter.encode(&[name]);
+                (base.clone(), what, Search { base, scope: *scope, filter, attributes: &attributes, limit: 2 })
+            }
+            Lookup::Pattern(pattern) => {
+                let dn = pattern.with(name);
+                return self.read(&dn, &attributes).await;
+            }
+        };
+        let found = self.directory.search(&search).await?;
+        if found.base_missing {
+            return Err(unfit(format!("{what}: the base is not there, or may not be read")));
+        }
+        let references = match found.references {
+            0 => String::new(),
+            n => format!(" ({n} referrals to other servers were not followed)"),
+        };
+        let mut entries = found.entries;
+        Ok(match (entries.pop(), entries.len(), found.incomplete) {
+            (None, _, _) => Err(failed(format!("{what} found nothing{references}"))),
+            (Some(entry), 0, false) if self.settings.may_be_at(&entry.dn, &base) => Ok(entry),
+            (Some(entry), 0, false) => Err(failed(format!("{what} found {}, which is not there", entry.dn))),
+            _ => {
+                tracing::warn!(class = CLASS, what, "more than one entry matches: nobody can log in by this name");
+                Err(failed(format!("{what}: more than one entry matches")))
+            }
+        })
+    }
+
+    /// The entry of this very name, as the search account.
+    async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Result<Entry, LoginError>, LoginError> {
+        let found = self.directory.search(&options::entry(dn, attributes)).await?;
+        Ok(the_one(found.entries, dn).ok_or_else(|| failed(format!("there is no entry {dn}"))))
+    }
+
+    /// The entry of this very name, as that user. That the bound name is that of the entry is checked on the way.
+    async fn read_own(&self, connection: &mut Connection, dn: &str) -> Result<Entry, LoginError> {
+        let attributes = self.settings.attributes();
+        let found = connection.search(&options::entry(dn, &attributes)).await?;
+        the_one(found.entries, dn).ok_or_else(|| unfit(format!("{dn} logged in and may not read its own entry")))
+    }
+
+    async fn identity(&self, entry: &Entry, searcher: &mut Searcher<'_>) -> Result<ModuleIdentity, LoginError> {
+        let user = self.settings.user_name(entry)?;
+        let roles = self.settings.roles.of(searcher, entry, &user).await?;
+        Ok(ModuleIdentity {
+            class: CLASS,
+            source_id: self.settings.source_id(entry),
+            roles: self.common.roles(&roles),
+            attributes: self.user_attributes(entry),
+            user,
+        })
+    }
+
+    fn user_attributes(&self, entry: &Entry) -> Attributes {
+        let mut named = BTreeMap::new();
+        for (attribute, name) in &self.settings.copied {
+            let values: BTreeSet<&str> = entry.texts(attribute).filter(|value| !has_control(value)).collect();
+            if !values.is_empty() {
+                named.insert(name.clone(), values.into_iter().collect::<Vec<_>>().join(","));
+            }
+        }
+        if named.is_empty() { Attributes::new() } else { [(NAMESPACE.to_owned(), named)].into() }
+    }
+
+    async fn standing(&self, user: &str) -> Standing {
+        let entry = match self.find(user).await {
+            Ok(Ok(entry)) => entry,
+            Ok(Err(gone)) => return Standing::Gone(gone),
+            Err(error) => return Standing::Unknown(error.to_string()),
+        };
+        if let Err(error) = verdict::account(&entry, self.settings.use_password_policy) {
+            return Standing::Gone(error);
+        }
+        match self.identity(&entry, &mut Searcher::Service(&self.directory)).await {
+            Ok(identity) => Standing::Current(identity),
+            Err(error) => Standing::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// The entry, if it is the only one and has the name that was asked for.
+fn the_one(mut entries: Vec<Entry>, dn: &str) -> Option<Entry> {
+    let entry = entries.pop().filter(|_| entries.is_empty())?;
+    (dn::key(&entry.dn)? == dn::key(dn)?).then_some(entry)
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+#[async_trait]
+impl LoginModule for LdapLoginModule {
+    async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
+        let name = self.common.user_name(cx.callbacks.username());
+        let login = self.authenticate(&name, cx.callbacks.password());
+        let outcome = match tokio::time::timeout(LOGIN, login).await {
+            Ok(Ok(identity)) => Outcome::Succeed(identity),
+            Ok(Err(error)) => Outcome::Fail(error),
+            Err(_) => Outcome::Fail(LoginError::new(ErrorKind::Unavailable, "the directory took too long in all")),
+        };
+        self.common.trace(CLASS, &name, &outcome);
+        outcome
+    }
+
+    fn recheck(&self) -> Option<&dyn Recheck> {
+        self.directory.has_search_account().then_some(self)
+    }
+}
+
+#[async_trait]
+impl Recheck for LdapLoginModule {
+    async fn recheck(&self, user: &str, _now: Timestamp) -> Standing {
+        let standing = tokio::time::timeout(LOGIN, self.standing(user)).await;
+        standing.unwrap_or_else(|_| Standing::Unknown("the directory took too long in all".to_owned()))
+    }
+}
