@@ -100,7 +100,7 @@ impl ThrottleAuthValve {
     }
 
     async fn admit(&self, vault: &Vault, pair: &Pair, now: i64) -> Result<(), LoginError> {
-        let Settings { limits, user_delay_after, user_delay_max, .. } = &self.settings;
+        let Settings { user_delay_after, user_delay_max, .. } = &self.settings;
         if let Admission::Locked { remaining } = self.look(vault, pair, now).await? {
             return Err(locked(pair.network, remaining));
         }
