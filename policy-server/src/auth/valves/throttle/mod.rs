@@ -32,8 +32,9 @@ pub const CLASS: &str = "com.cafesoft.security.engine.auth.ThrottleAuthValve";
 
 /// Logins that may be waiting at once. One more does not wait, or is told to come back.
 const WAITING: usize = 1_024;
-/// Changes of the store that are under way at once: it has other things to write.
+/// Changes of the store, and looks at it, that are under way at once: others need its connections, too.
 const WRITING: usize = 2;
+const READING: usize = 3;
 /// How long a login waits for others of its name and network, and between its looks at them.
 const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -46,6 +47,7 @@ struct ThrottleAuthValve {
     settings: Settings,
     waiting: Semaphore,
     writing: Semaphore,
+    reading: Semaphore,
     /// New pairs since the store was last checked for too many.
     unchecked: AtomicI64,
 }
@@ -57,6 +59,7 @@ pub fn construct(params: &mut Options, services: &Services, problems: &mut Probl
         domain: services.domain.clone(),
         waiting: Semaphore::new(WAITING),
         writing: Semaphore::new(WRITING),
+        reading: Semaphore::new(READING),
         // The first new pair makes it look.
         unchecked: AtomicI64::new(settings.max_tracked),
         settings,
@@ -97,12 +100,11 @@ impl ThrottleAuthValve {
     }
 
     async fn admit(&self, vault: &Vault, pair: &Pair, now: i64) -> Result<(), LoginError> {
-        let Settings { limits, user_delay_after, user_delay_max, .. } = &self.settings;
+        let Settings { user_delay_after, user_delay_max, .. } = &self.settings;
         if let Admission::Locked { remaining } = self.look(vault, pair, now).await? {
             return Err(locked(pair.network, remaining));
         }
-        let rows = user_delay_after + i64::from(rules::STEPS);
-        let total = vault.store.total_failures(pair, Total::User, now - limits.window, rows).await.map_err(failed)?;
+        let total = self.total(vault, pair, Total::User, now, *user_delay_after).await.map_err(failed)?;
         self.wait(rules::delay(total, *user_delay_after, *user_delay_max)).await;
         let end = Instant::now() + PATIENCE;
         let mut pause = PAUSE;
@@ -125,8 +127,16 @@ impl ThrottleAuthValve {
     }
 
     async fn look(&self, vault: &Vault, pair: &Pair, now: i64) -> Result<Admission, LoginError> {
+        let _reading = self.reading.acquire().await;
         let count = vault.store.failures(pair).await.map_err(failed)?;
         Ok(count.admission(now, &self.settings.limits))
+    }
+
+    /// As exact as a delay after so many failures needs it.
+    async fn total(&self, vault: &Vault, pair: &Pair, of: Total, now: i64, after: i64) -> Result<i64, StoreError> {
+        let _reading = self.reading.acquire().await;
+        let rows = after + i64::from(rules::STEPS);
+        vault.store.total_failures(pair, of, now - self.settings.limits.window, rows).await
     }
 
     async fn charge(&self, vault: &Vault, pair: &Pair, now: i64) -> Result<Admission, LoginError> {
@@ -163,8 +173,7 @@ impl ThrottleAuthValve {
             (count, count.expires(limits), locked.then_some(count))
         };
         let locked = self.change(vault, pair, fail).await?;
-        let rows = network_delay_after + i64::from(rules::STEPS);
-        let total = vault.store.total_failures(pair, Total::Network, now - limits.window, rows).await?;
+        let total = self.total(vault, pair, Total::Network, now, *network_delay_after).await?;
         // Failures alone are delayed: whoever knows a password behind the same address does not wait.
         self.wait(rules::delay(total, *network_delay_after, *network_delay_max)).await;
         Ok(locked.map(|count| note(pair.network, count, now)))
@@ -176,7 +185,7 @@ impl ThrottleAuthValve {
         pair: &Pair,
         change: impl FnOnce(Count) -> (Count, i64, T),
     ) -> Result<T, StoreError> {
-        // Never closed.
+        // Like the others, it is never closed.
         let _writing = self.writing.acquire().await;
         vault.store.change_failures(pair, change).await
     }

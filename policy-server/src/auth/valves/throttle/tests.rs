@@ -44,6 +44,7 @@ impl Fixture {
             settings,
             waiting: Semaphore::new(WAITING),
             writing: Semaphore::new(WRITING),
+            reading: Semaphore::new(READING),
             unchecked: AtomicI64::new(0),
         };
         Self { valve, vault, _dir: dir }
