@@ -262,7 +262,7 @@ mod tests {
         let read_with = |params: &str, count: usize| {
             let service =
                 format!("<service id='N' className='{LOCAL_DIRECTORY}'><param-list>\n{params}</param-list></service>");
-            let services: String = (0..count).map(|n| service.replace('N', &n.to_string())).collect();
+            let services: String = (0..count).map(|n| service.replace("id='N'", &format!("id='{n}'"))).collect();
             read_text(&format!("<service-manager>{services}</service-manager>"))
         };
         let param = |name: &str, value: &str| format!("<param name='{name}' value='{value}'/>");
