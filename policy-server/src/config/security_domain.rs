@@ -40,7 +40,9 @@ pub struct ServiceConfig {
 #[derive(Debug)]
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
-    XmlUserRepository { path: PathBuf },
+    XmlUserRepository {
+        path: PathBuf,
+    },
     JdbcPool(PoolConfig),
 }
 

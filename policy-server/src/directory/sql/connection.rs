@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -24,7 +25,28 @@ use super::{Row, SqlError};
 pub enum Connection {
     Postgres(Box<PgConnection>),
     MySql(Box<MySqlConnection>),
-    Sqlite(Box<SqliteConnection>),
+    Sqlite(Interrupt, Box<SqliteConnection>),
+}
+
+/// Ends what SQLite is computing when its connection is given up: a thread of its own does it, which nobody else stops.
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Instructions of SQLite's machine between two looks.
+    const EVERY: i32 = 10_000;
+
+    async fn of(connection: &mut SqliteConnection) -> sqlx::Result<Self> {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&given_up);
+        connection.lock_handle().await?.set_progress_handler(Self::EVERY, move || !seen.load(Ordering::Relaxed));
+        Ok(Self(given_up))
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Who asks.
@@ -56,8 +78,11 @@ impl Connection {
                     Some(path) => options.filename(base.join(path)).read_only(!file.writable),
                     None => options.in_memory(true),
                 };
-                let opened = timed(limit, options.disable_statement_logging().connect()).await;
-                return opened.map(|c| Self::Sqlite(Box::new(c))).map_err(|why| unreachable(location, &why));
+                let opening = async {
+                    let mut connection = options.disable_statement_logging().connect().await?;
+                    Ok(Self::Sqlite(Interrupt::of(&mut connection).await?, Box::new(connection)))
+                };
+                return timed(limit, opening).await.map_err(|why| unreachable(location, &why));
             }
         };
         let mut why = String::new();
@@ -85,7 +110,7 @@ impl Connection {
         match self {
             Self::Postgres(connection) => rows::<Postgres>(connection, statement, values, max, postgres_value).await,
             Self::MySql(connection) => rows::<MySql>(connection, statement, values, max, mysql_value).await,
-            Self::Sqlite(connection) => rows::<Sqlite>(connection, statement, values, max, sqlite_value).await,
+            Self::Sqlite(_, connection) => rows::<Sqlite>(connection, statement, values, max, sqlite_value).await,
         }
     }
 
@@ -94,7 +119,7 @@ impl Connection {
         match self {
             Self::Postgres(connection) => connection.execute(sql).await.map(|_| ()),
             Self::MySql(connection) => connection.execute(sql).await.map(|_| ()),
-            Self::Sqlite(connection) => connection.execute(sql).await.map(|_| ()),
+            Self::Sqlite(_, connection) => connection.execute(sql).await.map(|_| ()),
         }?;
         Ok(())
     }
@@ -106,7 +131,9 @@ impl Connection {
                 connection.execute(bound::<Postgres>(statement, values)).await?.rows_affected()
             }
             Self::MySql(connection) => connection.execute(bound::<MySql>(statement, values)).await?.rows_affected(),
-            Self::Sqlite(connection) => connection.execute(bound::<Sqlite>(statement, values)).await?.rows_affected(),
+            Self::Sqlite(_, connection) => {
+                connection.execute(bound::<Sqlite>(statement, values)).await?.rows_affected()
+            }
         };
         Ok(changed)
     }
@@ -115,7 +142,7 @@ impl Connection {
         match self {
             Self::Postgres(connection) => connection.ping().await,
             Self::MySql(connection) => connection.ping().await,
-            Self::Sqlite(connection) => connection.ping().await,
+            Self::Sqlite(_, connection) => connection.ping().await,
         }?;
         Ok(())
     }
@@ -125,7 +152,7 @@ impl Connection {
         match self {
             Self::Postgres(connection) => connection.close().await,
             Self::MySql(connection) => connection.close().await,
-            Self::Sqlite(connection) => connection.close().await,
+            Self::Sqlite(_guard, connection) => connection.close().await,
         }?;
         Ok(())
     }
@@ -182,18 +209,16 @@ fn postgres(server: &Server, host: &str, port: u16, credentials: Credentials<'_>
 
 fn mysql(server: &Server, host: &str, port: u16, credentials: Credentials<'_>, base: &Path) -> MySqlConnectOptions {
     // The server's own SQL mode: whoever wrote the statements knows it.
-    let mut options = MySqlConnectOptions::new()
-        .host(host)
-        .port(port)
-        .pipes_as_concat(false)
-        .no_engine_substitution(false)
-        .ssl_mode(match server.tls {
-            Tls::Disabled => MySqlSslMode::Disabled,
-            Tls::Preferred => MySqlSslMode::Preferred,
-            Tls::Required => MySqlSslMode::Required,
-            Tls::VerifyCa => MySqlSslMode::VerifyCa,
-            Tls::VerifyFull => MySqlSslMode::VerifyIdentity,
-        });
+    let mut options =
+        MySqlConnectOptions::new().host(host).port(port).pipes_as_concat(false).no_engine_substitution(false).ssl_mode(
+            match server.tls {
+                Tls::Disabled => MySqlSslMode::Disabled,
+                Tls::Preferred => MySqlSslMode::Preferred,
+                Tls::Required => MySqlSslMode::Required,
+                Tls::VerifyCa => MySqlSslMode::VerifyCa,
+                Tls::VerifyFull => MySqlSslMode::VerifyIdentity,
+            },
+        );
     if let Some(socket) = &server.socket {
         options = options.socket(socket);
     }
@@ -286,6 +311,7 @@ fn mysql_value(row: &MySqlRow, at: usize) -> Value {
         "DOUBLE" => row.try_get_unchecked::<f64, _>(at).map(Value::Real),
         "DATE" | "DATETIME" | "TIMESTAMP" => bytes().map(|bytes| value::mysql_moment(type_name == "DATE", bytes)),
         "CHAR" => bytes().map(|bytes| Value::bytes(bytes).unpadded()),
+        "DECIMAL" => bytes().map(value::decimal),
         _ => bytes().map(Value::bytes),
     };
     read.unwrap_or_else(|error| broken(&error))

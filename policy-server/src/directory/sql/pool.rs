@@ -250,9 +250,8 @@ impl Pools {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.pool.strong_count() > 0);
         let mut named = entries.iter().filter(|entry| entry.domain == domain && entry.id == id);
-        let same = named.find_map(|entry| {
-            entry.pool.upgrade().filter(|pool| pool.target == target && pool.settings == settings)
-        });
+        let same = named
+            .find_map(|entry| entry.pool.upgrade().filter(|pool| pool.target == target && pool.settings == settings));
         if let Some(pool) = same {
             return Database(pool);
         }

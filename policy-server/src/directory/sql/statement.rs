@@ -212,7 +212,12 @@ mod tests {
         check(r"SELECT '\', ?, ' '", &[Postgres, Sqlite], 1, r"SELECT '\', $1, ' '");
         check(r"SELECT '\'?', ?", &[MySql], 1, "");
         check("SELECT $$ ? $$, $a$ $$ ? $a$, n$1$, ?", &[Postgres], 1, "SELECT $$ ? $$, $a$ $$ ? $a$, n$1$, $1");
-        check("SELECT a ?? 'k' AND b ??| c AND n = ?::citext", &[Postgres], 1, "SELECT a ? 'k' AND b ?| c AND n = $1::citext");
+        check(
+            "SELECT a ?? 'k' AND b ??| c AND n = ?::citext",
+            &[Postgres],
+            1,
+            "SELECT a ? 'k' AND b ?| c AND n = $1::citext",
+        );
         check("SELECT `a?``?`, ?", &[MySql, Sqlite], 1, "");
         check("SELECT [a?], ?", &[Sqlite], 1, "");
         check("SELECT a[1], ?", &[Postgres], 1, "SELECT a[1], $1");

@@ -327,7 +327,9 @@ fn parse_hosts(list: &str, dialect: Dialect) -> Result<Vec<(String, u16)>, Strin
         return Ok(vec![("localhost".to_owned(), port)]);
     }
     let hosts = list.split(',').map(|text| parse_host(text.trim(), port));
-    hosts.collect::<Option<_>>().ok_or_else(|| "a host is not like db.example.org, db.example.org:5432 or [::1]".to_owned())
+    hosts
+        .collect::<Option<_>>()
+        .ok_or_else(|| "a host is not like db.example.org, db.example.org:5432 or [::1]".to_owned())
 }
 
 fn parse_host(text: &str, default_port: u16) -> Option<(String, u16)> {

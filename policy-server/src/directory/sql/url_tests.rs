@@ -76,7 +76,8 @@ fn parameters_are_those_of_the_drivers() {
     assert_eq!(files, ["ca.pem", "c.pem", "k.pem"].map(PathBuf::from));
     assert_eq!(pg.statement_cache, Some(0));
 
-    let (my, parsed) = server("jdbc:mysql://localhost/d?serverSslCert=ca.pem&characterEncoding=UTF-8&statement-cache-capacity=7");
+    let (my, parsed) =
+        server("jdbc:mysql://localhost/d?serverSslCert=ca.pem&characterEncoding=UTF-8&statement-cache-capacity=7");
     assert_eq!((my.ca, my.statement_cache, parsed.warnings.len()), (Some(PathBuf::from("ca.pem")), Some(7), 0));
 
     for (url, left_out) in [

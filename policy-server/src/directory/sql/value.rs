@@ -204,6 +204,13 @@ fn numeric(bytes: &[u8]) -> Option<Value> {
     Some(Value::Real(if negative { -real } else { real }))
 }
 
+/// A number that MySQL writes out.
+pub fn decimal(bytes: &[u8]) -> Value {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let real = || text.parse().map(Value::Real).unwrap_or_else(|_| Value::Unusable("no number".to_owned()));
+    text.parse().map_or_else(|_| real(), Value::Integer)
+}
+
 fn uuid(bytes: &[u8]) -> Option<String> {
     let hex = crate::token::hex(<&[u8; 16]>::try_from(bytes).ok()?);
     let part = |range| hex.get(range);
@@ -323,10 +330,14 @@ mod tests {
         for (name, bytes, expected) in cases {
             assert!(postgres(name, bytes) == expected, "{name} {bytes:?}: {:?}", postgres(name, bytes).text());
         }
-        for name in ["BOOL", "INT2", "INT4", "INT8", "OID", "FLOAT4", "FLOAT8", "NUMERIC", "TIMESTAMP", "DATE", "UUID"] {
+        for name in ["BOOL", "INT2", "INT4", "INT8", "OID", "FLOAT4", "FLOAT8", "NUMERIC", "TIMESTAMP", "DATE", "UUID"]
+        {
             for length in [0, 1, 3, 5, 7, 9] {
                 let wrong = vec![0xff; length];
-                assert!(length == 1 || matches!(postgres(name, &wrong), Value::Unusable(_)) || name == "BOOL", "{name}");
+                assert!(
+                    length == 1 || matches!(postgres(name, &wrong), Value::Unusable(_)) || name == "BOOL",
+                    "{name}"
+                );
             }
         }
         let long = vec![b'x'; MAX_VALUE + 1];
@@ -334,7 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_mysql() {
+    fn numbers_and_dates_of_mysql() {
+        for (text, expected) in [("-12", Value::Integer(-12)), ("0.0", Value::Real(0.0)), ("2.5", Value::Real(2.5))] {
+            assert!(decimal(text.as_bytes()) == expected, "{text}");
+        }
         let cases: [(bool, &[u8], Option<&str>); 8] = [
             (true, &[4, 0xea, 7, 12, 31], Some("2026-12-31")),
             (false, &[4, 0xea, 7, 12, 31], Some("2026-12-31T00:00:00Z")),

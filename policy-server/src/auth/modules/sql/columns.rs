@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn roles_are_one_a_row() {
         let rows = |values: &[Value]| values.iter().map(|v| Row::of(&[("role_name", v.clone())])).collect::<Vec<_>>();
-        let found = roles(&rows(&[value("staff "), Value::Null, value(" "), value("a\nb"), Value::Integer(7)]), "ROLE_NAME");
+        let found =
+            roles(&rows(&[value("staff "), Value::Null, value(" "), value("a\nb"), Value::Integer(7)]), "ROLE_NAME");
         assert_eq!(found.unwrap(), ["staff", "7"]);
         assert_eq!(roles(&rows(&[value("x")]), "ROLE").unwrap_err().kind, ErrorKind::Login);
     }

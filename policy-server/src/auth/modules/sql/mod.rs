@@ -157,7 +157,9 @@ impl JdbcLoginModule {
         let limit = self.questions.timeout;
         let done = timeout(limit, self.try_upgrade(name, stored, password)).await;
         match done.unwrap_or_else(|_| Err(SqlError::Slow(limit).to_string())) {
-            Ok(()) => tracing::info!(class = CLASS, user = name, "the password's digest was replaced by a stronger one"),
+            Ok(()) => {
+                tracing::info!(class = CLASS, user = name, "the password's digest was replaced by a stronger one")
+            }
             Err(why) => tracing::warn!(class = CLASS, user = name, why, "the password's digest could not be replaced"),
         }
     }

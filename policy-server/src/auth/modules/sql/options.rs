@@ -115,7 +115,8 @@ pub fn questions(
     };
     let (user, columns) = (user?, columns?);
     if dialect == Some(Dialect::MySql) && !columns.names_user() {
-        let message = "MySQL's collations take `ALICE` for `alice`: with `userNameColumn` both are one person to Cams too";
+        let message =
+            "MySQL's collations take `ALICE` for `alice`: with `userNameColumn` both are one person to Cams too";
         services.warn(options.file(), options.line(), message.to_owned());
     }
     let role = match role {
