@@ -1,194 +1,21 @@
 //! Users of SQL databases: the same logins on PostgreSQL, MariaDB and SQLite, and what becomes of them when the database
 //! hangs, lies, or goes away.
 
+mod databases;
+mod states;
+
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use databases::{Database, SSHA, certificate};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tests::command::{cams, cams_with_input};
-use tests::mariadb;
 use tests::policy_server::Files;
-use tests::postgres;
 use tests::quickstart::replace;
-use tests::{MariaDb, Postgres, Quickstart, within_async};
+use tests::{Postgres, Quickstart, postgres, within_async};
 
 const SOON: Duration = Duration::from_secs(30);
-const MODULE: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
-const POOL: &str = "com.cafesoft.security.engine.service.JdbcConnectionPoolService";
-/// Of `right`.
-const SSHA: &str = "{SSHA}VRnVVuh+V5b2fbnvIY1G2RD/l45zYWx0c2FsdA==";
-
-/// The sample tables of the original, with columns for the state of an account. CHAR fills its values up with blanks.
-const SCHEMA: &str = "
-CREATE TABLE USERS (USER_NAME VARCHAR(64), PASSWORD CHAR(200), ENABLED INTEGER DEFAULT 1, LOCKED INTEGER,
-    EXPIRES DATE, PASSWORD_EXPIRES TIMESTAMP NULL, MAIL VARCHAR(64));
-CREATE TABLE ROLES (ROLE_NAME CHAR(20) PRIMARY KEY);
-CREATE TABLE USER_ROLES (USER_NAME VARCHAR(64), ROLE_NAME CHAR(20));
-INSERT INTO ROLES VALUES ('staff'), ('user'), ('unused');
-INSERT INTO USERS (USER_NAME, PASSWORD) VALUES ('alice', 'SSHA'), ('bob', 'MODERN'), ('null', NULL), ('empty', ''),
-    ('blank', ' '), ('clear', 'right'), ('marked', '{CRYPT}!'), ('odd', '{FOO}right'), ('twin', 'SSHA'), ('twin', 'SSHA'),
-    ('o''brien', 'SSHA'), ('ünï', 'SSHA'), ('disabled', 'SSHA'), ('locked', 'SSHA'), ('expired', 'SSHA'),
-    ('stale', 'SSHA'), ('future', 'SSHA'), ('legacy', 'SSHA');
-INSERT INTO USER_ROLES VALUES ('alice', 'staff'), ('alice', 'user'), ('alice', 'gone'), ('bob', 'user');
-UPDATE USERS SET ENABLED = 0 WHERE USER_NAME = 'disabled';
-UPDATE USERS SET LOCKED = 1 WHERE USER_NAME = 'locked';
-UPDATE USERS SET EXPIRES = '2020-01-31' WHERE USER_NAME = 'expired';
-UPDATE USERS SET PASSWORD_EXPIRES = '2020-01-31 00:00:00' WHERE USER_NAME = 'stale';
-UPDATE USERS SET EXPIRES = '2030-01-31', PASSWORD_EXPIRES = '2030-01-31 00:00:00' WHERE USER_NAME = 'future';
-";
-
-enum Database {
-    Postgres(Postgres, String),
-    MariaDb(MariaDb),
-    Sqlite(tempfile::TempDir),
-}
-
-impl Database {
-    /// All there are on this machine, each with the sample tables. Their certificate is for `localhost`.
-    async fn all(certificate: &str, key: &str) -> Vec<Self> {
-        let (postgres, mariadb) = tokio::join!(Postgres::start_tls(certificate, key), MariaDb::start(certificate, key));
-        let mut all = vec![Self::Sqlite(tempfile::tempdir().unwrap())];
-        all.extend(postgres.map(Self::of_postgres));
-        all.extend(mariadb.map(|server| {
-            server.sql("CREATE DATABASE app");
-            Self::MariaDb(server)
-        }));
-        all.iter().for_each(Self::fill);
-        all
-    }
-
-    fn fill(&self) {
-        let modern = cams_with_input(["digest"], b"right").success();
-        self.sql(&SCHEMA.replace("SSHA", SSHA).replace("MODERN", modern.trim()));
-        if let Self::Postgres(..) = self {
-            self.sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO cams");
-        }
-    }
-
-    fn of_postgres(server: Postgres) -> Self {
-        let url = server.database();
-        let name = url.split_once('?').unwrap().0.rsplit_once('/').unwrap().1.to_owned();
-        Self::Postgres(server, name)
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Postgres(..) => "PostgreSQL",
-            Self::MariaDb(_) => "MariaDB",
-            Self::Sqlite(_) => "SQLite",
-        }
-    }
-
-    /// Over TCP, without parameters.
-    fn url(&self) -> String {
-        match self {
-            Self::Postgres(server, database) => format!("jdbc:postgresql://localhost:{}/{database}", server.port),
-            Self::MariaDb(server) => format!("jdbc:mariadb://localhost:{}/app", server.port),
-            Self::Sqlite(dir) => format!("jdbc:sqlite:{}/u.db", dir.path().display()),
-        }
-    }
-
-    fn credentials(&self) -> [(&'static str, &'static str); 2] {
-        match self {
-            Self::Postgres(..) => [("jdbcUsername", "cams"), ("jdbcPassword", postgres::PASSWORD)],
-            Self::MariaDb(_) => [("jdbcUsername", mariadb::USER), ("jdbcPassword", mariadb::PASSWORD)],
-            Self::Sqlite(_) => [("jdbcUsername", ""), ("jdbcPassword", "")],
-        }
-    }
-
-    /// Runs statements with every right; what the last one gave.
-    fn sql(&self, statements: &str) -> String {
-        match self {
-            Self::Postgres(server, database) => server.psql(database, statements),
-            Self::MariaDb(server) => server.sql(&format!("USE app; {statements}")),
-            Self::Sqlite(dir) => {
-                let program = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\ntext = sys.stdin.read()\n\
-                               print((c.execute(text).fetchone() or [''])[0] if text.startswith('SELECT') \
-                               else c.executescript(text) and '')";
-                let mut python = Command::new("python3");
-                python.arg("-c").arg(program).arg(dir.path().join("u.db")).stdin(Stdio::piped()).stdout(Stdio::piped());
-                let mut python = python.spawn().unwrap();
-                python.stdin.take().unwrap().write_all(statements.as_bytes()).unwrap();
-                let output = python.wait_with_output().unwrap();
-                assert!(output.status.success(), "{statements}");
-                String::from_utf8(output.stdout).unwrap().trim().to_owned()
-            }
-        }
-    }
-
-    /// Whether the column is the name that was typed, whatever its case.
-    fn is_name(&self) -> &'static str {
-        match self {
-            Self::Postgres(..) => "LOWER(USER_NAME) = LOWER(?)",
-            Self::MariaDb(_) => "USER_NAME = ?",
-            Self::Sqlite(_) => "USER_NAME = ? COLLATE NOCASE",
-        }
-    }
-
-    /// The module's options, the last of each name.
-    fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
-        let user = format!("SELECT * FROM USERS WHERE {} -- who?", self.is_name());
-        let url = self.url();
-        let [username, password] = self.credentials();
-        let standard = [
-            ("jdbcUrl", url.as_str()),
-            username,
-            password,
-            ("userPreparedStatement", &user),
-            ("passwordColumn", "PASSWORD"),
-            ("userNameColumn", "USER_NAME"),
-            ("enabledColumn", "ENABLED"),
-            ("lockedColumn", "LOCKED"),
-            ("accountExpiresColumn", "EXPIRES"),
-            ("credentialExpiresColumn", "PASSWORD_EXPIRES"),
-            (
-                "rolePreparedStatement",
-                "SELECT R.ROLE_NAME FROM ROLES R, USER_ROLES UR, USERS U WHERE U.USER_NAME = ? \
-                 AND U.USER_NAME = UR.USER_NAME AND UR.ROLE_NAME = R.ROLE_NAME",
-            ),
-            ("roleColumn", "ROLE_NAME"),
-        ];
-        let mut options: Vec<(String, String)> = Vec::new();
-        for (name, value) in standard.iter().chain(more) {
-            options.retain(|(known, _)| known != name);
-            options.push(((*name).to_owned(), (*value).to_owned()));
-        }
-        options
-    }
-
-    fn entry(&self, name: &str, more: &[(&str, &str)]) -> String {
-        let options = self.options(more);
-        let options: String = options.iter().map(|(name, value)| element("option", name, value)).collect();
-        format!(
-            "<login-config-entry name='{name}'><login-module-entry className='{MODULE}' flag='REQUIRED'>\
-             <options>{options}</options></login-module-entry>\
-             <callback-handler className='com.cafesoft.cams.auth.callback.NamePasswordCallbackHandler'/>\
-             </login-config-entry>\n"
-        )
-    }
-
-    /// A pool of this database; the parameters stand beside its URL.
-    fn pool(&self, id: &str, more: &[(&str, &str)]) -> String {
-        let url = self.url();
-        let [username, password] = self.credentials();
-        let params = [("jdbcUrl", url.as_str()), username, password].into_iter().chain(more.iter().copied());
-        let params: String = params.map(|(name, value)| element("param", name, value)).collect();
-        format!("<service id='{id}' className='{POOL}'><param-list>{params}</param-list></service>\n")
-    }
-}
-
-fn element(element: &str, name: &str, value: &str) -> String {
-    let value = value.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
-    format!("<{element} name=\"{name}\" value=\"{value}\"/>")
-}
-
-fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    (made.cert.pem(), made.signing_key.serialize_pem())
-}
 
 /// A configuration whose login entries are these.
 fn files(entries: &str, services: &str) -> Files {
@@ -271,8 +98,7 @@ const INJECTIONS: [&str; 14] = [
 
 #[tokio::test]
 async fn the_same_logins_on_every_database() {
-    let (certificate, key) = certificate();
-    for database in Database::all(&certificate, &key).await {
+    for database in Database::all().await {
         let entries = database.entry("http", &[])
             + &database.entry("clear", &[("allowCleartext", "true"), ("defaultRoles", "all")])
             + &database.entry("pooled", &[("jdbcUrl", "pool:main"), ("jdbcUsername", ""), ("jdbcPassword", "")]);
@@ -294,129 +120,21 @@ async fn the_same_logins_on_every_database() {
     }
 }
 
-/// Columns of one row, and what they mean where they say whether an account is enabled, or when it expires.
-fn columns(database: &Database) -> Vec<(&'static str, &'static str, &'static str)> {
-    const GOOD: &str = "alice: ";
-    const OFF: &str = "AccountException";
-    const OVER: &str = "AccountExpiredException";
-    const UNCLEAR: &str = "LoginException";
-    let (enabled, expires) = ("enabledColumn", "accountExpiresColumn");
-    let mut columns = vec![
-        (enabled, "1", GOOD),
-        (enabled, "0", OFF),
-        (enabled, "'Y'", GOOD),
-        (enabled, "'no'", OFF),
-        (enabled, "NULL", OFF),
-        (enabled, "'perhaps'", UNCLEAR),
-        (enabled, "1.5", GOOD),
-        (expires, "NULL", GOOD),
-        (expires, "'2030-01-31'", GOOD),
-        (expires, "'2020-01-31 12:00:00'", OVER),
-        (expires, "1900000000", GOOD),
-        (expires, "1500000000000", OVER),
-        (expires, "'soon'", UNCLEAR),
-    ];
-    columns.extend_from_slice(match database {
-        Database::Postgres(..) => &[
-            (enabled, "TRUE", GOOD),
-            (enabled, "FALSE", OFF),
-            (enabled, "1::SMALLINT", GOOD),
-            (enabled, "0::BIGINT", OFF),
-            (enabled, "0::NUMERIC", OFF),
-            (enabled, "0::FLOAT8", OFF),
-            (enabled, "'t'::\"char\"", GOOD),
-            (enabled, "'no'::CHAR(10)", OFF),
-            (enabled, "'off'::SWITCH", OFF),
-            (enabled, "'{1}'::INT[]", UNCLEAR),
-            (enabled, "now()", UNCLEAR),
-            (expires, "DATE '2020-01-31'", OVER),
-            (expires, "DATE '2030-01-31'", GOOD),
-            (expires, "TIMESTAMP '2020-01-31 12:00'", OVER),
-            (expires, "TIMESTAMPTZ '2030-01-31 12:00+02'", GOOD),
-            (expires, "now()", OVER),
-            (expires, "now() + INTERVAL '1 hour'", GOOD),
-            (expires, "'infinity'::TIMESTAMP", GOOD),
-            (expires, "'-infinity'::DATE", OVER),
-            (expires, "'2030-01-31 12:00:00+02'::TIMESTAMPTZ::TEXT", GOOD),
-            (expires, "convert_to('2020-01-31', 'UTF8')", OVER),
-        ],
-        Database::MariaDb(_) => &[
-            (enabled, "TRUE", GOOD),
-            (enabled, "CAST(0 AS UNSIGNED)", OFF),
-            (enabled, "b'1'", GOOD),
-            (enabled, "CAST(0 AS DECIMAL(5, 2))", OFF),
-            (enabled, "CAST(1 AS DOUBLE)", GOOD),
-            (enabled, "(SELECT BITS FROM T)", GOOD),
-            (enabled, "(SELECT SWITCH FROM T)", OFF),
-            (enabled, "(SELECT TINY FROM T)", OFF),
-            (enabled, "NOW()", UNCLEAR),
-            (expires, "DATE '2020-01-31'", OVER),
-            (expires, "DATE '2030-01-31'", GOOD),
-            (expires, "CAST('2020-01-31 12:00:00.5' AS DATETIME(6))", OVER),
-            (expires, "(SELECT STAMP FROM T)", OVER),
-            (expires, "UTC_TIMESTAMP() + INTERVAL 1 HOUR", GOOD),
-            (expires, "CAST('2020-01-31' AS BINARY)", OVER),
-        ],
-        Database::Sqlite(_) => &[
-            (enabled, "TRUE", GOOD),
-            (enabled, "0.0", OFF),
-            (enabled, "x'59'", GOOD),
-            (enabled, "x'ff'", UNCLEAR),
-            (expires, "date('2020-01-31')", OVER),
-            (expires, "datetime('now', '+1 hour')", GOOD),
-            (expires, "unixepoch('now') - 1", OVER),
-        ],
-    });
-    columns
-}
+/// Options, and what an administrator reads of the trouble they lead to.
+type Trouble = (Vec<(&'static str, String)>, &'static str);
 
-#[tokio::test]
-async fn states_are_understood_in_every_type() {
-    let (certificate, key) = certificate();
-    for database in Database::all(&certificate, &key).await {
-        match &database {
-            Database::Postgres(..) => drop(database.sql("CREATE TYPE SWITCH AS ENUM ('on', 'off')")),
-            Database::MariaDb(_) => drop(database.sql(
-                "CREATE TABLE T (BITS BIT(1), SWITCH ENUM('on', 'off'), TINY TINYINT(1), STAMP TIMESTAMP NULL);
-                 INSERT INTO T VALUES (1, 'off', 0, '2020-01-31 12:00:00')",
-            )),
-            Database::Sqlite(_) => {}
-        }
-        let columns = columns(&database);
-        let mut entries = String::new();
-        for (number, (option, column, _)) in columns.iter().enumerate() {
-            let user = format!("SELECT PASSWORD AS \"Secret\", {column} AS STATE FROM USERS WHERE USER_NAME = ?");
-            let user = if matches!(database, Database::MariaDb(_)) { user.replace('"', "`") } else { user };
-            let all =
-                database.options(&[("userPreparedStatement", &user), ("passwordColumn", "secret"), (option, "State")]);
-            // Without the columns that this statement does not give, and without roles.
-            let kept = ["jdbcUrl", "jdbcUsername", "jdbcPassword", "userPreparedStatement", "passwordColumn", option];
-            let options = all.iter().filter(|(name, _)| kept.contains(&name.as_str()));
-            let options: String = options.map(|(name, value)| element("option", name, value)).collect();
-            let entry = database.entry(&format!("t{number}"), &[]);
-            let (start, rest) = entry.split_once("<options>").unwrap();
-            entries += &format!("{start}<options>{options}{}", &rest[rest.find("</options>").unwrap()..]);
-        }
-        let files = files(&entries, "");
-        for (number, (option, column, expected)) in columns.iter().enumerate() {
-            let report = test_login(&files, &format!("t{number}"), "alice", "right");
-            assert_eq!(verdict(&report), *expected, "{} {option} {column}: {report}", database.name());
-        }
-    }
-}
-
-/// What a database may do wrong, as options, and what an administrator reads of it.
-fn troubles(database: &Database, right: &str, wrong: &str) -> Vec<(Vec<(&'static str, String)>, &'static str)> {
+/// What a database may do wrong; nothing is wrong where nothing is read.
+fn troubles(database: &Database, right: &str, wrong: &str) -> Vec<Trouble> {
     let user = |select: &str| ("userPreparedStatement", select.to_owned());
     let url = |parameters: String| ("jdbcUrl", database.url() + &parameters);
     let short = || ("queryTimeout", "500ms".to_owned());
     let (sleep, many, huge) = match database {
         Database::Postgres(..) => (
             "SELECT pg_sleep(60), * FROM USERS WHERE USER_NAME = ?",
-            "SELECT n AS ROLE_NAME FROM generate_series(1, 1000000000) n WHERE ? <> ''",
+            "SELECT generate_series(1, 1000000000) AS ROLE_NAME WHERE ? <> ''",
             "SELECT repeat('x', 20000000) AS PASSWORD, U.* FROM USERS U WHERE USER_NAME = ?",
         ),
-        Database::MariaDb(_) => (
+        Database::MariaDb(..) => (
             "SELECT SLEEP(60), U.* FROM USERS U WHERE USER_NAME = ?",
             "SELECT SEQ AS ROLE_NAME FROM seq_1_to_1000000000 WHERE ? <> ''",
             "SELECT REPEAT('x', 10000000) AS PASSWORD, U.* FROM USERS U WHERE USER_NAME = ?",
@@ -463,16 +181,16 @@ fn troubles(database: &Database, right: &str, wrong: &str) -> Vec<(Vec<(&'static
 
 #[tokio::test]
 async fn a_database_in_trouble_is_no_verdict_on_a_password() {
-    let (certificate, key) = certificate();
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         fs::write(dir.path().join(name), text).unwrap();
         dir.path().join(name).display().to_string()
     };
-    let (right, wrong) = (file("right.pem", &certificate), file("wrong.pem", &self::certificate().0));
-    for database in Database::all(&certificate, &key).await {
+    let wrong = file("wrong.pem", &certificate().0);
+    for database in Database::all().await {
+        let right = file("right.pem", database.certificate());
         let troubles = troubles(&database, &right, &wrong);
-        let entry = |(number, (options, _)): (usize, &(Vec<(&str, String)>, &str))| {
+        let entry = |(number, (options, _)): (usize, &Trouble)| {
             let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
             database.entry(&format!("t{number}"), &options)
         };
@@ -495,8 +213,7 @@ async fn a_database_in_trouble_is_no_verdict_on_a_password() {
 
 #[tokio::test]
 async fn weak_digests_are_replaced_where_the_whole_new_one_fits() {
-    let (certificate, key) = certificate();
-    for database in Database::all(&certificate, &key).await {
+    for database in Database::all().await {
         let narrow = "CREATE TABLE NARROW (USER_NAME VARCHAR(64), PASSWORD VARCHAR(60));
                       INSERT INTO NARROW SELECT USER_NAME, PASSWORD FROM USERS WHERE USER_NAME = 'legacy';";
         database.sql(narrow);
@@ -540,7 +257,7 @@ async fn a_configuration_that_cannot_work_is_refused() {
             1,
             "`jdbc:oracle:` is not",
         ),
-        (database.entry("http", &[("jdbcUrl", "pool:mian")]), database.pool("main", &[]), 1, "did you mean `main`?"),
+        (database.entry("http", &[("jdbcUrl", "pool:mainn")]), database.pool("main", &[]), 1, "did you mean `main`?"),
         (database.entry("http", &[]), database.pool("main", &[("maxConnections", "0")]), 1, "from 1 to 1000"),
         (database.entry("http", &[]), database.pool("main", &[("acquireTimeout", "0")]), 1, "more than nothing"),
         (database.entry("http", &[]), database.pool("main", &[("jdbcPassword ", "x")]), 1, "unknown parameter"),
@@ -598,7 +315,6 @@ async fn a_pool_outlives_its_database_and_sessions_follow_it() {
     let (certificate, key) = certificate();
     let Some(server) = Postgres::start_tls(&certificate, &key).await else { return };
     let mut database = Database::of_postgres(server);
-    database.fill();
     let user =
         "SELECT *, pg_sleep(CASE USER_NAME WHEN 'bob' THEN 2 ELSE 0 END) FROM USERS WHERE LOWER(USER_NAME) = LOWER(?)";
     let pool = [("maxConnections", "2"), ("acquireTimeout", "500ms"), ("connectTimeout", "2s")];
@@ -620,12 +336,11 @@ async fn a_pool_outlives_its_database_and_sessions_follow_it() {
     assert_eq!(log_in("alice", "right").await.0, 303);
 
     // Without the database nobody's password is wrong, and nobody's session ends.
-    let Database::Postgres(server, _) = &mut database else { return };
-    server.crash().await;
+    database.postgres().crash().await;
     assert_eq!(log_in("alice", "right").await.0, 503);
     assert_eq!(log_in("alice", "wrong").await.0, 503);
     assert_eq!(alice.get("/private/").await.status, 200);
-    server.resume().await;
+    database.postgres().resume().await;
     assert_eq!(log_in("alice", "wrong").await.0, 401);
     assert_eq!(log_in("alice", "right").await.0, 303);
     assert_eq!(alice.get("/private/").await.status, 200);

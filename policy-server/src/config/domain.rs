@@ -64,7 +64,7 @@ pub fn load(
                 users.insert(id, UsersFile { path: dir.join(path), users: content });
             }
             ServiceKind::JdbcPool(pool) => {
-                pools.insert(id, pool);
+                pools.insert(id, *pool);
             }
         }
     }

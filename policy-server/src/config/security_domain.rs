@@ -43,7 +43,7 @@ pub enum ServiceKind {
     XmlUserRepository {
         path: PathBuf,
     },
-    JdbcPool(PoolConfig),
+    JdbcPool(Box<PoolConfig>),
 }
 
 /// A pool of connections to a database.
@@ -124,7 +124,7 @@ fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKin
     }
     let mut params = params(element, problems);
     let kind = match class {
-        JDBC_POOL => jdbc_pool(element, &mut params, problems).map(ServiceKind::JdbcPool),
+        JDBC_POOL => jdbc_pool(element, &mut params, problems).map(|pool| ServiceKind::JdbcPool(Box::new(pool))),
         _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
     };
     params.finish(problems);
@@ -152,7 +152,7 @@ fn jdbc_pool(element: &Element, params: &mut Options, problems: &mut Problems) -
     Some(PoolConfig {
         file: params.file().to_owned(),
         line,
-        location,
+        location: *location,
         username: username.or(url.username),
         password: password.or(url.password.map(SecretRef::Literal)),
         settings,
@@ -271,6 +271,52 @@ mod tests {
         assert_eq!((domain.services.len(), domain.sessions), (1, SessionLimits::default()));
         let default = Duration::from_secs(30 * 60);
         assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
+    }
+
+    fn pool(params: &str) -> (Option<PoolConfig>, String) {
+        let text = format!(
+            "<service-manager>\n<service id='p' className='{JDBC_POOL}'><param-list>\n{params}</param-list></service>\n\
+             </service-manager>"
+        );
+        let (domain, problems) = read_text(&text);
+        let kind = domain.and_then(|mut domain| domain.services.pop()).map(|service| service.kind);
+        let pool = kind.map(|kind| match kind {
+            ServiceKind::JdbcPool(pool) => *pool,
+            other => panic!("{other:?}"),
+        });
+        (pool, problems)
+    }
+
+    #[test]
+    fn a_pool_has_a_database_and_bounds() {
+        const URL: &str = "<param name='jdbcUrl' value='jdbc:sqlite:u.db'/>";
+        let (found, problems) = pool(URL);
+        assert_eq!(problems, "");
+        assert_eq!(found.unwrap().settings, Settings::default());
+        let (found, problems) = pool(
+            "<param name='jdbcUrl' value='postgres://a:canary@localhost/d'/><param name='jdbcUsername' value='u'/>
+             <param name='jdbcDriver' value='org.postgresql.Driver'/><param name='maxConnections' value='3'/>
+             <param name='minConnections' value='1'/><param name='testBeforeAcquire' value='false'/>",
+        );
+        assert_eq!(problems, "");
+        let found = found.unwrap();
+        let settings = Settings { max_connections: 3, min_connections: 1, ..Settings::default() };
+        assert_eq!(found.settings, Settings { test_before_acquire: false, ..settings });
+        assert_eq!((found.username.as_deref(), found.password.is_some()), (Some("u"), true));
+        assert!(!format!("{found:?}").contains("canary"));
+        for (params, expected) in [
+            ("", "s.xml:2: parameter `jdbcUrl` is missing"),
+            ("<param name='jdbcUrl' value='jdbc:oracle:x'/>", "s.xml:3: parameter `jdbcUrl`: `jdbc:oracle:` is not"),
+            ("<param name='jdbcUrl' value='pool:p'/>", "s.xml:3: parameter `jdbcUrl`: a pool needs the URL of a data"),
+            (&format!("{URL}<param name='jdbcDriver' value='x'/>"), "s.xml:3: parameter `jdbcDriver`: `x` is not"),
+            (&format!("{URL}<param name='maxConnections' value='0'/>"), "s.xml:2: maxConnections must be from 1"),
+            (&format!("{URL}<param name='minConnections' value='11'/>"), "s.xml:2: maxConnections must be from 1"),
+            (&format!("{URL}<param name='idleTimeout' value='0s'/>"), "s.xml:2: the times of a pool must be more"),
+            (&format!("{URL}<param name='maxConections' value='1'/>"), "did you mean `maxConnections`?"),
+        ] {
+            let (found, problems) = pool(params);
+            assert!(found.is_none() && problems.contains(expected), "{params}: {problems}");
+        }
     }
 
     /// Each change of the good file is a problem, reported where it stands.

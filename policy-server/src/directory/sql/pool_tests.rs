@@ -10,7 +10,7 @@ use super::*;
 
 fn target(url: &str, base: &Path) -> Target {
     let Source::Database(location) = Url::parse(url).unwrap().source else { panic!("{url}") };
-    Target { location, username: Some("u".to_owned()), password: Some("p".into()), base: base.to_owned() }
+    Target { location: *location, username: Some("u".to_owned()), password: Some("p".into()), base: base.to_owned() }
 }
 
 async fn file() -> tempfile::TempDir {

@@ -29,7 +29,7 @@ pub struct Url {
 pub enum Source {
     /// A service of `security-domain.xml`, by its id.
     Pool(String),
-    Database(Location),
+    Database(Box<Location>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,12 +134,13 @@ impl Url {
 /// # Errors
 /// Says what is not.
 pub fn check_driver(class: &str, source: &Source) -> Result<(), String> {
+    let is = |kind: fn(&Location) -> bool| matches!(source, Source::Database(location) if kind(location));
     let fits = match class.trim() {
-        "org.postgresql.Driver" => matches!(source, Source::Database(Location::Postgres(_))),
+        "org.postgresql.Driver" => is(|location| matches!(location, Location::Postgres(_))),
         "com.mysql.jdbc.Driver" | "com.mysql.cj.jdbc.Driver" | "org.mariadb.jdbc.Driver" => {
-            matches!(source, Source::Database(Location::MySql(_)))
+            is(|location| matches!(location, Location::MySql(_)))
         }
-        "org.sqlite.JDBC" => matches!(source, Source::Database(Location::Sqlite(_))),
+        "org.sqlite.JDBC" => is(|location| matches!(location, Location::Sqlite(_))),
         "org.apache.commons.dbcp.PoolingDriver"
         | "org.apache.commons.dbcp2.PoolingDriver"
         | "com.cafesoft.core.jdbc.PoolingConnectionDriver" => matches!(source, Source::Pool(_)),
@@ -175,7 +176,7 @@ fn sqlite(rest: &str, is_jdbc: bool) -> Result<Url, String> {
     }
     let path = (!memory).then(|| PathBuf::from(name));
     let location = Location::Sqlite(Sqlite { path, writable: writable || memory });
-    Ok(Url { source: Source::Database(location), username: None, password: None, warnings })
+    Ok(Url { source: Source::Database(Box::new(location)), username: None, password: None, warnings })
 }
 
 fn left_out(parameter: &str) -> String {
@@ -300,7 +301,7 @@ impl Reader {
             Dialect::MySql | Dialect::Sqlite => Location::MySql(self.server),
         };
         let Self { username, password, warnings, .. } = self;
-        Url { source: Source::Database(location), username, password, warnings }
+        Url { source: Source::Database(Box::new(location)), username, password, warnings }
     }
 }
 

@@ -2,10 +2,9 @@ use super::*;
 
 fn server(url: &str) -> (Server, Url) {
     let parsed = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-    match &parsed.source {
-        Source::Database(Location::Postgres(server) | Location::MySql(server)) => (server.clone(), parsed),
-        other => panic!("{url}: {other:?}"),
-    }
+    let Source::Database(location) = &parsed.source else { panic!("{url}") };
+    let (Location::Postgres(server) | Location::MySql(server)) = &**location else { panic!("{url}") };
+    (server.clone(), parsed)
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn files_are_never_created() {
         ("sqlite::memory:", None, true),
     ] {
         let expected = Location::Sqlite(Sqlite { path: path.map(PathBuf::from), writable });
-        assert_eq!(Url::parse(url).unwrap().source, Source::Database(expected.clone()), "{url}");
+        assert_eq!(Url::parse(url).unwrap().source, Source::Database(Box::new(expected.clone())), "{url}");
         assert_eq!(expected.is_read_only(), !writable);
     }
 }

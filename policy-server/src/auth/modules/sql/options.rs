@@ -60,7 +60,7 @@ pub fn database(options: &mut Options, services: &Services, problems: &mut Probl
         }
         Source::Database(location) => {
             let target = Target {
-                location,
+                location: *location,
                 username: username.or(url.username),
                 password: password.or(url.password),
                 base: options.file().parent().unwrap_or(Path::new("")).to_owned(),
