@@ -277,7 +277,7 @@ async fn a_configuration_that_cannot_work_is_refused() {
             ),
             database.pool("main", &[]),
             0,
-            "the pool in security-domain.xml has its own credentials",
+            "the pool in security-domain.xml has its own",
         ),
         (
             database.entry("http", &[("passwordUpgrade", "UPDATE U SET P = ? WHERE N = ?")]),

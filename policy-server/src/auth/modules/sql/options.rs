@@ -23,21 +23,20 @@ pub struct Questions {
     pub timeout: Duration,
 }
 
+/// What belongs to a connection; a pool has its own.
+const CONNECTION: [&str; 3] = ["jdbcUsername", "jdbcPassword", "connectTimeout"];
+
 pub fn database(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Database> {
     let line = options.line_of("jdbcUrl");
     let url = options.require("jdbcUrl", problems);
     let driver = options.take("jdbcDriver");
-    let credentials = ["jdbcUsername", "jdbcPassword"].map(|name| options.line_of(name));
-    let username = options.take_string("jdbcUsername").filter(|name| !name.is_empty());
-    let password = take_secret(options, "jdbcPassword", problems);
-    let has_timeout = options.line_of("connectTimeout") != options.line();
-    let connect_timeout = options.take_duration("connectTimeout", Settings::default().connect_timeout, problems);
-    let url = match Url::parse(&url?) {
-        Ok(url) => url,
-        Err(why) => {
-            problems.add(options.file(), line, format!("option `jdbcUrl`: {why}"));
-            return None;
-        }
+    let url = url.and_then(|url| {
+        let parsed = Url::parse(&url).map_err(|why| format!("option `jdbcUrl`: {why}"));
+        parsed.map_err(|message| problems.add(options.file(), line, message)).ok()
+    });
+    let Some(url) = url else {
+        CONNECTION.iter().for_each(|name| drop(options.take(name)));
+        return None;
     };
     for warning in &url.warnings {
         services.warn(options.file(), line, format!("option `jdbcUrl`: {warning}"));
@@ -49,22 +48,21 @@ pub fn database(options: &mut Options, services: &Services, problems: &mut Probl
     }
     match url.source {
         Source::Pool(id) => {
-            for line in credentials.into_iter().filter(|line| *line != options.line()) {
-                let message = "is not used: the pool in security-domain.xml has its own credentials";
-                services.warn(options.file(), line, format!("`jdbcUsername` or `jdbcPassword` {message}"));
-            }
-            if has_timeout {
-                services.warn(options.file(), line, "`connectTimeout` is not used: the pool has its own".to_owned());
+            for name in CONNECTION {
+                if let Some((_, line)) = options.take(name) {
+                    let message = format!("option `{name}` is not used: the pool in security-domain.xml has its own");
+                    services.warn(options.file(), line, message);
+                }
             }
             pool(&id, line, options, services, problems)
         }
         Source::Database(location) => {
-            let target = Target {
-                location: *location,
-                username: username.or(url.username),
-                password: password.or(url.password),
-                base: options.file().parent().unwrap_or(Path::new("")).to_owned(),
-            };
+            let username = options.take_string("jdbcUsername").filter(|name| !name.is_empty()).or(url.username);
+            let password = take_secret(options, "jdbcPassword", problems).or(url.password);
+            let default = Settings::default().connect_timeout;
+            let connect_timeout = options.take_duration("connectTimeout", default, problems);
+            let base = options.file().parent().unwrap_or(Path::new("")).to_owned();
+            let target = Target { location: *location, username, password, base };
             Some(Database::new(target, Settings::unpooled(connect_timeout)))
         }
     }
