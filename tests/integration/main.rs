@@ -29,6 +29,7 @@ mod redirects;
 mod reload;
 mod secrets;
 mod slowloris;
+mod sql;
 mod starts;
 mod store;
 mod throttle;

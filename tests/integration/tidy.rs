@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Files and folders that do no I/O. ARCHITECTURE.md marks the same ones with `*`.
-const PURE: [&str; 36] = [
+const PURE: [&str; 40] = [
     "policy-server/src/access",
     "policy-server/src/agents.rs",
     "policy-server/src/auth/account.rs",
@@ -18,6 +18,7 @@ const PURE: [&str; 36] = [
     "policy-server/src/auth/error.rs",
     "policy-server/src/auth/password.rs",
     "policy-server/src/auth/modules/ldap/verdict.rs",
+    "policy-server/src/auth/modules/sql/columns.rs",
     "policy-server/src/auth/stack.rs",
     "policy-server/src/auth/subject.rs",
     "policy-server/src/auth/valves/throttle/bucket.rs",
@@ -32,6 +33,9 @@ const PURE: [&str; 36] = [
     "policy-server/src/directory/ldap/filter.rs",
     "policy-server/src/directory/ldap/message.rs",
     "policy-server/src/directory/ldap/ppolicy.rs",
+    "policy-server/src/directory/sql/statement.rs",
+    "policy-server/src/directory/sql/url.rs",
+    "policy-server/src/directory/sql/value.rs",
     "policy-server/src/session/rules.rs",
     "shared-proto/src",
     "web-agent/src/cookies.rs",

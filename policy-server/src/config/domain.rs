@@ -9,7 +9,7 @@ use shared_proto::problem::Problems;
 use super::cams_users::{self, XmlUsers};
 use super::login_config::{self, LoginConfig};
 use super::login_exceptions::{self, LoginMessages};
-use super::security_domain::{self, SecurityDomain, ServiceConfig, ServiceKind, SessionLimits};
+use super::security_domain::{self, PoolConfig, SecurityDomain, ServiceConfig, ServiceKind, SessionLimits};
 use crate::auth::password::PasswordPolicy;
 use crate::auth::valve::ValveConfig;
 
@@ -29,6 +29,8 @@ pub struct DomainConfig {
     /// The XML user repositories by service id.
     pub users: BTreeMap<String, UsersFile>,
     pub local: Option<LocalService>,
+    /// The pools of connections to databases by service id.
+    pub pools: BTreeMap<String, PoolConfig>,
     /// Every file that was read.
     pub files: Vec<PathBuf>,
 }
@@ -66,7 +68,7 @@ pub fn load(
     let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
     let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
     let SecurityDomain { services, sessions, valves } = domain?;
-    let (mut users, mut local) = (BTreeMap::new(), None);
+    let (mut users, mut local, mut pools) = (BTreeMap::new(), None, BTreeMap::new());
     for ServiceConfig { id, kind } in services {
         match kind {
             ServiceKind::XmlUserRepository { path } => {
@@ -74,10 +76,14 @@ pub fn load(
                 users.insert(id, UsersFile { path: dir.join(path), users: content });
             }
             ServiceKind::LocalDirectory(passwords) => local = Some(LocalService { id, passwords }),
+            ServiceKind::JdbcPool(pool) => {
+                pools.insert(id, *pool);
+            }
         }
     }
     let (login, messages) = (login.unwrap_or_default(), messages.unwrap_or_default());
-    Some(DomainConfig { name: name.to_owned(), sessions, valves, login, messages, users, local, files: folder.files })
+    let (name, files) = (name.to_owned(), folder.files);
+    Some(DomainConfig { name, sessions, valves, login, messages, users, local, pools, files })
 }
 
 impl Folder<'_> {

@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
+use shared_proto::secret::SecretRef;
 
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
 use crate::auth::password::PasswordPolicy;
 use crate::auth::valve::{self, ValveConfig};
 use crate::auth::valves;
+use crate::directory::sql::Settings;
+use crate::directory::sql::url::{Location, Source, Url, check_driver};
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
+pub const JDBC_POOL: &str = "com.cafesoft.security.engine.service.JdbcConnectionPoolService";
 pub const LOCAL_DIRECTORY: &str = "com.cafesoft.security.engine.service.LocalDirectoryService";
-const SERVICES: [&str; 2] = [XML_USER_REPOSITORY, LOCAL_DIRECTORY];
+const SERVICES: [&str; 3] = [XML_USER_REPOSITORY, JDBC_POOL, LOCAL_DIRECTORY];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
 
@@ -31,18 +35,34 @@ pub struct SecurityDomain {
     pub valves: Vec<ValveConfig>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ServiceConfig {
     pub id: String,
     pub kind: ServiceKind,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
-    XmlUserRepository { path: PathBuf },
+    XmlUserRepository {
+        path: PathBuf,
+    },
     /// The users and groups of this domain in the store.
     LocalDirectory(PasswordPolicy),
+    JdbcPool(Box<PoolConfig>),
+}
+
+/// A pool of connections to a database.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    pub file: PathBuf,
+    pub line: usize,
+    pub location: Location,
+    pub username: Option<String>,
+    pub password: Option<SecretRef>,
+    pub settings: Settings,
+    /// About its URL.
+    pub warnings: Vec<String>,
 }
 
 /// When a session ends by itself.
@@ -123,6 +143,7 @@ fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKin
     let mut params = params(element, problems);
     let kind = match class {
         LOCAL_DIRECTORY => Some(ServiceKind::LocalDirectory(password_policy(element, &mut params, problems))),
+        JDBC_POOL => jdbc_pool(element, &mut params, problems).map(|pool| ServiceKind::JdbcPool(Box::new(pool))),
         _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
     };
     params.finish(problems);
@@ -144,6 +165,57 @@ fn password_policy(element: &Element, params: &mut Options, problems: &mut Probl
         element.problem(problems, "history must be at most 24 passwords");
     }
     policy
+}
+
+fn jdbc_pool(element: &Element, params: &mut Options, problems: &mut Problems) -> Option<PoolConfig> {
+    let line = params.line_of("jdbcUrl");
+    let url = params.require("jdbcUrl", problems);
+    let driver = params.take("jdbcDriver");
+    let username = params.take_string("jdbcUsername").filter(|name| !name.is_empty());
+    let password = params.take_string("jdbcPassword").map(|text| SecretRef::parse(&text));
+    let settings = pool_settings(element, params, problems);
+    let mut problem = |line, message: String| problems.add(params.file(), line, message);
+    let url = Url::parse(&url?).map_err(|why| problem(line, format!("parameter `jdbcUrl`: {why}"))).ok()?;
+    if let Some((class, line)) = driver
+        && let Err(why) = check_driver(&class, &url.source)
+    {
+        problem(line, format!("parameter `jdbcDriver`: {why}"));
+    }
+    let Source::Database(location) = url.source else {
+        problem(line, "parameter `jdbcUrl`: a pool needs the URL of a database, not of a pool".to_owned());
+        return None;
+    };
+    Some(PoolConfig {
+        file: params.file().to_owned(),
+        line,
+        location: *location,
+        username: username.or(url.username),
+        password: password.or(url.password.map(SecretRef::Literal)),
+        settings,
+        warnings: url.warnings,
+    })
+}
+
+fn pool_settings(element: &Element, params: &mut Options, problems: &mut Problems) -> Settings {
+    let default = Settings::default();
+    let settings = Settings {
+        max_connections: params.take_parsed("maxConnections", default.max_connections, "a number", problems),
+        min_connections: params.take_parsed("minConnections", default.min_connections, "a number", problems),
+        keep: true,
+        acquire_timeout: params.take_duration("acquireTimeout", default.acquire_timeout, problems),
+        idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
+        max_lifetime: params.take_duration("maxLifetime", default.max_lifetime, problems),
+        test_before_acquire: params.take_bool("testBeforeAcquire", default.test_before_acquire, problems),
+        connect_timeout: params.take_duration("connectTimeout", default.connect_timeout, problems),
+    };
+    if !(1..=1000).contains(&settings.max_connections) || settings.min_connections > settings.max_connections {
+        element.problem(problems, "maxConnections must be from 1 to 1000, and minConnections not more than that");
+    }
+    let times = [settings.acquire_timeout, settings.idle_timeout, settings.max_lifetime, settings.connect_timeout];
+    if times.iter().any(Duration::is_zero) {
+        element.problem(problems, "the times of a pool must be more than nothing");
+    }
+    settings
 }
 
 fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
@@ -211,160 +283,5 @@ fn params(element: &Element, problems: &mut Problems) -> Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"<security-domain>
-<service-manager>
-<service id="users" className="com.cafesoft.security.engine.service.XmlUserRepositoryService" enabled="true">
-<param-list><param name="path" value="cams-users.xml"/></param-list></service>
-<service id="off" className="com.cafesoft.security.engine.service.XmlUserRepositoryService" enabled="false">
-<param-list><param name="path" value="other.xml"/></param-list></service>
-</service-manager>
-<session-manager-service className="com.cafesoft.security.engine.session.StandardSessionManager">
-<param-list><param name="idleTimeout" value="10m"/></param-list></session-manager-service>
-<auth-service><auth-pipeline className="com.cafesoft.security.engine.auth.StandardAuthPipeline">
-<auth-valve className="com.cafesoft.security.engine.auth.ThrottleAuthValve" enabled="false"><param-list/></auth-valve>
-</auth-pipeline></auth-service>
-</security-domain>"#;
-
-    fn read_text(text: &str) -> (Option<SecurityDomain>, String) {
-        let mut problems = Problems::default();
-        let domain = read(Path::new("s.xml"), text, &mut problems);
-        (domain, problems.to_string())
-    }
-
-    #[test]
-    fn enabled_services_and_limits_are_read() {
-        let (domain, problems) = read_text(GOOD);
-        assert_eq!(problems, "");
-        let domain = domain.unwrap();
-        let path = PathBuf::from("cams-users.xml");
-        let users = ServiceConfig { id: "users".to_owned(), kind: ServiceKind::XmlUserRepository { path } };
-        assert_eq!(domain.services, [users]);
-        let limits = SessionLimits { idle_timeout: Duration::from_secs(600), ..SessionLimits::default() };
-        assert_eq!(domain.sessions, limits);
-    }
-
-    #[test]
-    fn a_service_manager_alone_is_a_domain() {
-        let services = &GOOD[GOOD.find("<service-manager>").unwrap()..GOOD.find("<session-manager").unwrap()];
-        let (domain, problems) = read_text(services);
-        assert_eq!(problems, "");
-        let domain = domain.unwrap();
-        assert_eq!((domain.services.len(), domain.sessions), (1, SessionLimits::default()));
-        let default = Duration::from_secs(30 * 60);
-        assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
-    }
-
-    #[test]
-    fn the_built_in_directory_says_what_passwords_must_be_like() {
-        let read_with = |params: &str, count: usize| {
-            let service =
-                format!("<service id='N' className='{LOCAL_DIRECTORY}'><param-list>\n{params}</param-list></service>");
-            let services: String = (0..count).map(|n| service.replace("id='N'", &format!("id='{n}'"))).collect();
-            read_text(&format!("<service-manager>{services}</service-manager>"))
-        };
-        let param = |name: &str, value: &str| format!("<param name='{name}' value='{value}'/>");
-        let all = [param("minimumLength", "15"), param("maximumAge", "90d"), param("history", "24")].concat();
-        let (domain, problems) = read_with(&all, 1);
-        let maximum_age = Some(Duration::from_secs(90 * 86_400));
-        let passwords = PasswordPolicy { minimum_length: 15, maximum_age, history: 24 };
-        assert_eq!(problems, "");
-        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(passwords));
-        let (domain, _) = read_with("", 1);
-        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(PasswordPolicy::default()));
-
-        for (params, count, expected) in [
-            (param("minimumLength", "7"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
-            (param("minimumLength", "65"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
-            (param("minimumLength", "-1"), 1, "s.xml:2: parameter `minimumLength`: `-1` is not a number"),
-            (param("history", "25"), 1, "s.xml:1: history must be at most 24"),
-            (param("maximumAge", "a while"), 1, "s.xml:2: parameter `maximumAge`: `a while` is not a time"),
-            (
-                param("minimumlength", "12"),
-                1,
-                "s.xml:2: unknown parameter `minimumlength`, did you mean `minimumLength`?",
-            ),
-            (String::new(), 2, "a security domain has one built-in directory"),
-        ] {
-            let (domain, problems) = read_with(&params, count);
-            assert!(domain.is_none() && problems.contains(expected), "{params}: {problems}");
-        }
-    }
-
-    /// The valve that slows guessing down is in force unless it is turned off.
-    #[test]
-    fn logins_are_throttled_by_default() {
-        let element = |from, to| GOOD.replacen(from, to, 1).replacen(from, to, 1);
-        let services = GOOD.find("<service-manager>").unwrap()..GOOD.find("<session-manager").unwrap();
-        let pipeline = GOOD.find("<auth-service>").unwrap()..GOOD.find("</security-domain>").unwrap();
-        for (text, enabled) in [
-            (GOOD.to_owned(), false),
-            (element("auth-valve", "auth-value"), false),
-            (GOOD.replace("Valve\" enabled=\"false\"", "Valve\""), true),
-            (GOOD.replace(&GOOD[pipeline], ""), true),
-            (GOOD[services].to_owned(), true),
-        ] {
-            let (domain, problems) = read_text(&text);
-            assert_eq!(problems, "", "{text}");
-            let valves: Vec<_> = domain.unwrap().valves.iter().map(|valve| (valve.kind.class, valve.enabled)).collect();
-            assert_eq!(valves, [(valves::throttle::CLASS, enabled)], "{text}");
-        }
-    }
-
-    /// Each change of the good file is a problem, reported where it stands.
-    #[test]
-    fn what_is_not_understood_is_refused() {
-        for (change, to, expected) in [
-            (
-                "<security-domain>",
-                "<security-domain><logger/>",
-                "s.xml:1: unknown element <logger> in <security-domain>",
-            ),
-            ("\"off\"", "\"users\"", "s.xml:5: service `users` is there twice"),
-            ("id=\"users\" ", "", "s.xml:3: <service> needs the attribute `id`"),
-            (
-                "RepositoryService",
-                "RepositorService",
-                "s.xml:3: unknown service `com.cafesoft.security.engine.service.XmlU",
-            ),
-            ("\"true\"", "\"yes\"", "s.xml:3: attribute `enabled` of <service>: `yes` is not true or false"),
-            ("name=\"path\"", "name=\"pth\"", "s.xml:4: unknown parameter `pth`, did you mean `path`?"),
-            ("name=\"path\"", "name=\"pth\"", "s.xml:4: parameter `path` is missing"),
-            ("cams-users.xml", "", "s.xml:4: parameter `path` is empty"),
-            ("\"10m\"", "\"10 parsecs\"", "s.xml:9: parameter `idleTimeout`: `10 parsecs` is not a time"),
-            ("\"10m\"", "\"0\"", "s.xml:8: idleTimeout must be more than nothing"),
-            ("\"10m\"", "\"13h\"", "s.xml:8: idleTimeout must be more than nothing and at most maximumLifetime"),
-            ("idleTimeout", "idletimeout", "s.xml:9: unknown parameter `idletimeout`, did you mean `idleTimeout`?"),
-            (
-                "StandardSessionManager",
-                "Fast",
-                "s.xml:8: unknown session manager `com.cafesoft.security.engine.session.Fast",
-            ),
-            ("StandardAuthPipeline", "Fast", "s.xml:10: unknown auth pipeline `com.cafesoft.security.engine.auth.Fast"),
-            (
-                "ThrottleAuthValve",
-                "ThrotleAuthValve",
-                "s.xml:11: unknown auth valve `com.cafesoft.security.engine.auth.Thr",
-            ),
-            ("auth-valve className", "auth-valve name", "s.xml:11: <auth-valve> needs the attribute `className`"),
-            (
-                "enabled=\"false\"><param-list/>",
-                "enabled=\"no\">",
-                "s.xml:11: attribute `enabled` of <auth-valve>: `no` is",
-            ),
-            ("</auth-pipe", "<auth-vale/></auth-pipe", "s.xml:12: unknown element <auth-vale> in <auth-pipeline>, did"),
-            (
-                "</auth-pipe",
-                "<auth-value className='com.cafesoft.security.engine.auth.ThrottleAuthValve'/></auth-pipe",
-                "s.xml:12: auth valve `com.cafesoft.security.engine.auth.ThrottleAuthValve` is there twice",
-            ),
-        ] {
-            assert!(GOOD.contains(change), "{change}");
-            let (domain, problems) = read_text(&GOOD.replacen(change, to, 1));
-            assert!(domain.is_none(), "{to}");
-            assert!(problems.lines().any(|problem| problem.starts_with(expected)), "{to}:\n{problems}");
-        }
-    }
-}
+#[path = "security_domain_tests.rs"]
+mod tests;

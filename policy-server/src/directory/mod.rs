@@ -7,6 +7,7 @@ use async_trait::async_trait;
 pub mod ldap;
 pub mod local;
 pub mod person;
+pub mod sql;
 pub mod xml_users;
 
 use person::Person;

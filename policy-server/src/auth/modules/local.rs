@@ -174,7 +174,7 @@ mod tests {
         let keys = KeyRing::new(Key::generate().unwrap(), Vec::new());
         let vault = store.map(|store| Vault { store, keys, cluster: "C".to_owned() });
         let local = local.then(|| LocalService { id: "people".to_owned(), passwords: PasswordPolicy::default() });
-        let shared = Shared { digests: DigestPool::new(2, 8), vault };
+        let shared = Shared::new(DigestPool::new(2, 8), vault);
         Services { local, ..Services::new(shared, "system", Default::default()) }
     }
 

@@ -8,9 +8,12 @@ mod common;
 mod ldap;
 mod local;
 mod pace;
+mod sql;
 mod xml;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,6 +28,7 @@ use super::subject::ModuleIdentity;
 use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
 use crate::directory::ldap::LdapError;
+use crate::directory::sql::{Database, Pools};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
 use crate::token::KeyRing;
@@ -75,12 +79,18 @@ pub struct Shared {
     pub digests: DigestPool,
     /// `None` where a configuration is only validated: a module that needs it is built all the same and can log nobody in.
     pub vault: Option<Vault>,
+    /// Connections to the users' databases, kept from one configuration to the next.
+    pub pools: Pools,
 }
 
 impl Shared {
+    pub fn new(digests: DigestPool, vault: Option<Vault>) -> Self {
+        Self { digests, vault, pools: Pools::default() }
+    }
+
     /// For what only validates a configuration.
     pub fn offline() -> Self {
-        Self { digests: DigestPool::new(1, 1), vault: None }
+        Self::new(DigestPool::new(1, 1), None)
     }
 }
 
@@ -100,13 +110,22 @@ pub struct Services {
     /// By service id.
     pub users: BTreeMap<String, Arc<XmlUserRepository>>,
     pub local: Option<LocalService>,
+    /// Pools of connections to databases, by service id.
+    pub pools: BTreeMap<String, Database>,
+    /// What works, but should not stay so.
+    pub warnings: RefCell<Problems>,
 }
 
 impl Services {
     pub fn new(shared: Shared, domain: &str, users: BTreeMap<String, UsersFile>) -> Self {
         let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
         let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
-        Self { shared, domain: domain.to_owned(), users, local: None }
+        let (pools, warnings) = (BTreeMap::new(), RefCell::default());
+        Self { shared, domain: domain.to_owned(), users, local: None, pools, warnings }
+    }
+
+    pub fn warn(&self, file: &Path, line: usize, message: String) {
+        self.warnings.borrow_mut().add(file, line, message);
     }
 }
 
@@ -122,9 +141,10 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 3] = [
+static TABLE: [ModuleKind; 4] = [
     ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+    ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },
     ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
 ];
 
