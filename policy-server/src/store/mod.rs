@@ -1,4 +1,4 @@
-//! What survives a restart: sealed keys, registered agents, sessions, the event log. SQL that runs on SQLite and
+//! What survives a restart: sealed keys, registered agents, sessions, the secrets of one-time codes, the event log. SQL that runs on SQLite and
 //! PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
@@ -8,6 +8,7 @@ mod events;
 mod keys;
 mod location;
 mod sessions;
+mod totp;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 pub use events::{Event, Position};
 pub use keys::SealedKey;
 use location::Location;
+pub use totp::TotpUser;
 
 use crate::files;
 
@@ -30,6 +32,7 @@ use crate::files;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "events", include_str!("migrations/0002_events.sql")),
+    (4, "totp", include_str!("migrations/0004_totp.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.
