@@ -30,6 +30,8 @@ pub enum Kind {
     AgentRefused,
     AgentAdded,
     AgentRemoved,
+    TotpEnrolled,
+    TotpRemoved,
     ConfigurationLoaded,
     ConfigurationRefused,
     UsersReloaded,

@@ -61,7 +61,7 @@ pub struct Domain {
     entries: BTreeMap<String, LoginEntry>,
     pub messages: LoginMessages,
     pub policy: Policy,
-    /// What the policy grants to everybody.
+    /// What the policy grants to everybody, and what the login entries ask for.
     pub public: PublicMap,
     pub limits: Limits,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
@@ -70,6 +70,10 @@ pub struct Domain {
 impl Domain {
     pub fn entry(&self, name: &str) -> Option<&LoginEntry> {
         self.entries.get(name)
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &LoginEntry> {
+        self.entries.values()
     }
 }
 
@@ -254,7 +258,8 @@ fn load_domain(
     }
     let users = services.users.into_values().collect();
     let name = entry.name.clone();
-    let public = public_map(&name, &policy);
+    let mut public = public_map(&name, &policy);
+    public.forms = entries.iter().map(|(name, entry)| (name.clone(), entry.handler.form().clone())).collect();
     Some(Domain { name, entries, messages: config.messages, policy, public, limits, users })
 }
 

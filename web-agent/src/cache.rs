@@ -13,6 +13,7 @@ use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::event::{LeaseResponse, Line, PublicMap};
+use shared_proto::login::EntryForm;
 use shared_proto::secret::Secret;
 
 use crate::memory::{Broken, Effect, Rules, Ticket};
@@ -208,6 +209,15 @@ impl Memory {
     /// Whether the request is open to everybody, by the last map the policy server sent.
     pub fn is_public(&self, question: &CheckRequest) -> bool {
         self.public.load().as_ref().is_some_and(|map| map.domain == question.domain && public::is_public(map, question))
+    }
+
+    /// What the form of a login entry asks for, by the last map; `None` where the policy server has told of forms, but of
+    /// none for this entry. Before it has told of any: a name, a password, and the offer to remember.
+    pub fn form(&self, entry: &str) -> Option<EntryForm> {
+        match self.public.load().as_ref() {
+            Some(map) if !map.forms.is_empty() => map.forms.get(entry).cloned(),
+            _ => Some(EntryForm { fields: Vec::new(), remember_me: true }),
+        }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {

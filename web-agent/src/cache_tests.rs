@@ -157,7 +157,12 @@ fn an_unknown_agent_has_no_public_pages() {
         methods: BTreeSet::new(),
     };
     let patterns = vec![shared_proto::event::PublicPattern { pattern, public: true }];
-    let map = |domain: &str| PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns: patterns.clone() };
+    let map = |domain: &str| PublicMap {
+        domain: domain.into(),
+        policy_hash: "h".into(),
+        patterns: patterns.clone(),
+        forms: Default::default(),
+    };
     memory.apply(Line::Public { map: map("other") }).unwrap();
     assert!(!memory.is_public(&question("/", None)));
     memory.apply(Line::Public { map: map("system") }).unwrap();
@@ -165,4 +170,26 @@ fn an_unknown_agent_has_no_public_pages() {
     assert!(memory.is_public(&question("/", None)));
     memory.disown();
     assert!(!memory.is_public(&question("/", None)));
+}
+
+#[test]
+fn forms_are_those_the_server_told_of() {
+    let memory = followed(1, Instant::now());
+    let first = Some(EntryForm { fields: Vec::new(), remember_me: true });
+    let told = |domain: &str, entries: &[&str]| {
+        let form = EntryForm { fields: Vec::new(), remember_me: false };
+        let forms = entries.iter().map(|entry| ((*entry).to_owned(), form.clone())).collect();
+        let map = PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns: Vec::new(), forms };
+        memory.apply(Line::Public { map }).unwrap();
+        ["http", "strong"].map(|entry| memory.form(entry))
+    };
+    assert_eq!([memory.form("http"), memory.form("strong")], [first.clone(), first.clone()]);
+    assert_eq!(told("other", &["strong"]), [first.clone(), first.clone()], "of another domain");
+    assert_eq!(told("system", &[]), [first.clone(), first.clone()], "of an older server");
+    let known = Some(EntryForm { fields: Vec::new(), remember_me: false });
+    assert_eq!(told("system", &["http"]), [known.clone(), None]);
+    memory.end();
+    assert_eq!(memory.form("http"), known, "while no server answers");
+    memory.disown();
+    assert_eq!(memory.form("http"), first);
 }

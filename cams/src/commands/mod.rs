@@ -13,11 +13,15 @@ mod init;
 mod session;
 #[cfg(feature = "policy-server")]
 mod test_login;
+#[cfg(feature = "policy-server")]
+mod totp;
 
 use std::process::ExitCode;
 #[cfg(feature = "policy-server")]
 use std::time::Duration;
 
+#[cfg(feature = "policy-server")]
+use crate::cli::UserCommand;
 use crate::cli::{Command, RunArgs};
 #[cfg(feature = "policy-server")]
 use crate::output;
@@ -52,6 +56,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent { command } => agent::run(command),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::User { command: UserCommand::Totp { command } } => totp::run(command),
     }
 }
 

@@ -5,6 +5,7 @@
 //! password was wrong.
 
 mod common;
+pub mod totp;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -30,12 +31,27 @@ use crate::token::KeyRing;
 pub struct LoginContext<'a> {
     pub callbacks: &'a Callbacks,
     pub now: Timestamp,
+    /// The user that earlier modules of the stack proved, as they named them.
+    pub proved: Option<&'a str>,
+}
+
+/// What a module demands of its entry that only adds to an earlier proof.
+#[derive(Debug)]
+pub struct SecondFactor {
+    /// The further callback it checks.
+    pub callback: String,
+    pub codes: totp::Codes,
 }
 
 #[async_trait]
 pub trait LoginModule: Send + Sync {
     /// An unknown user must take as long as a wrong password.
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome;
+
+    /// For a module that finds nobody by itself.
+    fn second_factor(&self) -> Option<&SecondFactor> {
+        None
+    }
 
     /// For a module whose directory can be asked about a user without the password.
     fn recheck(&self) -> Option<&dyn Recheck> {
@@ -109,7 +125,10 @@ pub struct ModuleKind {
     construct: Constructor,
 }
 
-static TABLE: [ModuleKind; 1] = [ModuleKind { class: xml::CLASS, construct: xml::construct }];
+static TABLE: [ModuleKind; 2] = [
+    ModuleKind { class: totp::CLASS, construct: totp::construct },
+    ModuleKind { class: xml::CLASS, construct: xml::construct },
+];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {
     TABLE.iter().find(|kind| kind.class == class)
