@@ -211,13 +211,11 @@ impl Memory {
         self.public.load().as_ref().is_some_and(|map| map.domain == question.domain && public::is_public(map, question))
     }
 
-    /// What the form of a login entry asks for, by the last map; `None` where the policy server has told of forms, but of
-    /// none for this entry. Before it has told of any: a name, a password, and the offer to remember.
-    pub fn form(&self, entry: &str) -> Option<EntryForm> {
-        match self.public.load().as_ref() {
-            Some(map) if !map.forms.is_empty() => map.forms.get(entry).cloned(),
-            _ => Some(EntryForm { fields: Vec::new(), remember_me: true }),
-        }
+    /// What the form of a login entry asks for, by the last map. While the policy server has not told of it: a name, a
+    /// password, and the offer to remember.
+    pub fn form(&self, entry: &str) -> EntryForm {
+        let known = self.public.load().as_ref().and_then(|map| map.forms.get(entry).cloned());
+        known.unwrap_or(EntryForm { fields: Vec::new(), remember_me: true })
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {

@@ -66,8 +66,7 @@ pub enum Answer {
     Keys(Value),
     /// There is no key to sign with.
     NoKey,
-    /// `None` where people cannot log in through the entry here.
-    Form(Option<EntryForm>),
+    Form(EntryForm),
     Body(Vec<u8>),
     BodyTooLarge,
     /// No policy server could be reached, or it would not speak with us.

@@ -98,7 +98,7 @@ pub fn question(path: &str, session: Option<&str>) -> CheckRequest {
 pub fn formed(gate: &mut Gate, step: Step) -> Step {
     match step {
         Step::Ask(Question::Form { .. }) => {
-            gate.answer(Answer::Form(Some(EntryForm { fields: Vec::new(), remember_me: true })))
+            gate.answer(Answer::Form(EntryForm { fields: Vec::new(), remember_me: true }))
         }
         other => other,
     }

@@ -156,11 +156,8 @@ fn wrong_place(request: &Request, domain: Option<&str>, entry: Option<&str>) -> 
     if domain.is_some_and(|domain| domain != request.config.domain) {
         return Some(error(code::BAD_DOMAIN, "The security domain is missing or not served here."));
     }
-    entry.is_some_and(|entry| !request.config.serves_entry(entry)).then(bad_entry)
-}
-
-fn bad_entry() -> Reply {
-    error(code::BAD_ENTRY, "The login entry is missing or not served here.")
+    let is_wrong = entry.is_some_and(|entry| !request.config.serves_entry(entry));
+    is_wrong.then(|| error(code::BAD_ENTRY, "The login entry is missing or not served here."))
 }
 
 fn error(number: u16, message: &str) -> Reply {
@@ -182,8 +179,7 @@ fn original_url(request: &Request, form: &LoginForm) -> String {
 }
 
 /// The built-in page; after a failure with the reason and the user name, but none of the other answers.
-pub fn page(request: &Request, attempt: Attempt, form: Option<EntryForm>) -> Reply {
-    let Some(form) = form else { return bad_entry() };
+pub fn page(request: &Request, attempt: Attempt, form: EntryForm) -> Reply {
     let (status, audit) = match attempt.error {
         None => (200, Audit::new(Event::Shown, "the login page")),
         Some(_) => (401, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())),
