@@ -1,6 +1,11 @@
 //! The arguments.
 
 #[cfg(feature = "policy-server")]
+mod directory;
+#[cfg(feature = "policy-server")]
+mod totp;
+
+#[cfg(feature = "policy-server")]
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,6 +19,12 @@ use shared_proto::authority::Authority;
 
 #[cfg(feature = "policy-server")]
 use crate::address;
+#[cfg(feature = "policy-server")]
+pub use directory::{
+    GroupCommand, LocksArgs, MembersArgs, NewPassword, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, Whose,
+};
+#[cfg(feature = "policy-server")]
+pub use totp::TotpCommand;
 
 /// Web access management with a device CA.
 ///
@@ -62,17 +73,23 @@ pub enum Command {
         #[command(subcommand)]
         command: AgentCommand,
     },
+    /// People of the built-in directory; user names locked after too many failed logins
+    #[cfg(feature = "policy-server")]
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Groups of the built-in directory; their members get their roles
+    #[cfg(feature = "policy-server")]
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
     /// List and end sessions
     #[cfg(feature = "policy-server")]
     Session {
         #[command(subcommand)]
         command: SessionCommand,
-    },
-    /// What this server keeps of people
-    #[cfg(feature = "policy-server")]
-    User {
-        #[command(subcommand)]
-        command: UserCommand,
     },
 }
 
@@ -280,50 +297,4 @@ pub struct SessionChoice {
     /// With --user: only this security domain's
     #[arg(long, requires = "user")]
     pub domain: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// One-time codes of authenticator apps
-    Totp {
-        #[command(subcommand)]
-        command: TotpCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TotpCommand {
-    /// Make a secret for a person and print it, once
-    Enrol {
-        #[command(flatten)]
-        conf: ConfArgs,
-        #[command(flatten)]
-        person: Person,
-        /// What the person's app shows as where the codes are for; the default is the cluster's name
-        #[arg(long)]
-        issuer: Option<String>,
-    },
-    /// Take the secret of a person away; sessions that rest on it end
-    Remove {
-        #[command(flatten)]
-        conf: ConfArgs,
-        #[command(flatten)]
-        person: Person,
-    },
-    /// List who has a secret
-    List {
-        #[command(flatten)]
-        conf: ConfArgs,
-        #[command(flatten)]
-        json: JsonArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct Person {
-    /// The user, as the login module before the codes names them
-    pub name: String,
-    /// Security domain
-    #[arg(long, default_value = "system")]
-    pub domain: String,
 }

@@ -8,6 +8,8 @@ mod digest;
 #[cfg(feature = "policy-server")]
 mod explain;
 #[cfg(feature = "policy-server")]
+mod group;
+#[cfg(feature = "policy-server")]
 mod init;
 #[cfg(feature = "policy-server")]
 mod session;
@@ -15,13 +17,15 @@ mod session;
 mod test_login;
 #[cfg(feature = "policy-server")]
 mod totp;
+#[cfg(feature = "policy-server")]
+mod unlock;
+#[cfg(feature = "policy-server")]
+mod user;
 
 use std::process::ExitCode;
 #[cfg(feature = "policy-server")]
 use std::time::Duration;
 
-#[cfg(feature = "policy-server")]
-use crate::cli::UserCommand;
 use crate::cli::{Command, RunArgs};
 #[cfg(feature = "policy-server")]
 use crate::output;
@@ -55,9 +59,11 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "policy-server")]
         Command::Agent { command } => agent::run(command),
         #[cfg(feature = "policy-server")]
-        Command::Session { command } => session::run(command),
+        Command::User { command } => user::run(command),
         #[cfg(feature = "policy-server")]
-        Command::User { command: UserCommand::Totp { command } } => totp::run(command),
+        Command::Group { command } => group::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Session { command } => session::run(command),
     }
 }
 

@@ -1,32 +1,28 @@
 //! `cams user totp`: who has an authenticator app, and its secret, which is shown once.
 
-use std::process::ExitCode;
-
 use jiff::Timestamp;
 use policy_server::admin::Admin;
 
 use crate::cli::TotpCommand;
-use crate::{output, runtime};
+use crate::output;
 
-pub fn run(command: TotpCommand) -> anyhow::Result<ExitCode> {
-    runtime::tokio()?.block_on(async {
-        match command {
-            TotpCommand::Enrol { conf, person, issuer } => {
-                let admin = Admin::open(&conf.conf).await?;
-                let invitation = admin.enrol_totp(&person.domain, &person.name, issuer.as_deref()).await?;
-                output::line(&*invitation.uri)?;
-                output::line(&*invitation.secret)?;
-                output::notice("This is shown once. Give it to the person and to nobody else.");
-            }
-            TotpCommand::Remove { conf, person } => {
-                let removed = Admin::open(&conf.conf).await?.remove_totp(&person.domain, &person.name).await?;
-                anyhow::ensure!(removed, "`{}` is not enrolled in `{}`", person.name, person.domain);
-                output::line(format!("removed the codes of {}", output::plain(&person.name)))?;
-            }
-            TotpCommand::List { conf, json } => list(&Admin::open(&conf.conf).await?, json.json).await?,
+pub async fn run(command: TotpCommand) -> anyhow::Result<()> {
+    match command {
+        TotpCommand::Enrol { conf, person, issuer } => {
+            let admin = Admin::open(&conf.conf).await?;
+            let invitation = admin.enrol_totp(&person.domain, &person.name, issuer.as_deref()).await?;
+            output::line(&*invitation.uri)?;
+            output::line(&*invitation.secret)?;
+            output::notice("This is shown once. Give it to the person and to nobody else.");
         }
-        Ok(ExitCode::SUCCESS)
-    })
+        TotpCommand::Remove { conf, person } => {
+            let removed = Admin::open(&conf.conf).await?.remove_totp(&person.domain, &person.name).await?;
+            anyhow::ensure!(removed, "`{}` is not enrolled in `{}`", person.name, person.domain);
+            output::line(format!("removed the codes of {}", output::plain(&person.name)))?;
+        }
+        TotpCommand::List { conf, json } => list(&Admin::open(&conf.conf).await?, json.json).await?,
+    }
+    Ok(())
 }
 
 async fn list(admin: &Admin, json: bool) -> anyhow::Result<()> {

@@ -19,8 +19,16 @@ pub struct Attempt {
     username: String,
     /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
     original_url: String,
-    /// Why it failed.
-    error: Option<String>,
+    failure: Option<Failure>,
+}
+
+/// Why nobody is logged in.
+#[derive(Debug)]
+struct Failure {
+    exception: String,
+    message: String,
+    /// Seconds until another attempt counts.
+    retry_after: Option<u64>,
 }
 
 /// A request for the login URI.
@@ -50,7 +58,7 @@ fn show(request: Request) -> Result<(State, Step), Refusal> {
     }
     let entry = form.entry.as_deref().unwrap_or(&request.config.entry).to_owned();
     let original_url = original_url(&request, &form);
-    Ok(ask_form(request, Attempt { entry, username: String::new(), original_url, error: None }))
+    Ok(ask_form(request, Attempt { entry, username: String::new(), original_url, failure: None }))
 }
 
 /// The page follows once it is known what the entry asks for.
@@ -73,7 +81,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         entry: entry.to_owned(),
         username: form.username().to_owned(),
         original_url: original_url(&request, &form),
-        error: None,
+        failure: None,
     };
     if !request.config.auto_login {
         form.callbacks.remove(callback_name(field::AUTO_LOGIN));
@@ -106,11 +114,18 @@ pub fn outcome(request: Request, attempt: Attempt, response: LoginResponse) -> (
             }
             _ => no_service(),
         },
-        LoginResponse::Failure { code: code::AUTHENTICATION_FAILED, exception, message, login_url } => {
+        LoginResponse::Failure {
+            code: code::AUTHENTICATION_FAILED,
+            exception,
+            message,
+            login_url,
+            retry_after_seconds,
+        } => {
             let own_page = login_url.filter(|url| !is_builtin(&request, url));
-            match own_page.and_then(|url| back_to(&request, &url, &attempt, &exception, &message)) {
+            let failure = Failure { exception, message, retry_after: retry_after_seconds };
+            match own_page.and_then(|url| back_to(&request, &url, &attempt, &failure)) {
                 Some(reply) => reply,
-                None => return ask_form(request, Attempt { error: Some(message), ..attempt }),
+                None => return ask_form(request, Attempt { failure: Some(failure), ..attempt }),
             }
         }
         LoginResponse::Failure { code: code::NO_SERVICE, .. } => no_service(),
@@ -129,20 +144,31 @@ pub fn no_service() -> Reply {
     reply
 }
 
+/// When to try again, in words, rather too late than too early.
+fn try_again(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..=90 => (seconds.max(1), "second"),
+        91..=7_200 => (seconds.div_ceil(60), "minute"),
+        _ => (seconds.div_ceil(3_600), "hour"),
+    };
+    format!("Try again in {count} {unit}{}.", if count == 1 { "" } else { "s" })
+}
+
 /// Back to the login page that an entry names as its own, if it is a page of the cluster.
-fn back_to(request: &Request, login_url: &str, attempt: &Attempt, exception: &str, message: &str) -> Option<Reply> {
+fn back_to(request: &Request, login_url: &str, attempt: &Attempt, failure: &Failure) -> Option<Reply> {
     let url = redirect::resolve(&request.config, &request.here(), login_url)?;
-    let url = redirect::with_parameters(
-        url,
-        &[
-            (field::DOMAIN, &request.config.domain),
-            (field::ENTRY, &attempt.entry),
-            (field::ORIGINAL_URL, &attempt.original_url),
-            (field::ERROR, &code::AUTHENTICATION_FAILED.to_string()),
-            (field::EXCEPTION, exception),
-            (field::MESSAGE, message),
-        ],
-    );
+    let code = code::AUTHENTICATION_FAILED.to_string();
+    let retry_after = failure.retry_after.map(|seconds| seconds.to_string());
+    let mut parameters = vec![
+        (field::DOMAIN, request.config.domain.as_str()),
+        (field::ENTRY, &attempt.entry),
+        (field::ORIGINAL_URL, &attempt.original_url),
+        (field::ERROR, &code),
+        (field::EXCEPTION, &failure.exception),
+        (field::MESSAGE, &failure.message),
+    ];
+    parameters.extend(retry_after.as_deref().map(|seconds| (field::RETRY_AFTER, seconds)));
+    let url = redirect::with_parameters(url, &parameters);
     Some(Reply::see_other(url, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())))
 }
 
@@ -178,20 +204,28 @@ fn original_url(request: &Request, form: &LoginForm) -> String {
     redirect::original(&request.config, &request.here(), wanted).unwrap_or_default()
 }
 
-/// The built-in page; after a failure with the reason and the user name, but none of the other answers.
+/// The built-in page; after a failure with the reason and the user name, but none of the other answers. Retry-After
+/// belongs to 429 (RFC 6585, section 4).
 pub fn page(request: &Request, attempt: Attempt, form: EntryForm) -> Reply {
-    let (status, audit) = match attempt.error {
-        None => (200, Audit::new(Event::Shown, "the login page")),
-        Some(_) => (401, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())),
-    };
-    let mut reply = Reply::page(status, Page::Login(contents(request, attempt, form)), audit);
-    if status == 401 {
-        reply.challenge(&request.config.domain);
+    let failed = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
+    let page = |error| Page::Login(contents(request, &attempt, form, error));
+    match &attempt.failure {
+        None => Reply::page(200, page(None), Audit::new(Event::Shown, "the login page")),
+        Some(Failure { message, retry_after: None, .. }) => {
+            let mut reply = Reply::page(401, page(Some(message.clone())), failed);
+            reply.challenge(&request.config.domain);
+            reply
+        }
+        Some(Failure { message, retry_after: Some(seconds), .. }) => {
+            let message = format!("{}. {}", message.trim_end_matches('.'), try_again(*seconds));
+            let mut reply = Reply::page(429, page(Some(message)), failed);
+            reply.headers.push(("Retry-After", seconds.to_string()));
+            reply
+        }
     }
-    reply
 }
 
-fn contents(request: &Request, attempt: Attempt, form: EntryForm) -> LoginPage {
+fn contents(request: &Request, attempt: &Attempt, form: EntryForm, error: Option<String>) -> LoginPage {
     let ask = |name: &str, label: &str, secret| LoginField {
         name: name.to_owned(),
         label: label.to_owned(),
@@ -212,11 +246,11 @@ fn contents(request: &Request, attempt: Attempt, form: EntryForm) -> LoginPage {
     LoginPage {
         action: request.config.login_uri.clone(),
         domain: request.config.domain.clone(),
-        entry: attempt.entry,
-        original_url: attempt.original_url,
+        entry: attempt.entry.clone(),
+        original_url: attempt.original_url.clone(),
         site: request.site.host.clone(),
-        username: attempt.username,
-        error: attempt.error,
+        username: attempt.username.clone(),
+        error,
         notice: None,
         fields: always.into_iter().chain(further).collect(),
         remember_me: request.config.auto_login && form.remember_me,

@@ -139,6 +139,11 @@ impl Recheck for TotpLoginModule {
             Err(error) => Standing::Unknown(error.to_string()),
         }
     }
+
+    /// As near as the session itself, which is in the same store.
+    fn is_at_hand(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
