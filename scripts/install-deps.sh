@@ -134,6 +134,7 @@ test)
     needs chromium chromium
     needs chromedriver chromium-driver
     needs_font
+    needs oathtool oathtool
     needs_postgresql
     needs_server slapd slapd
     needs ldapmodify ldap-utils

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "policy-server")]
 mod directory;
+#[cfg(feature = "policy-server")]
+mod totp;
 
 #[cfg(feature = "policy-server")]
 use std::net::SocketAddr;
@@ -21,6 +23,8 @@ use crate::address;
 pub use directory::{
     GroupCommand, LocksArgs, MembersArgs, NewPassword, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, Whose,
 };
+#[cfg(feature = "policy-server")]
+pub use totp::TotpCommand;
 
 /// Web access management with a device CA.
 ///

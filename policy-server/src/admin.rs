@@ -14,13 +14,14 @@ use shared_proto::names::is_name;
 use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::Vault;
+use crate::auth::modules::totp::{self, EnrolError, Invitation};
 use crate::auth::valves::throttle::keyed_bucket;
 use crate::config::cams_conf::CamsConf;
 use crate::directory::DirectoryError;
 use crate::directory::local::PasswordError;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
 use crate::session::{Filter, Session, SessionError, SessionService};
-use crate::store::{Kept, Store, StoreError};
+use crate::store::{Kept, Store, StoreError, TotpUser};
 use crate::wire::{self, OpenError};
 
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,12 @@ pub enum AdminError {
     BadName(String),
     #[error("an agent named `{0}` is registered already: remove it first")]
     Exists(String),
+    #[error("the security domain `{0}` has no login entry with a TotpLoginModule")]
+    NoCodes(String),
+    #[error("the TotpLoginModules of the security domain `{0}` want different codes, but people have one device")]
+    OtherCodes(String),
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     #[error("there is no security domain `{0}`")]
     NoDomain(String),
     #[error("security-domain.xml of `{0}` has no enabled local directory")]
@@ -115,6 +122,36 @@ impl Admin {
         Ok(removed)
     }
 
+    /// Gives a person a secret for one-time codes. `issuer` is what the person's device shows; the cluster by default.
+    pub async fn enrol_totp(&self, domain: &str, user: &str, issuer: Option<&str>) -> Result<Invitation, AdminError> {
+        let loaded = wire::load_with(&self.conf, self.vault.clone())?;
+        let entries = loaded.domains.get(domain).into_iter().flat_map(|domain| domain.entries());
+        let mut codes = entries.flat_map(|entry| &entry.modules).filter_map(|module| module.module.second_factor());
+        let factor = codes.next().ok_or_else(|| AdminError::NoCodes(domain.to_owned()))?;
+        if codes.any(|other| other.codes != factor.codes) {
+            return Err(AdminError::OtherCodes(domain.to_owned()));
+        }
+        let issuer = issuer.unwrap_or(&self.conf.cluster);
+        let now = Timestamp::now().as_second();
+        let invitation = totp::enrol(&self.vault, &factor.codes, domain, user, issuer, now).await?;
+        self.audit.record(Kind::TotpEnrolled, by_administrator_for(domain, user));
+        Ok(invitation)
+    }
+
+    /// Takes the secret away, and with it the sessions that rest on it; false where there was none.
+    pub async fn remove_totp(&self, domain: &str, user: &str) -> Result<bool, AdminError> {
+        let removed = self.store.remove_totp_secret(domain, user).await?;
+        if removed {
+            self.audit.record(Kind::TotpRemoved, by_administrator_for(domain, user));
+        }
+        Ok(removed)
+    }
+
+    /// Everybody who has a secret for one-time codes.
+    pub async fn totp_users(&self) -> Result<Vec<TotpUser>, AdminError> {
+        Ok(self.store.totp_users().await?)
+    }
+
     /// The live ones, newest first. With a configuration that is not good, limits are unknown and only ends count.
     pub async fn sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
         let loaded = wire::load_with(&self.conf, self.vault.clone());
@@ -176,6 +213,10 @@ impl Admin {
 
 fn by_administrator(agent: &str) -> Detail<'_> {
     Detail { agent: Some(agent), actor: Some(actor()), ..Detail::default() }
+}
+
+fn by_administrator_for<'a>(domain: &'a str, user: &'a str) -> Detail<'a> {
+    Detail { domain: Some(domain), user: Some(user), actor: Some(actor()), ..Detail::default() }
 }
 
 /// Who runs the command, as the system knows it.

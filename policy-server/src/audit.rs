@@ -45,6 +45,8 @@ pub enum Kind {
     GroupRemoved,
     GroupJoined,
     GroupLeft,
+    TotpEnrolled,
+    TotpRemoved,
     ConfigurationLoaded,
     ConfigurationRefused,
     UsersReloaded,

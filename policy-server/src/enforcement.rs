@@ -14,6 +14,7 @@ use shared_proto::secret::Secret;
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
+use crate::auth::error::LOGIN_EXCEPTION;
 use crate::auth::pipeline::{Depth, LoginEntry, RecheckRun};
 use crate::auth::subject::Subject;
 use crate::auth::valve::LoginAttempt;
@@ -270,7 +271,10 @@ pub async fn login(
     let loaded = server.loaded();
     let reach =
         Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
-    let domain = authorise(server, &loaded, agent, &reach)?;
+    let domain = match authorise(server, &loaded, agent, &reach) {
+        Ok(domain) => domain,
+        Err(refused) => return bad_entry(&loaded, agent, &reach).ok_or(refused),
+    };
     let Some(entry) = domain.entry(&request.entry) else {
         return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
     };
@@ -314,6 +318,21 @@ pub async fn login(
             Err(error)
         }
     }
+}
+
+/// Which entry to log in through is what the browser's form says: where nothing else is amiss, the agent is not at fault,
+/// and the person is told.
+fn bad_entry(loaded: &Loaded, agent: &Registered, request: &Reach<'_>) -> Option<LoginResponse> {
+    let may_use =
+        |entry: &String| agent.rights.refusal(Capability::Enforce, request.domain, entry, request.host).is_none();
+    let only_the_entry = loaded.domains.contains_key(request.domain) && agent.rights.entries.iter().any(may_use);
+    only_the_entry.then(|| LoginResponse::Failure {
+        code: code::BAD_ENTRY,
+        exception: LOGIN_EXCEPTION.to_owned(),
+        message: "The login entry is not served here.".to_owned(),
+        login_url: None,
+        retry_after_seconds: None,
+    })
 }
 
 /// A new session in place of the browser's former one: no session survives a login (no fixation). The old one ends last,

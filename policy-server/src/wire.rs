@@ -68,7 +68,7 @@ pub struct Domain {
     pub logins: AuthPipeline,
     pub messages: LoginMessages,
     pub policy: Policy,
-    /// What the policy grants to everybody.
+    /// What the policy grants to everybody, and what the login entries ask for.
     pub public: PublicMap,
     pub limits: Limits,
     /// How often the account of a live session is looked up again.
@@ -80,6 +80,10 @@ pub struct Domain {
 impl Domain {
     pub fn entry(&self, name: &str) -> Option<&LoginEntry> {
         self.entries.get(name)
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &LoginEntry> {
+        self.entries.values()
     }
 }
 
@@ -279,7 +283,8 @@ fn load_domain(
     }
     let (users, local) = (services.users.into_values().collect(), services.local);
     let name = entry.name.clone();
-    let public = public_map(&name, &policy);
+    let mut public = public_map(&name, &policy);
+    public.forms = entries.iter().map(|(name, entry)| (name.clone(), entry.handler.form().clone())).collect();
     let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
     Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
 }

@@ -27,6 +27,7 @@ mod login;
 mod readme;
 mod redirects;
 mod reload;
+mod second_factor;
 mod secrets;
 mod slowloris;
 mod sql;

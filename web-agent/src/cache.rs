@@ -13,6 +13,7 @@ use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::event::{LeaseResponse, Line, PublicMap};
+use shared_proto::login::EntryForm;
 use shared_proto::secret::Secret;
 
 use crate::memory::{Broken, Effect, Rules, Ticket};
@@ -217,6 +218,13 @@ impl Memory {
     /// Whether the request is open to everybody, by the last map the policy server sent.
     pub fn is_public(&self, question: &CheckRequest) -> bool {
         self.public.load().as_ref().is_some_and(|map| map.domain == question.domain && public::is_public(map, question))
+    }
+
+    /// What the form of a login entry asks for, by the last map. While the policy server has not told of it: a name, a
+    /// password, and the offer to remember.
+    pub fn form(&self, entry: &str) -> EntryForm {
+        let known = self.public.load().as_ref().and_then(|map| map.forms.get(entry).cloned());
+        known.unwrap_or(EntryForm { fields: Vec::new(), remember_me: true })
     }
 
     /// The same by a map that is as true as a remembered grant: no older than the live lease says.

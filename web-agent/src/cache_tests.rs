@@ -158,7 +158,7 @@ fn public_map(domain: &str) -> PublicMap {
         methods: BTreeSet::new(),
     };
     let patterns = vec![shared_proto::event::PublicPattern { pattern, public: true }];
-    PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns }
+    PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns, forms: Default::default() }
 }
 
 /// Case by case: what happens after a stream has shown the map, and whether that is still as good as an answer.
@@ -208,4 +208,26 @@ fn an_unknown_agent_has_no_public_pages() {
     assert!(memory.is_public(&question("/", None)));
     memory.disown();
     assert!(!memory.is_public(&question("/", None)));
+}
+
+#[test]
+fn forms_are_those_the_server_told_of() {
+    let memory = followed(1, Instant::now());
+    let first = EntryForm { fields: Vec::new(), remember_me: true };
+    let told = |domain: &str, entries: &[&str]| {
+        let form = EntryForm { fields: Vec::new(), remember_me: false };
+        let forms = entries.iter().map(|entry| ((*entry).to_owned(), form.clone())).collect();
+        let map = PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns: Vec::new(), forms };
+        memory.apply(Line::Public { map }).unwrap();
+        ["http", "strong"].map(|entry| memory.form(entry))
+    };
+    assert_eq!([memory.form("http"), memory.form("strong")], [first.clone(), first.clone()]);
+    assert_eq!(told("other", &["strong"]), [first.clone(), first.clone()], "of another domain");
+    assert_eq!(told("system", &[]), [first.clone(), first.clone()], "of an older server");
+    let known = EntryForm { fields: Vec::new(), remember_me: false };
+    assert_eq!(told("system", &["http"]), [known.clone(), first.clone()]);
+    memory.end();
+    assert_eq!(memory.form("http"), known, "while no server answers");
+    memory.disown();
+    assert_eq!(memory.form("http"), first);
 }

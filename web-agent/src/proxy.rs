@@ -116,6 +116,7 @@ impl AgentProxy {
             Question::Keys { host } => {
                 return Ok(self.voucher.public_keys(&host).await.map_or(Answer::NoKey, Answer::Keys));
             }
+            Question::Form { entry } => return Ok(Answer::Form(self.decisions.memory.form(&entry))),
             Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
             Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
             Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use policy_server::auth::account::parse_end;
 use policy_server::directory::person::{self, Name};
 
-use super::{ConfArgs, JsonArgs};
+use super::{ConfArgs, JsonArgs, TotpCommand};
 use crate::address;
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +62,11 @@ pub enum UserCommand {
     Unlock(UnlockArgs),
     /// List what is locked now after too many failed logins. User names are kept as keyed hashes alone
     Locks(LocksArgs),
+    /// One-time codes of authenticator apps, of users of any directory
+    Totp {
+        #[command(subcommand)]
+        command: TotpCommand,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,8 @@ mod session;
 #[cfg(feature = "policy-server")]
 mod test_login;
 #[cfg(feature = "policy-server")]
+mod totp;
+#[cfg(feature = "policy-server")]
 mod unlock;
 #[cfg(feature = "policy-server")]
 mod user;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use shared_proto::secret::Secret;
 
 use super::digest::read_piped_password;
-use super::unlock;
+use super::{totp, unlock};
 use crate::cli::{NewPassword, UserAddArgs, UserCommand, UserSetArgs, Whose};
 use crate::{output, runtime};
 
@@ -45,6 +45,7 @@ pub fn run(command: UserCommand) -> anyhow::Result<ExitCode> {
             }
             UserCommand::Unlock(args) => unlock::forget(args).await?,
             UserCommand::Locks(args) => unlock::list(args).await?,
+            UserCommand::Totp { command } => totp::run(command).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

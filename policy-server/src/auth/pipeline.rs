@@ -11,12 +11,12 @@ use serde::Serialize;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 
-use super::callback::CallbackHandler;
+use super::callback::{CallbackHandler, Callbacks};
 use super::error::{ErrorKind, LoginError};
 use super::modules::{self, LoginContext, LoginModule, Services, Standing};
 use super::stack::{Flag, Outcome, Stack};
 use super::subject::{Proof, Subject};
-use crate::config::login_config::{EntryConfig, LoginConfig};
+use crate::config::login_config::{EntryConfig, LoginConfig, ModuleConfig};
 
 /// An entry of `login-config.xml`, ready to be used.
 pub struct LoginEntry {
@@ -32,6 +32,8 @@ pub struct EntryModule {
     pub class: &'static str,
     pub flag: Flag,
     pub module: Box<dyn LoginModule>,
+    /// The further callback that this module is shown as the password, of option `passwordCallback`.
+    pub password: Option<String>,
 }
 
 /// What came of a login.
@@ -83,18 +85,19 @@ impl LoginEntry {
         let EntryConfig { name, modules, handler, login_url, parameters } = config;
         let modules: Vec<Option<EntryModule>> = modules
             .into_iter()
-            .map(|module| {
+            .enumerate()
+            .map(|(place, module)| {
                 let (file, line) = (module.options.file().to_owned(), module.options.line());
-                let class = module.kind.class;
-                let built = module.kind.build(module.options, services, problems)?;
-                if built.recheck().is_none() {
+                let built = EntryModule::build(place, module, &handler, services, problems)?;
+                if built.module.recheck().is_none() {
+                    let class = built.class;
                     let message = format!(
                         "entry `{name}`: {class} cannot look up an account without its password as it is configured: \
                          sessions outlive a disabled account or a lost role until they end by themselves"
                     );
                     warnings.add(&file, line, message);
                 }
-                Some(EntryModule { class, flag: module.flag, module: built })
+                Some(built)
             })
             .collect();
         Some(Self { name, modules: modules.into_iter().collect::<Option<_>>()?, handler, login_url, parameters })
@@ -133,12 +136,11 @@ impl LoginEntry {
             Ok(callbacks) => callbacks,
             Err(error) => return LoginRun { result: Err(error), modules, unavailable: false, refused: true },
         };
-        let cx = LoginContext { callbacks: &callbacks, now };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
         let (mut down, mut decided, mut refused) = (false, false, false);
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
-            let outcome = guarded(entry.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()));
+            let outcome = entry.ask(&callbacks, now, stack.proved()).await;
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
@@ -188,6 +190,53 @@ impl LoginEntry {
 }
 
 impl EntryModule {
+    fn build(
+        place: usize,
+        config: ModuleConfig,
+        handler: &CallbackHandler,
+        services: &Services,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let ModuleConfig { kind, flag, mut options } = config;
+        let (file, line) = (options.file().to_owned(), options.line());
+        let password = options.take("passwordCallback");
+        let demand = |name: &str, line, problems: &mut Problems| {
+            if !handler.asks_for(name) {
+                let message = format!("the callback handler of this entry has no <callback name=\"{name}\">");
+                problems.add(&file, line, message);
+            }
+        };
+        if let Some((name, line)) = &password {
+            demand(name, *line, problems);
+        }
+        let module = kind.build(options, services, problems)?;
+        if let Some(factor) = module.second_factor() {
+            demand(&factor.callback, line, problems);
+            if place == 0 {
+                problems.add(&file, line, "this module only adds to what another one proved: put that one before it");
+            }
+            if let Some((_, line)) = &password {
+                problems.add(&file, *line, "option `passwordCallback`: this module asks for no password");
+            }
+        }
+        Some(Self { class: kind.class, flag, module, password: password.map(|(name, _)| name) })
+    }
+
+    async fn ask(&self, callbacks: &Callbacks, now: Timestamp, proved: Option<&str>) -> Outcome {
+        let own = match &self.password {
+            None => None,
+            Some(name) => match callbacks.with_password(name) {
+                None => {
+                    let detail = format!("callback `{name}`, the password of this module, was left open");
+                    return Outcome::Fail(LoginError::new(ErrorKind::FailedLogin, detail));
+                }
+                own => own,
+            },
+        };
+        let cx = LoginContext { callbacks: own.as_ref().unwrap_or(callbacks), now, proved };
+        guarded(self.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()))
+    }
+
     fn not_asked(&self) -> ModuleReport {
         ModuleReport { class: self.class, flag: self.flag, outcome: "not-asked", detail: String::new() }
     }

@@ -1,7 +1,7 @@
 //! The login page and what it posts.
 
-use shared_proto::login::{LoginRequest, LoginResponse};
-use shared_proto::names::{code, field};
+use shared_proto::login::{EntryForm, InputMode, LoginRequest, LoginResponse};
+use shared_proto::names::{CALLBACK_PREFIX, code, field};
 
 use crate::cookies;
 use crate::gate::reply::{Audit, Event, Reply};
@@ -12,16 +12,18 @@ use crate::login_form::{self, LoginForm, callback_name};
 use crate::pages::{LoginField, LoginPage, Page};
 use crate::redirect;
 
-/// What a login needs to remember while the policy server is asked.
+/// What a login needs to remember while the policy server is asked, and the page shows.
 #[derive(Debug)]
 pub struct Attempt {
     entry: String,
     username: String,
     /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
     original_url: String,
+    failure: Option<Failure>,
 }
 
 /// Why nobody is logged in.
+#[derive(Debug)]
 struct Failure {
     exception: String,
     message: String,
@@ -32,7 +34,7 @@ struct Failure {
 /// A request for the login URI.
 pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match request.method.as_str() {
-        "GET" | "HEAD" => Ok(decided(Step::Respond(show(&request)?))),
+        "GET" | "HEAD" => show(request),
         "POST" if sender::is_foreign(&request, head)? => Ok(decided(Step::Respond(Reply::cross_site()))),
         "POST" => {
             login_form::check_type(head)?;
@@ -49,15 +51,20 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
 }
 
 /// The login page. Absent parameters are the agent's own domain and entry, so that a bookmark works.
-fn show(request: &Request) -> Result<Reply, Refusal> {
+fn show(request: Request) -> Result<(State, Step), Refusal> {
     let form = LoginForm::parse(request.target.query().unwrap_or_default().as_bytes())?;
-    if let Some(reply) = wrong_place(request, form.domain.as_deref(), form.entry.as_deref()) {
-        return Ok(reply);
+    if let Some(reply) = wrong_place(&request, form.domain.as_deref(), form.entry.as_deref()) {
+        return Ok(decided(Step::Respond(reply)));
     }
     let entry = form.entry.as_deref().unwrap_or(&request.config.entry).to_owned();
-    let attempt = Attempt { entry, username: String::new(), original_url: original_url(request, &form) };
-    let audit = Audit::new(Event::Shown, "the login page");
-    Ok(Reply::page(200, page(request, attempt, None), audit))
+    let original_url = original_url(&request, &form);
+    Ok(ask_form(request, Attempt { entry, username: String::new(), original_url, failure: None }))
+}
+
+/// The page follows once it is known what the entry asks for.
+fn ask_form(request: Request, attempt: Attempt) -> (State, Step) {
+    let question = Question::Form { entry: attempt.entry.clone() };
+    (State::ShowingForm(request, attempt), Step::Ask(question))
 }
 
 /// Takes the posted form and puts the question. Unlike the page, the form must name domain and entry.
@@ -74,6 +81,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         entry: entry.to_owned(),
         username: form.username().to_owned(),
         original_url: original_url(&request, &form),
+        failure: None,
     };
     if !request.config.auto_login {
         form.callbacks.remove(callback_name(field::AUTO_LOGIN));
@@ -90,9 +98,9 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
     (State::LoggingIn(request, attempt), Step::Ask(Question::Login(question)))
 }
 
-/// What the policy server made of it.
-pub fn outcome(request: &Request, attempt: Attempt, response: LoginResponse) -> Reply {
-    match response {
+/// What the policy server made of it. After a failure, the built-in page once more.
+pub fn outcome(request: Request, attempt: Attempt, response: LoginResponse) -> (State, Step) {
+    let reply = match response {
         LoginResponse::Success { session, identity } => match session.expose_str() {
             Some(value) if cookies::is_value(value.as_bytes()) => {
                 let cookie = cookies::start_session(&request.config, request.scheme, value);
@@ -113,16 +121,18 @@ pub fn outcome(request: &Request, attempt: Attempt, response: LoginResponse) -> 
             login_url,
             retry_after_seconds,
         } => {
-            let own_page = login_url.filter(|url| !is_builtin(request, url));
+            let own_page = login_url.filter(|url| !is_builtin(&request, url));
             let failure = Failure { exception, message, retry_after: retry_after_seconds };
-            own_page
-                .and_then(|url| back_to(request, &url, &attempt, &failure))
-                .unwrap_or_else(|| again(request, attempt, &failure))
+            match own_page.and_then(|url| back_to(&request, &url, &attempt, &failure)) {
+                Some(reply) => reply,
+                None => return ask_form(request, Attempt { failure: Some(failure), ..attempt }),
+            }
         }
         LoginResponse::Failure { code: code::NO_SERVICE, .. } => no_service(),
         LoginResponse::Failure { code, message, .. } => error(code, &message),
         LoginResponse::Unknown => error(code::AUTHENTICATION_FAILED, "The login could not be completed."),
-    }
+    };
+    decided(Step::Respond(reply))
 }
 
 /// Nobody can be logged in now.
@@ -131,21 +141,6 @@ pub fn no_service() -> Reply {
     reply.status = 503;
     reply.headers.push(("Retry-After", "5".to_owned()));
     reply.audit = Audit::new(Event::Unavailable, "no policy server answered the login");
-    reply
-}
-
-/// The built-in page once more, with the reason and what was typed except the secrets. Retry-After belongs to 429
-/// (RFC 6585, section 4).
-fn again(request: &Request, attempt: Attempt, failure: &Failure) -> Reply {
-    let audit = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
-    let Some(seconds) = failure.retry_after else {
-        let mut reply = Reply::page(401, page(request, attempt, Some(failure.message.clone())), audit);
-        reply.challenge(&request.config.domain);
-        return reply;
-    };
-    let message = format!("{}. {}", failure.message.trim_end_matches('.'), try_again(seconds));
-    let mut reply = Reply::page(429, page(request, attempt, Some(message)), audit);
-    reply.headers.push(("Retry-After", seconds.to_string()));
     reply
 }
 
@@ -209,23 +204,55 @@ fn original_url(request: &Request, form: &LoginForm) -> String {
     redirect::original(&request.config, &request.here(), wanted).unwrap_or_default()
 }
 
-fn page(request: &Request, attempt: Attempt, error: Option<String>) -> Page {
+/// The built-in page; after a failure with the reason and the user name, but none of the other answers. Retry-After
+/// belongs to 429 (RFC 6585, section 4).
+pub fn page(request: &Request, attempt: Attempt, form: EntryForm) -> Reply {
+    let failed = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
+    let page = |error| Page::Login(contents(request, &attempt, form, error));
+    match &attempt.failure {
+        None => Reply::page(200, page(None), Audit::new(Event::Shown, "the login page")),
+        Some(Failure { message, retry_after: None, .. }) => {
+            let mut reply = Reply::page(401, page(Some(message.clone())), failed);
+            reply.challenge(&request.config.domain);
+            reply
+        }
+        Some(Failure { message, retry_after: Some(seconds), .. }) => {
+            let message = format!("{}. {}", message.trim_end_matches('.'), try_again(*seconds));
+            let mut reply = Reply::page(429, page(Some(message)), failed);
+            reply.headers.push(("Retry-After", seconds.to_string()));
+            reply
+        }
+    }
+}
+
+fn contents(request: &Request, attempt: &Attempt, form: EntryForm, error: Option<String>) -> LoginPage {
     let ask = |name: &str, label: &str, secret| LoginField {
         name: name.to_owned(),
         label: label.to_owned(),
         secret,
         required: true,
+        max_length: None,
+        input_mode: InputMode::Text,
     };
-    Page::Login(LoginPage {
+    let further = form.fields.into_iter().map(|field| LoginField {
+        name: format!("{CALLBACK_PREFIX}{}", field.name),
+        label: field.label,
+        secret: field.secret,
+        required: field.required,
+        max_length: Some(field.max_length),
+        input_mode: field.input_mode,
+    });
+    let always = [ask(field::USERNAME, "User name", false), ask(field::PASSWORD, "Password", true)];
+    LoginPage {
         action: request.config.login_uri.clone(),
         domain: request.config.domain.clone(),
-        entry: attempt.entry,
-        original_url: attempt.original_url,
+        entry: attempt.entry.clone(),
+        original_url: attempt.original_url.clone(),
         site: request.site.host.clone(),
-        username: attempt.username,
+        username: attempt.username.clone(),
         error,
         notice: None,
-        fields: vec![ask(field::USERNAME, "User name", false), ask(field::PASSWORD, "Password", true)],
-        remember_me: request.config.auto_login,
-    })
+        fields: always.into_iter().chain(further).collect(),
+        remember_me: request.config.auto_login && form.remember_me,
+    }
 }

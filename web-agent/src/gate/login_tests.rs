@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use shared_proto::login::LoginResponse;
+use shared_proto::login::{EntryForm, FormField, InputMode, LoginResponse};
 use shared_proto::names::code;
 use shared_proto::secret::Secret;
 
 use super::{Answer, Event, Gate, Question, Reply, ReplyBody, Step};
 use crate::pages::{LoginPage, Page};
-use crate::testing::{COOKIE, NAVIGATION, alice, connection, gate_config, head, start};
+use crate::site::GateConfig;
+use crate::testing::{COOKIE, NAVIGATION, alice, connection, formed, gate_config, head, start};
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 const FIELDS: &str =
@@ -23,7 +24,8 @@ fn log_in(more: &str, answer: LoginResponse) -> Reply {
     let (mut gate, _) = post(&[]);
     let asked = gate.answer(Answer::Body(format!("{FIELDS}{more}").into_bytes()));
     assert!(matches!(asked, Step::Ask(Question::Login(_))), "{asked:?}");
-    gate.answer(Answer::Login(answer)).reply()
+    let step = gate.answer(Answer::Login(answer));
+    formed(&mut gate, step).reply()
 }
 
 fn success() -> LoginResponse {
@@ -89,6 +91,48 @@ fn the_page_shows_what_is_served_here() {
         let step = start(&format!("{method} /cams/login"), &[]).1;
         assert_eq!(error_code(step), (405, 5002), "{method}");
     }
+}
+
+/// The page of an entry, at first and after a failure, by what the policy server told of its form.
+#[test]
+fn the_page_asks_for_what_the_entry_declares() {
+    let pin = FormField {
+        name: "pin".to_owned(),
+        label: "<PIN>".to_owned(),
+        required: false,
+        secret: true,
+        max_length: 12,
+        input_mode: InputMode::Numeric,
+    };
+    for (auto_login, remember_me) in [(true, true), (true, false), (false, true), (false, false)] {
+        for failed in [false, true] {
+            let config = Arc::new(GateConfig { auto_login, ..gate_config() });
+            let line = if failed { "POST /cams/login" } else { "GET /cams/login?cams_login_config=strong" };
+            let (mut gate, mut step) = Gate::start(&config, &connection(), &head(line, &[FORM]).unwrap(), "r1");
+            if failed {
+                gate.answer(Answer::Body(FIELDS.replace("=http", "=strong").into_bytes()));
+                step = gate.answer(Answer::Login(failure(None)));
+            }
+            let Step::Ask(Question::Form { entry }) = step else { panic!("{step:?}") };
+            assert_eq!(entry, "strong");
+            let form = EntryForm { fields: vec![pin.clone()], remember_me };
+            let reply = gate.answer(Answer::Form(form)).reply();
+            let page = login_page(&reply);
+            let [name, password, further] = &page.fields[..] else { panic!("{page:?}") };
+            assert_eq!((name.name.as_str(), password.name.as_str()), ("cams_cb_username", "cams_cb_password"));
+            assert_eq!((further.name.as_str(), further.label.as_str()), ("cams_cb_pin", "<PIN>"));
+            assert_eq!((further.secret, further.required, further.max_length), (true, false, Some(12)));
+            assert_eq!((page.remember_me, further.input_mode), (auto_login && remember_me, InputMode::Numeric));
+            assert_eq!((reply.status, page.error.is_some()), if failed { (401, true) } else { (200, false) });
+        }
+    }
+}
+
+#[test]
+fn no_form_is_no_login() {
+    let head = head("GET /cams/login", &[]).unwrap();
+    let (mut gate, _) = Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1");
+    assert_eq!(error_code(gate.answer(Answer::LinkDown)), (503, 5001));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod ldap;
 mod local;
 mod pace;
 mod sql;
+pub mod totp;
 mod xml;
 
 use std::cell::RefCell;
@@ -38,12 +39,27 @@ use crate::token::KeyRing;
 pub struct LoginContext<'a> {
     pub callbacks: &'a Callbacks,
     pub now: Timestamp,
+    /// The user that earlier modules of the stack proved, as they named them.
+    pub proved: Option<&'a str>,
+}
+
+/// What a module demands of its entry that only adds to an earlier proof.
+#[derive(Debug)]
+pub struct SecondFactor {
+    /// The further callback it checks.
+    pub callback: String,
+    pub codes: totp::Codes,
 }
 
 #[async_trait]
 pub trait LoginModule: Send + Sync {
     /// An unknown user must take as long as a wrong password.
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome;
+
+    /// For a module that finds nobody by itself.
+    fn second_factor(&self) -> Option<&SecondFactor> {
+        None
+    }
 
     /// For a module whose directory can be asked about a user without the password.
     fn recheck(&self) -> Option<&dyn Recheck> {
@@ -141,10 +157,11 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 4] = [
+static TABLE: [ModuleKind; 5] = [
     ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
     ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },
+    ModuleKind { class: totp::CLASS, construct: totp::construct, needs_store: true },
     ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
 ];
 

@@ -115,7 +115,7 @@ fn public_map() -> PublicMap {
         public,
     };
     let patterns = vec![pattern("/public/members/*", false), pattern("/public/*", true), pattern("/*", false)];
-    PublicMap { domain: "system".into(), policy_hash: "h".into(), patterns }
+    PublicMap { domain: "system".into(), policy_hash: "h".into(), patterns, forms: Default::default() }
 }
 
 fn scripted(events: &Events, path: &str, question: &Value, [session, role, decides]: [bool; 3]) -> Act {
