@@ -1,4 +1,4 @@
-//! What the pages of the login modules show can be pasted: every XML example loads in a copy of the sample configuration.
+//! What the pages of the login modules show can be pasted: every XML example loads in what `cams init` wrote.
 
 use std::fs;
 use std::path::{Path, PathBuf};

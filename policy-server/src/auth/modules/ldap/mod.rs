@@ -35,6 +35,8 @@ pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.LdapLoginModule";
 const LOGIN: Duration = Duration::from_secs(30);
 /// Values of a password attribute that are tried.
 const MAX_DIGESTS: usize = 8;
+/// Longer names, roles and values are not taken over. In bytes.
+const MAX_TEXT: usize = 1_024;
 const NAMESPACE: &str = "ldap";
 
 struct LdapLoginModule {
@@ -224,7 +226,7 @@ impl LdapLoginModule {
     fn user_attributes(&self, entry: &Entry) -> Attributes {
         let mut named = BTreeMap::new();
         for (attribute, name) in &self.settings.copied {
-            let values: BTreeSet<&str> = entry.texts(attribute).filter(|value| !has_control(value)).collect();
+            let values: BTreeSet<&str> = entry.texts(attribute).filter(|value| is_fit(value)).collect();
             if !values.is_empty() {
                 named.insert(name.clone(), values.into_iter().collect::<Vec<_>>().join(","));
             }
@@ -254,8 +256,9 @@ fn the_one(mut entries: Vec<Entry>, dn: &str) -> Option<Entry> {
     (dn::key(&entry.dn)? == dn::key(dn)?).then_some(entry)
 }
 
-fn has_control(text: &str) -> bool {
-    text.chars().any(char::is_control)
+/// Whether a directory's text may become part of a session: one line, not long.
+fn is_fit(text: &str) -> bool {
+    text.len() <= MAX_TEXT && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 #[async_trait]
