@@ -21,7 +21,9 @@ use crate::access::{Policy, public_map};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
+use crate::auth::valve::AuthPipeline;
 use crate::config::cams_conf::{self, CamsConf};
+use crate::config::domain::LocalService;
 use crate::config::login_exceptions::LoginMessages;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
@@ -30,6 +32,7 @@ use crate::events;
 use crate::files::{self, MAX_TEXT, Readers};
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, AssertionKeys, PkiError};
+use crate::rechecks;
 use crate::reports::Reports;
 use crate::session::SessionService;
 use crate::session::rules::Limits;
@@ -59,12 +62,17 @@ pub enum OpenError {
 pub struct Domain {
     pub name: String,
     entries: BTreeMap<String, LoginEntry>,
+    /// The way every login takes.
+    pub logins: AuthPipeline,
     pub messages: LoginMessages,
     pub policy: Policy,
     /// What the policy grants to everybody.
     pub public: PublicMap,
     pub limits: Limits,
+    /// How often the account of a live session is looked up again.
+    pub(crate) recheck_interval: Duration,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
+    pub(crate) local: Option<LocalService>,
 }
 
 impl Domain {
@@ -104,17 +112,36 @@ pub struct Foundation {
 
 /// Opens the store, the audit log and the agent CA that a `cams.conf` names.
 pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
+    let (conf, vault) = open_vault(file).await?;
+    let Vault { store, keys, cluster } = vault.clone();
+    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
+    let agent_ca = AgentCa::open(&store, &keys, &cluster, Timestamp::now()).await?;
+    let assertions = AssertionKeys::new(store.clone(), keys, &cluster, conf.assertion_key_lifetime);
+    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
+}
+
+async fn open_vault(file: &Path) -> Result<(CamsConf, Vault), OpenError> {
     let mut problems = Problems::default();
     let conf = read_conf(file, &mut problems);
     let secrets = conf.as_ref().and_then(|conf| secrets(conf, &mut problems));
     let (conf, secrets) = problems.into_result(conf.zip(secrets))?;
     let store = Store::open(&secrets.store_url, conf.base()).await?;
-    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
-    let keys = KeyRing::new(secrets.key, Vec::new());
-    let agent_ca = AgentCa::open(&store, &keys, &conf.cluster, Timestamp::now()).await?;
-    let assertions = AssertionKeys::new(store.clone(), keys.clone(), &conf.cluster, conf.assertion_key_lifetime);
-    let vault = Vault { store: store.clone(), keys, cluster: conf.cluster.clone() };
-    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
+    let vault = Vault { store, keys: KeyRing::new(secrets.key, Vec::new()), cluster: conf.cluster.clone() };
+    Ok((conf, vault))
+}
+
+/// As [`check`], with the store opened (and created where it is missing), for login modules that need it.
+pub async fn check_with_store(file: &Path) -> Result<Loaded, OpenError> {
+    let (conf, vault) = open_vault(file).await?;
+    load_with(&conf, vault)
+}
+
+/// The configuration for a command that runs beside the server.
+pub(crate) fn load_with(conf: &CamsConf, vault: Vault) -> Result<Loaded, OpenError> {
+    let shared = Shared { vault: Some(vault), ..Shared::offline() };
+    let mut problems = Problems::default();
+    let loaded = load(conf, &shared, &Reader::default(), &mut problems);
+    Ok(problems.into_result(loaded)?)
 }
 
 /// Reads every file reachable from a `cams.conf` and changes nothing.
@@ -242,20 +269,26 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
-    let services = Services::new(shared.clone(), &entry.name, config.users);
+    let services = Services { local: config.local, ..Services::new(shared.clone(), &entry.name, config.users) };
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
-    let entries = LoginEntry::build_all(config.login, &services, problems)?;
+    for off in config.valves.iter().filter(|valve| valve.kind.by_default && !valve.enabled) {
+        let message = format!("the auth valve {} is turned off: nothing slows guessing passwords down", off.kind.class);
+        warnings.add(off.params.file(), off.params.line(), message);
+    }
+    let logins = AuthPipeline::build(config.valves, &services, problems);
+    let entries = LoginEntry::build_all(config.login, &services, problems, warnings)?;
     let policy = policy?;
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
         let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
         problems.add(policy.file(), 0, message);
     }
-    let users = services.users.into_values().collect();
+    let (users, local) = (services.users.into_values().collect(), services.local);
     let name = entry.name.clone();
     let public = public_map(&name, &policy);
-    Some(Domain { name, entries, messages: config.messages, policy, public, limits, users })
+    let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
+    Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
 }
 
 /// The running policy server.
@@ -317,6 +350,7 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(Arc::clone(&self).chores());
         chores.spawn(events::follow(Arc::clone(&self)));
+        chores.spawn(rechecks::follow(Arc::clone(&self)));
         let connections = self.conf.max_connections;
         listener::serve(socket, tls, http::router(self), connections, stop).await;
         chores.abort_all();

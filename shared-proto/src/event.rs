@@ -44,6 +44,8 @@ pub enum Line {
 pub enum Change {
     /// By its public id, never by its token.
     SessionEnded { session: String },
+    /// The account of this session is another one now: other roles, say. By its public id as well.
+    SessionChanged { session: String },
     /// Every decision of this security domain may be another one now: users, roles or the policy changed.
     DomainChanged { domain: String },
     /// An agent was added, changed or removed.

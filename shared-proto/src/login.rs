@@ -43,6 +43,9 @@ pub enum LoginResponse {
         /// The entry's `camsLoginUrl`, where the form came from; absent means the agent's built-in page.
         #[serde(default)]
         login_url: Option<String>,
+        /// Seconds until another attempt counts: too many failed before. Absent where it may be made at once.
+        #[serde(default)]
+        retry_after_seconds: Option<u64>,
     },
     /// A newer server said something this agent does not know. It means that nobody logged in.
     #[serde(other)]

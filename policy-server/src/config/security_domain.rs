@@ -12,18 +12,23 @@ use shared_proto::problem::Problems;
 
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
+use crate::auth::password::PasswordPolicy;
+use crate::auth::valve::{self, ValveConfig};
+use crate::auth::valves;
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
+pub const LOCAL_DIRECTORY: &str = "com.cafesoft.security.engine.service.LocalDirectoryService";
+const SERVICES: [&str; 2] = [XML_USER_REPOSITORY, LOCAL_DIRECTORY];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
-/// The auth valves this version has.
-const AUTH_VALVES: [&str; 0] = [];
 
 #[derive(Debug)]
 pub struct SecurityDomain {
     /// Those that are enabled.
     pub services: Vec<ServiceConfig>,
     pub sessions: SessionLimits,
+    /// The outermost first: those that are in force without being named, then the named ones.
+    pub valves: Vec<ValveConfig>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct ServiceConfig {
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
     XmlUserRepository { path: PathBuf },
+    /// The users and groups of this domain in the store.
+    LocalDirectory(PasswordPolicy),
 }
 
 /// When a session ends by itself.
@@ -45,11 +52,17 @@ pub struct SessionLimits {
     pub idle_timeout: Duration,
     /// This long after the login, used or not.
     pub maximum_lifetime: Duration,
+    /// How often the account of a live session is looked up again.
+    pub recheck_interval: Duration,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(30 * 60), maximum_lifetime: Duration::from_secs(12 * 3600) }
+        Self {
+            idle_timeout: Duration::from_secs(30 * 60),
+            maximum_lifetime: Duration::from_secs(12 * 3600),
+            recheck_interval: Duration::from_secs(5 * 60),
+        }
     }
 }
 
@@ -57,7 +70,7 @@ impl Default for SessionLimits {
 pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<SecurityDomain> {
     let before = problems.len();
     let root = xml::parse_root(file, text, &["security-domain", "service-manager"], problems)?;
-    let mut domain = SecurityDomain { services: Vec::new(), sessions: SessionLimits::default() };
+    let mut domain = SecurityDomain { services: Vec::new(), sessions: SessionLimits::default(), valves: Vec::new() };
     if root.name == "service-manager" {
         domain.services = services(&root, problems);
     } else {
@@ -69,9 +82,10 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<Security
             domain.sessions = session_limits(element, problems);
         }
         if let Some(element) = root.only_child("auth-service", problems) {
-            auth_service(element, problems);
+            domain.valves = auth_valves(element, problems);
         }
     }
+    domain.valves.splice(0..0, valve::defaults(&domain.valves, file, root.line));
     (problems.len() == before).then_some(domain)
 }
 
@@ -89,7 +103,12 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
         if let (Some(id), Some(kind)) = (id, service_kind(element, problems))
             && enabled
         {
-            found.push(ServiceConfig { id: id.to_owned(), kind });
+            let is_local = |service: &ServiceConfig| matches!(service.kind, ServiceKind::LocalDirectory(_));
+            let service = ServiceConfig { id: id.to_owned(), kind };
+            if is_local(&service) && found.iter().any(is_local) {
+                element.problem(problems, "a security domain has one built-in directory: this is a second one");
+            }
+            found.push(service);
         }
     }
     found
@@ -97,14 +116,34 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
 
 fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKind> {
     let class = element.class_name(problems)?;
-    if class != XML_USER_REPOSITORY {
-        element.problem(problems, unknown_class("service", class, [XML_USER_REPOSITORY].into_iter()));
+    if !SERVICES.contains(&class) {
+        element.problem(problems, unknown_class("service", class, SERVICES.into_iter()));
         return None;
     }
     let mut params = params(element, problems);
-    let path = params.require("path", problems);
+    let kind = match class {
+        LOCAL_DIRECTORY => Some(ServiceKind::LocalDirectory(password_policy(element, &mut params, problems))),
+        _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
+    };
     params.finish(problems);
-    Some(ServiceKind::XmlUserRepository { path: PathBuf::from(path?) })
+    kind
+}
+
+fn password_policy(element: &Element, params: &mut Options, problems: &mut Problems) -> PasswordPolicy {
+    let default = PasswordPolicy::default();
+    let maximum_age = params.take_duration("maximumAge", Duration::ZERO, problems);
+    let policy = PasswordPolicy {
+        minimum_length: params.take_parsed("minimumLength", default.minimum_length, "a number", problems),
+        maximum_age: (!maximum_age.is_zero()).then_some(maximum_age),
+        history: params.take_parsed("history", default.history, "a number", problems),
+    };
+    if !(8..=64).contains(&policy.minimum_length) {
+        element.problem(problems, "minimumLength must be from 8 to 64 characters");
+    }
+    if policy.history > 24 {
+        element.problem(problems, "history must be at most 24 passwords");
+    }
+    policy
 }
 
 fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
@@ -115,26 +154,46 @@ fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
     let limits = SessionLimits {
         idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
         maximum_lifetime: params.take_duration("maximumLifetime", default.maximum_lifetime, problems),
+        recheck_interval: params.take_duration("recheckInterval", default.recheck_interval, problems),
     };
     params.finish(problems);
     if limits.idle_timeout.is_zero() || limits.idle_timeout > limits.maximum_lifetime {
         element.problem(problems, "idleTimeout must be more than nothing and at most maximumLifetime");
     }
+    if limits.recheck_interval.is_zero() {
+        element.problem(problems, "recheckInterval must be more than nothing");
+    }
     limits
 }
 
-fn auth_service(element: &Element, problems: &mut Problems) {
-    element.only(&[], &["auth-pipeline"], problems);
-    let Some(pipeline) = element.only_child("auth-pipeline", problems) else { return };
-    pipeline.only(&["className", "classname"], &["auth-valve"], problems);
+fn auth_valves(service: &Element, problems: &mut Problems) -> Vec<ValveConfig> {
+    service.only(&[], &["auth-pipeline"], problems);
+    let Some(pipeline) = service.only_child("auth-pipeline", problems) else { return Vec::new() };
+    // The original's reference spells the tag in both ways.
+    pipeline.only(&["className", "classname"], &["auth-valve", "auth-value"], problems);
     optional_class(pipeline, AUTH_PIPELINE, "auth pipeline", problems);
-    for valve in pipeline.children_named("auth-valve") {
-        valve.only(&["className", "classname", "enabled"], &["param-list"], problems);
-        valve.flag("enabled", true, problems);
-        if let Some(class) = valve.class_name(problems) {
-            valve.problem(problems, unknown_class("auth valve", class, AUTH_VALVES.into_iter()));
+    let mut found: Vec<ValveConfig> = Vec::new();
+    for element in &pipeline.children {
+        let Some(valve) = auth_valve(element, problems) else { continue };
+        if found.iter().any(|other| other.kind.class == valve.kind.class) {
+            element.problem(problems, format!("auth valve `{}` is there twice", valve.kind.class));
         }
+        found.push(valve);
     }
+    found
+}
+
+fn auth_valve(element: &Element, problems: &mut Problems) -> Option<ValveConfig> {
+    element.only(&["className", "classname", "enabled"], &["param-list"], problems);
+    let enabled = element.flag("enabled", true, problems);
+    let params = params(element, problems);
+    let class = element.class_name(problems)?;
+    let Some(kind) = valves::find(class) else {
+        let known = valves::all().map(|kind| kind.class);
+        element.problem(problems, unknown_class("auth valve", class, known));
+        return None;
+    };
+    Some(ValveConfig { kind, enabled, params })
 }
 
 /// There is one class to choose from, so it need not be named.
@@ -165,6 +224,7 @@ mod tests {
 <session-manager-service className="com.cafesoft.security.engine.session.StandardSessionManager">
 <param-list><param name="idleTimeout" value="10m"/></param-list></session-manager-service>
 <auth-service><auth-pipeline className="com.cafesoft.security.engine.auth.StandardAuthPipeline">
+<auth-valve className="com.cafesoft.security.engine.auth.ThrottleAuthValve" enabled="false"><param-list/></auth-valve>
 </auth-pipeline></auth-service>
 </security-domain>"#;
 
@@ -195,6 +255,62 @@ mod tests {
         assert_eq!((domain.services.len(), domain.sessions), (1, SessionLimits::default()));
         let default = Duration::from_secs(30 * 60);
         assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
+    }
+
+    #[test]
+    fn the_built_in_directory_says_what_passwords_must_be_like() {
+        let read_with = |params: &str, count: usize| {
+            let service =
+                format!("<service id='N' className='{LOCAL_DIRECTORY}'><param-list>\n{params}</param-list></service>");
+            let services: String = (0..count).map(|n| service.replace('N', &n.to_string())).collect();
+            read_text(&format!("<service-manager>{services}</service-manager>"))
+        };
+        let param = |name: &str, value: &str| format!("<param name='{name}' value='{value}'/>");
+        let all = [param("minimumLength", "15"), param("maximumAge", "90d"), param("history", "24")].concat();
+        let (domain, problems) = read_with(&all, 1);
+        let maximum_age = Some(Duration::from_secs(90 * 86_400));
+        let passwords = PasswordPolicy { minimum_length: 15, maximum_age, history: 24 };
+        assert_eq!(problems, "");
+        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(passwords));
+        let (domain, _) = read_with("", 1);
+        assert_eq!(domain.unwrap().services[0].kind, ServiceKind::LocalDirectory(PasswordPolicy::default()));
+
+        for (params, count, expected) in [
+            (param("minimumLength", "7"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
+            (param("minimumLength", "65"), 1, "s.xml:1: minimumLength must be from 8 to 64"),
+            (param("minimumLength", "-1"), 1, "s.xml:2: parameter `minimumLength`: `-1` is not a number"),
+            (param("history", "25"), 1, "s.xml:1: history must be at most 24"),
+            (param("maximumAge", "a while"), 1, "s.xml:2: parameter `maximumAge`: `a while` is not a time"),
+            (
+                param("minimumlength", "12"),
+                1,
+                "s.xml:2: unknown parameter `minimumlength`, did you mean `minimumLength`?",
+            ),
+            (String::new(), 2, "a security domain has one built-in directory"),
+        ] {
+            let (domain, problems) = read_with(&params, count);
+            assert!(domain.is_none() && problems.contains(expected), "{params}: {problems}");
+        }
+    }
+
+    /// The valve that slows guessing down is in force unless it is turned off.
+    #[test]
+    fn logins_are_throttled_by_default() {
+        let element = |from, to| GOOD.replacen(from, to, 1).replacen(from, to, 1);
+        let services = GOOD.find("<service-manager>").unwrap()..GOOD.find("<session-manager").unwrap();
+        let pipeline = GOOD.find("<auth-service>").unwrap()..GOOD.find("</security-domain>").unwrap();
+        for (text, enabled) in [
+            (GOOD.to_owned(), false),
+            (element("auth-valve", "auth-value"), false),
+            (GOOD.replace("Valve\" enabled=\"false\"", "Valve\""), true),
+            (GOOD.replace(&GOOD[pipeline], ""), true),
+            (GOOD[services].to_owned(), true),
+        ] {
+            let (domain, problems) = read_text(&text);
+            assert_eq!(problems, "", "{text}");
+            let valves: Vec<_> = domain.unwrap().valves.iter().map(|valve| (valve.kind.class, valve.enabled)).collect();
+            assert_eq!(valves, [(valves::throttle::CLASS, enabled)], "{text}");
+        }
     }
 
     /// Each change of the good file is a problem, reported where it stands.
@@ -228,15 +344,21 @@ mod tests {
             ),
             ("StandardAuthPipeline", "Fast", "s.xml:10: unknown auth pipeline `com.cafesoft.security.engine.auth.Fast"),
             (
-                "</auth-pipe",
-                "<auth-valve className='V'/></auth-pipe",
-                "s.xml:11: unknown auth valve `V`: there are none yet",
+                "ThrottleAuthValve",
+                "ThrotleAuthValve",
+                "s.xml:11: unknown auth valve `com.cafesoft.security.engine.auth.Thr",
             ),
-            ("</auth-pipe", "<auth-valve/></auth-pipe", "s.xml:11: <auth-valve> needs the attribute `className`"),
+            ("auth-valve className", "auth-valve name", "s.xml:11: <auth-valve> needs the attribute `className`"),
+            (
+                "enabled=\"false\"><param-list/>",
+                "enabled=\"no\">",
+                "s.xml:11: attribute `enabled` of <auth-valve>: `no` is",
+            ),
+            ("</auth-pipe", "<auth-vale/></auth-pipe", "s.xml:12: unknown element <auth-vale> in <auth-pipeline>, did"),
             (
                 "</auth-pipe",
-                "<auth-value/></auth-pipe",
-                "s.xml:11: unknown element <auth-value> in <auth-pipeline>, did",
+                "<auth-value className='com.cafesoft.security.engine.auth.ThrottleAuthValve'/></auth-pipe",
+                "s.xml:12: auth valve `com.cafesoft.security.engine.auth.ThrottleAuthValve` is there twice",
             ),
         ] {
             assert!(GOOD.contains(change), "{change}");

@@ -54,8 +54,20 @@ impl SessionStore for Full {
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
         self.0.find(token).await
     }
-    async fn update(&self, session: &Session) -> Result<(), SessionError> {
-        self.0.update(session).await
+    async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError> {
+        self.0.touch(id, used).await
+    }
+    async fn replace_subject(&self, id: &str, old: &Subject, new: &Subject) -> Result<(), SessionError> {
+        self.0.replace_subject(id, old, new).await
+    }
+    async fn take_unchecked(
+        &self,
+        domain: &str,
+        before: i64,
+        now: i64,
+        limit: i64,
+    ) -> Result<Vec<Session>, SessionError> {
+        self.0.take_unchecked(domain, before, now, limit).await
     }
     async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
         self.0.list(filter).await

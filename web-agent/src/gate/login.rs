@@ -21,6 +21,14 @@ pub struct Attempt {
     original_url: String,
 }
 
+/// Why nobody is logged in.
+struct Failure {
+    exception: String,
+    message: String,
+    /// Seconds until another attempt counts.
+    retry_after: Option<u64>,
+}
+
 /// A request for the login URI.
 pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match request.method.as_str() {
@@ -98,11 +106,18 @@ pub fn outcome(request: &Request, attempt: Attempt, response: LoginResponse) -> 
             }
             _ => no_service(),
         },
-        LoginResponse::Failure { code: code::AUTHENTICATION_FAILED, exception, message, login_url } => {
+        LoginResponse::Failure {
+            code: code::AUTHENTICATION_FAILED,
+            exception,
+            message,
+            login_url,
+            retry_after_seconds,
+        } => {
             let own_page = login_url.filter(|url| !is_builtin(request, url));
+            let failure = Failure { exception, message, retry_after: retry_after_seconds };
             own_page
-                .and_then(|url| back_to(request, &url, &attempt, &exception, &message))
-                .unwrap_or_else(|| again(request, attempt, message))
+                .and_then(|url| back_to(request, &url, &attempt, &failure))
+                .unwrap_or_else(|| again(request, attempt, &failure))
         }
         LoginResponse::Failure { code: code::NO_SERVICE, .. } => no_service(),
         LoginResponse::Failure { code, message, .. } => error(code, &message),
@@ -119,28 +134,46 @@ pub fn no_service() -> Reply {
     reply
 }
 
-/// The built-in page once more, with the reason and what was typed except the secrets.
-fn again(request: &Request, attempt: Attempt, message: String) -> Reply {
+/// The built-in page once more, with the reason and what was typed except the secrets. Retry-After belongs to 429
+/// (RFC 6585, section 4).
+fn again(request: &Request, attempt: Attempt, failure: &Failure) -> Reply {
     let audit = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
-    let mut reply = Reply::page(401, page(request, attempt, Some(message)), audit);
-    reply.challenge(&request.config.domain);
+    let Some(seconds) = failure.retry_after else {
+        let mut reply = Reply::page(401, page(request, attempt, Some(failure.message.clone())), audit);
+        reply.challenge(&request.config.domain);
+        return reply;
+    };
+    let message = format!("{}. {}", failure.message.trim_end_matches('.'), try_again(seconds));
+    let mut reply = Reply::page(429, page(request, attempt, Some(message)), audit);
+    reply.headers.push(("Retry-After", seconds.to_string()));
     reply
 }
 
+/// When to try again, in words, rather too late than too early.
+fn try_again(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..=90 => (seconds.max(1), "second"),
+        91..=7_200 => (seconds.div_ceil(60), "minute"),
+        _ => (seconds.div_ceil(3_600), "hour"),
+    };
+    format!("Try again in {count} {unit}{}.", if count == 1 { "" } else { "s" })
+}
+
 /// Back to the login page that an entry names as its own, if it is a page of the cluster.
-fn back_to(request: &Request, login_url: &str, attempt: &Attempt, exception: &str, message: &str) -> Option<Reply> {
+fn back_to(request: &Request, login_url: &str, attempt: &Attempt, failure: &Failure) -> Option<Reply> {
     let url = redirect::resolve(&request.config, &request.here(), login_url)?;
-    let url = redirect::with_parameters(
-        url,
-        &[
-            (field::DOMAIN, &request.config.domain),
-            (field::ENTRY, &attempt.entry),
-            (field::ORIGINAL_URL, &attempt.original_url),
-            (field::ERROR, &code::AUTHENTICATION_FAILED.to_string()),
-            (field::EXCEPTION, exception),
-            (field::MESSAGE, message),
-        ],
-    );
+    let code = code::AUTHENTICATION_FAILED.to_string();
+    let retry_after = failure.retry_after.map(|seconds| seconds.to_string());
+    let mut parameters = vec![
+        (field::DOMAIN, request.config.domain.as_str()),
+        (field::ENTRY, &attempt.entry),
+        (field::ORIGINAL_URL, &attempt.original_url),
+        (field::ERROR, &code),
+        (field::EXCEPTION, &failure.exception),
+        (field::MESSAGE, &failure.message),
+    ];
+    parameters.extend(retry_after.as_deref().map(|seconds| (field::RETRY_AFTER, seconds)));
+    let url = redirect::with_parameters(url, &parameters);
     Some(Reply::see_other(url, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())))
 }
 

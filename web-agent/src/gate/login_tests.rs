@@ -36,6 +36,7 @@ fn failure(login_url: Option<&str>) -> LoginResponse {
         exception: "javax.security.auth.login.FailedLoginException".to_owned(),
         message: "Wrong & wrong".to_owned(),
         login_url: login_url.map(str::to_owned),
+        retry_after_seconds: None,
     }
 }
 
@@ -216,10 +217,53 @@ fn failure_leads_back_to_a_page_of_ones_own() {
     assert_eq!((reply.status, reply.values("Location")), (303, vec![expected]));
 }
 
+fn locked(login_url: Option<&str>, seconds: u64) -> LoginResponse {
+    LoginResponse::Failure {
+        code: code::AUTHENTICATION_FAILED,
+        exception: "com.cafesoft.cams.auth.MultipleFailedLoginsException".to_owned(),
+        message: "Too many".to_owned(),
+        login_url: login_url.map(str::to_owned),
+        retry_after_seconds: Some(seconds),
+    }
+}
+
+#[test]
+fn who_is_locked_out_is_told_for_how_long() {
+    for (seconds, words) in [
+        (0, "1 second"),
+        (1, "1 second"),
+        (90, "90 seconds"),
+        (91, "2 minutes"),
+        (899, "15 minutes"),
+        (900, "15 minutes"),
+        (7_200, "120 minutes"),
+        (7_201, "3 hours"),
+        (u64::MAX, "5124095576030432 hours"),
+    ] {
+        let reply = log_in("", locked(None, seconds));
+        let expected = format!("Too many. Try again in {words}.");
+        assert_eq!((reply.status, login_page(&reply).error.as_deref()), (429, Some(expected.as_str())));
+        assert_eq!(reply.values("Retry-After"), [seconds.to_string()]);
+        assert!(reply.values("WWW-Authenticate").is_empty() && reply.values("Set-Cookie").is_empty());
+    }
+    let reply = log_in("", locked(Some("https://portal.test/in"), 900));
+    assert_eq!((reply.status, reply.values("Retry-After").len()), (303, 0));
+    let location = reply.values("Location").concat();
+    assert!(
+        location.ends_with("MultipleFailedLoginsException&cams_message=Too+many&cams_retry_after=900"),
+        "{location}"
+    );
+}
+
 #[test]
 fn what_went_wrong_at_the_server_keeps_its_code() {
-    let failed =
-        |code| LoginResponse::Failure { code, exception: String::new(), message: "m".to_owned(), login_url: None };
+    let failed = |code| LoginResponse::Failure {
+        code,
+        exception: String::new(),
+        message: "m".to_owned(),
+        login_url: None,
+        retry_after_seconds: None,
+    };
     for (answer, expected) in [
         (failed(5001), (503, 5001)),
         (failed(5003), (400, 5003)),

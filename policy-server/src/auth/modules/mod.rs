@@ -6,6 +6,7 @@
 
 mod common;
 mod ldap;
+mod local;
 mod pace;
 mod xml;
 
@@ -21,7 +22,7 @@ use super::callback::Callbacks;
 use super::error::{ErrorKind, LoginError};
 use super::stack::Outcome;
 use super::subject::ModuleIdentity;
-use crate::config::domain::UsersFile;
+use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
 use crate::directory::ldap::LdapError;
 use crate::directory::xml_users::XmlUserRepository;
@@ -50,6 +51,12 @@ pub trait LoginModule: Send + Sync {
 pub trait Recheck: Send + Sync {
     /// `user` as the module itself named the person at login.
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing;
+
+    /// Whether the answer is at hand without asking over a network: then it is asked for with every request, others
+    /// every few minutes.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
 }
 
 /// What a directory says about somebody who logged in earlier.
@@ -92,13 +99,14 @@ pub struct Services {
     pub domain: String,
     /// By service id.
     pub users: BTreeMap<String, Arc<XmlUserRepository>>,
+    pub local: Option<LocalService>,
 }
 
 impl Services {
     pub fn new(shared: Shared, domain: &str, users: BTreeMap<String, UsersFile>) -> Self {
         let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
         let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
-        Self { shared, domain: domain.to_owned(), users }
+        Self { shared, domain: domain.to_owned(), users, local: None }
     }
 }
 
@@ -110,11 +118,14 @@ type Constructor = fn(&mut Options, &Services, &mut Problems) -> Option<Box<dyn 
 pub struct ModuleKind {
     pub class: &'static str,
     construct: Constructor,
+    /// Whether it can log nobody in without [`Shared::vault`].
+    pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 2] = [
-    ModuleKind { class: ldap::CLASS, construct: ldap::construct },
-    ModuleKind { class: xml::CLASS, construct: xml::construct },
+static TABLE: [ModuleKind; 3] = [
+    ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
+    ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
+    ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
 ];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {

@@ -14,8 +14,8 @@ use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::ModuleIdentity;
 use crate::config::cams_users::XmlUser;
-use crate::digest::Policy;
 use crate::digest::pool::DigestPool;
+use crate::digest::{Decoys, Policy};
 use crate::directory::xml_users::XmlUserRepository;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
@@ -23,6 +23,7 @@ pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
 struct XmlLoginModule {
     users: Arc<XmlUserRepository>,
     digests: DigestPool,
+    decoys: Decoys,
     policy: Policy,
     common: Common,
 }
@@ -31,7 +32,8 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
     let common = Common::take(options, problems);
     let policy = Policy { allow_cleartext: options.take_bool("allowCleartext", false, problems) };
     let users = repository(options, services, problems)?;
-    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), policy, common }))
+    let decoys = users.decoys();
+    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), decoys, policy, common }))
 }
 
 fn repository(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Arc<XmlUserRepository>> {
@@ -55,7 +57,7 @@ impl XmlLoginModule {
         let stored = user.as_ref().and_then(|user| user.password.expose_str()).map(str::to_owned);
         let right = self
             .digests
-            .verify(stored, password.clone(), self.policy)
+            .verify(&self.decoys, name, stored, password.clone(), self.policy)
             .await
             .map_err(|overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))?;
         let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
@@ -104,6 +106,10 @@ impl Recheck for XmlLoginModule {
             Ok(()) => Standing::Current(self.identity(&user)),
             Err(error) => Standing::Gone(error),
         }
+    }
+
+    fn is_at_hand(&self) -> bool {
+        true
     }
 }
 

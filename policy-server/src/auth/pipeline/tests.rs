@@ -199,7 +199,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let case = format!("{flag} {standing:?}");
         let entry = entry(vec![(flag, succeed("a"), standing), (Flag::Required, succeed("b"), None)]);
         let subject = login(&entry, "pw").await.result.unwrap();
-        match (entry.recheck(&subject, Timestamp::UNIX_EPOCH).await, expected) {
+        match (entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await, expected) {
             (RecheckRun::Current(now), Some(roles)) => {
                 assert_eq!((&now.user, &now.roles), (&subject.user, roles), "{case}")
             }
@@ -211,7 +211,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let entry = entry(vec![(flag, succeed("a"), Some(Some(gone())))]);
         let subject = login(&entry, "pw").await.result.unwrap();
         assert_eq!(subject.roles, role_a);
-        let run = entry.recheck(&subject, Timestamp::UNIX_EPOCH).await;
+        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{flag}: nobody else vouches");
     }
 }
@@ -222,11 +222,14 @@ async fn a_stack_that_changed_ends_the_session() {
         entry(vec![(Flag::Optional, Script::Say(Outcome::Ignore), None), (Flag::Required, succeed("a"), None)]);
     let subject = login(&before, "pw").await.result.unwrap();
     let mut renamed = entry(vec![(Flag::Required, succeed("a"), None), (Flag::Required, succeed("a"), None)]);
-    assert_eq!(renamed.recheck(&subject, Timestamp::UNIX_EPOCH).await, RecheckRun::Current(subject.clone()));
+    assert_eq!(
+        renamed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await,
+        RecheckRun::Current(subject.clone())
+    );
     renamed.modules[1].class = "test.Other";
     let shorter = entry(vec![(Flag::Required, succeed("a"), None)]);
     for changed in [renamed, shorter] {
-        let run = changed.recheck(&subject, Timestamp::UNIX_EPOCH).await;
+        let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{run:?}");
     }
 }
