@@ -20,7 +20,7 @@ const READY: Duration = Duration::from_secs(30);
 /// The password of everybody, but for those of whom it is said otherwise.
 pub const PASSWORD: &str = "canary-of-people";
 /// The password of `cn=search,dc=example,dc=test`.
-pub const SEARCH_PASSWORD: &str = "canary-of-search";
+const SEARCH_PASSWORD: &str = "canary-of-search";
 
 /// Names that are syntax somewhere: in filters (RFC 4515), in names (RFC 4514), elsewhere.
 pub const ODD_NAMES: [&str; 9] = ["a*b", "a(b)", "a\\b", "a,b", "a+b=c", "#a", "a\"<b>;", "äö", "o'neil"];
@@ -163,14 +163,16 @@ fn ldif() -> String {
     let mut person = |uid: &str, rdn: &str, more: &str| {
         write!(
             out,
-            "dn: uid={rdn},ou=people,dc=example,dc=test\nobjectClass: inetOrgPerson\nuid:: {}\ncn: A Person\nsn: Person\n{more}\n\n",
+            "dn: uid={rdn},ou=people,dc=example,dc=test\nobjectClass: inetOrgPerson\nuid:: {}\n\
+             cn: A Person\nsn: Person\n{more}\n\n",
             BASE64_STANDARD.encode(uid)
         )
         .expect("a string");
     };
     let password = |digest: &str| format!("userPassword: {digest}");
     let alice = format!(
-        "mail: alice@example.test\ngivenName: Alice\nemployeeType: clerk\nmemberOf: cn=staff,ou=groups,dc=example,dc=test\n\
+        "mail: alice@example.test\ngivenName: Alice\nemployeeType: clerk\n\
+         memberOf: cn=staff,ou=groups,dc=example,dc=test\n\
          memberOf: cn=odd\\2c group,ou=groups,dc=example,dc=test\n{}",
         password(&ssha)
     );

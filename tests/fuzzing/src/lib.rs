@@ -3,13 +3,14 @@
 
 mod agent;
 mod config;
+mod directory;
 mod link;
 mod passwords;
 
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its file in `fuzz/fuzz_targets/` and of its folder in `fuzz/corpus/`.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("target", agent::target),
     ("head", agent::head),
     ("cookies", agent::cookies),
@@ -21,6 +22,7 @@ pub const TARGETS: [Target; 12] = [
     ("policy", config::policy),
     ("link", link::messages),
     ("client_cert", link::client_cert),
+    ("ldap", directory::ldap),
     ("password", passwords::digests),
 ];
 

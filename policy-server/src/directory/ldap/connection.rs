@@ -26,9 +26,9 @@ use super::message::{self, Control, DerefAliases, Entry, Message, Outcome, Scope
 use super::ppolicy;
 
 /// In bytes.
-pub const MAX_MESSAGE: usize = 4 << 20;
+pub const MAX_MESSAGE: usize = 1 << 20;
 /// In bytes: everything that answers one operation, all pages of a search together.
-pub const MAX_ANSWER: usize = 32 << 20;
+pub const MAX_ANSWER: usize = 8 << 20;
 /// The bytes asked of the system at once.
 const CHUNK: usize = 16 << 10;
 

@@ -22,7 +22,7 @@ use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
-use crate::digest::pool::DigestPool;
+use crate::digest::pool::{DigestPool, Overloaded};
 use crate::digest::{Decoys, Policy};
 use crate::directory::ldap::{self, Connection, Directory, Entry, Search, dn, ppolicy};
 
@@ -35,6 +35,8 @@ pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.LdapLoginModule";
 const LOGIN: Duration = Duration::from_secs(30);
 /// Values of a password attribute that are tried.
 const MAX_DIGESTS: usize = 8;
+/// Longer names, roles and values are not taken over. In bytes.
+const MAX_TEXT: usize = 1_024;
 const NAMESPACE: &str = "ldap";
 
 struct LdapLoginModule {
@@ -60,14 +62,8 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
         tracing::warn!(%endpoint, "passwords go to this directory in clear text: set ssl or startTls");
     }
     let digests = services.shared.digests.clone();
-    Some(Box::new(LdapLoginModule {
-        directory,
-        settings: settings?,
-        digests,
-        decoys: Decoys::default(),
-        pace: Pace::default(),
-        common,
-    }))
+    let (settings, decoys, pace) = (settings?, Decoys::default(), Pace::default());
+    Some(Box::new(LdapLoginModule { directory, settings, digests, decoys, pace, common }))
 }
 
 fn failed(detail: impl Into<String>) -> LoginError {
@@ -95,11 +91,11 @@ impl LdapLoginModule {
                 let entry = match found {
                     Ok(entry) => entry,
                     Err(error) => {
-                        self.waste(name, method, asked, password).await;
+                        self.waste(method, asked, name, password).await;
                         return Err(error);
                     }
                 };
-                let bound = self.prove(&entry, password, asked).await?;
+                let bound = self.prove(&entry, name, password, asked).await?;
                 (entry, bound)
             }
         };
@@ -112,7 +108,13 @@ impl LdapLoginModule {
     }
 
     /// Proves that the password is that of the entry; the connection, where the proof was a bind.
-    async fn prove(&self, entry: &Entry, password: &Secret, asked: Instant) -> Result<Option<Connection>, LoginError> {
+    async fn prove(
+        &self,
+        entry: &Entry,
+        name: &str,
+        password: &Secret,
+        asked: Instant,
+    ) -> Result<Option<Connection>, LoginError> {
         let attribute = &self.settings.password_attribute;
         match self.settings.method {
             Method::Bind => {
@@ -132,19 +134,17 @@ impl LdapLoginModule {
                 }
             },
             Method::Retrieve(policy) => {
-                let right = self.check_digests(entry, password, policy).await?;
+                let right = self.check_digests(entry, name, password, policy).await?;
                 if right { Ok(None) } else { Err(failed(format!("no value of {attribute} of {} matches", entry.dn))) }
             }
         }
     }
 
     /// Where there is nobody whose password could be wrong: as much time as if there were.
-    async fn waste(&self, name: &str, method: &Method, asked: Instant, password: &Secret) {
+    async fn waste(&self, method: &Method, asked: Instant, name: &str, password: &Secret) {
         match method {
             Method::Bind | Method::Compare => self.pace.wait(asked, &self.digests, password).await,
-            Method::Retrieve(policy) => {
-                _ = self.digests.verify(&self.decoys, name, None, password.clone(), *policy).await
-            }
+            Method::Retrieve(policy) => _ = self.verify(name, None, password, *policy).await,
         }
     }
 
@@ -157,24 +157,34 @@ impl LdapLoginModule {
         verdict::bind(dn, &outcome, policy)
     }
 
-    async fn check_digests(&self, entry: &Entry, password: &Secret, policy: Policy) -> Result<bool, LoginError> {
-        let busy = |error: crate::digest::pool::Overloaded| LoginError::new(ErrorKind::Unavailable, error.to_string());
-        let stored: Vec<String> =
-            entry.texts(&self.settings.password_attribute).take(MAX_DIGESTS).map(str::to_owned).collect();
-        if stored.is_empty() {
-            return self.digests.verify(&self.decoys, &entry.dn, None, password.clone(), policy).await.map_err(busy);
-        }
-        for stored in stored {
-            if self
-                .digests
-                .verify(&self.decoys, &entry.dn, Some(stored), password.clone(), policy)
-                .await
-                .map_err(busy)?
-            {
+    /// Whether it is one of the entry's passwords.
+    async fn check_digests(
+        &self,
+        entry: &Entry,
+        name: &str,
+        password: &Secret,
+        policy: Policy,
+    ) -> Result<bool, LoginError> {
+        let stored = entry.texts(&self.settings.password_attribute).take(MAX_DIGESTS);
+        let stored: Vec<Option<String>> = stored.map(|value| Some(value.to_owned())).collect();
+        // Without any it is as with somebody who does not exist.
+        for stored in if stored.is_empty() { vec![None] } else { stored } {
+            if self.verify(name, stored, password, policy).await? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    async fn verify(
+        &self,
+        name: &str,
+        stored: Option<String>,
+        password: &Secret,
+        policy: Policy,
+    ) -> Result<bool, LoginError> {
+        let checked = self.digests.verify(&self.decoys, name, stored, password.clone(), policy).await;
+        checked.map_err(|overloaded: Overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))
     }
 
     /// The one entry of this name; the inner error is for a name that is not one entry's.
@@ -239,7 +249,7 @@ impl LdapLoginModule {
     fn user_attributes(&self, entry: &Entry) -> Attributes {
         let mut named = BTreeMap::new();
         for (attribute, name) in &self.settings.copied {
-            let values: BTreeSet<&str> = entry.texts(attribute).filter(|value| !has_control(value)).collect();
+            let values: BTreeSet<&str> = entry.texts(attribute).filter(|value| is_fit(value)).collect();
             if !values.is_empty() {
                 named.insert(name.clone(), values.into_iter().collect::<Vec<_>>().join(","));
             }
@@ -269,8 +279,9 @@ fn the_one(mut entries: Vec<Entry>, dn: &str) -> Option<Entry> {
     (dn::key(&entry.dn)? == dn::key(dn)?).then_some(entry)
 }
 
-fn has_control(text: &str) -> bool {
-    text.chars().any(char::is_control)
+/// Whether a directory's text may become part of a session: one line, not long.
+fn is_fit(text: &str) -> bool {
+    text.len() <= MAX_TEXT && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 
 use super::roles::{Groups, Roles};
-use super::{has_control, unfit, verdict};
+use super::{is_fit, unfit, verdict};
 use crate::auth::error::LoginError;
 use crate::digest::Policy;
 use crate::directory::ldap::dn::{self, DnPattern};
@@ -92,11 +92,8 @@ impl Settings {
         let attribute = &self.user_name;
         let in_dn = dn::first(&entry.dn).filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
         let in_dn = in_dn.and_then(|(_, value)| entry.texts(attribute).find(|known| **known == value));
-        let name = in_dn.or_else(|| entry.texts(attribute).min()).map(str::trim).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| unfit(format!("{} has no {attribute} that may be read", entry.dn)))?;
-        if has_control(name) {
-            return Err(unfit(format!("{attribute} of {} has control characters", entry.dn)));
-        }
+        let name = in_dn.or_else(|| entry.texts(attribute).min()).map(str::trim).filter(|name| is_fit(name));
+        let name = name.ok_or_else(|| unfit(format!("{} has no {attribute} that can be read and used", entry.dn)))?;
         Ok(name.to_owned())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{has_control, unfit};
+use super::{is_fit, unfit};
 use crate::auth::error::LoginError;
 use crate::directory::ldap::{Connection, Directory, Entry, Filter, Found, LdapError, Scope, Search, dn};
 
@@ -61,7 +61,7 @@ impl Roles {
         if let Some((attribute, is_dn)) = &self.own {
             roles.extend(entry.texts(attribute).filter_map(|value| own_role(value, *is_dn)));
         }
-        roles.retain(|role| !role.trim().is_empty() && !has_control(role));
+        roles.retain(|role| is_fit(role));
         Ok(roles)
     }
 }
