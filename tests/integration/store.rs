@@ -381,9 +381,8 @@ async fn another_machine_is_believed_by_its_certificate_alone() {
 async fn a_one_time_code_is_used_once() {
     for fixture in stores().await {
         let servers = [fixture.store.clone(), fixture.again().await];
-        let [store, _] = &servers;
+        let store = &servers[0];
         assert!(store.add_totp_secret("system", "alice", b"one", 1).await.unwrap());
-        assert!(!store.add_totp_secret("system", "alice", b"two", 1).await.unwrap());
         for step in [1, 7] {
             let tries = (0..20).map(|number| {
                 let server = servers[number % 2].clone();
@@ -400,7 +399,6 @@ async fn a_one_time_code_is_used_once() {
         ] {
             assert_eq!(store.use_totp_step("system", user, sealed, step).await.unwrap(), expected, "{user} {step}");
         }
-        assert_eq!(store.totp_users().await.unwrap().len(), 1);
         let before = store.position().await.unwrap().seq;
         for removed in [true, false] {
             assert_eq!(servers[1].remove_totp_secret("system", "alice").await.unwrap(), removed);
