@@ -13,7 +13,6 @@ use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::{Shared, Vault};
 use crate::config::cams_conf::CamsConf;
-use crate::digest::DigestPool;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
 use crate::session::{Filter, Session, SessionError, SessionService};
 use crate::store::{Store, StoreError};
@@ -97,7 +96,7 @@ impl Admin {
 
     /// The live ones, newest first. With a configuration that is not good, limits are unknown and only ends count.
     pub async fn sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
-        let shared = Shared { digests: DigestPool::new(1, 1), vault: Some(self.vault.clone()) };
+        let shared = Shared { vault: Some(self.vault.clone()), ..Shared::offline() };
         let loaded = wire::load(&self.conf, &shared, &Reader::default(), &mut Problems::default());
         let idle = |domain: &str| loaded.as_ref().map_or(Duration::MAX, |loaded| loaded.idle_limit(domain));
         Ok(self.sessions.live(filter, idle, Timestamp::now().as_second()).await?)

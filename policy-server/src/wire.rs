@@ -23,11 +23,13 @@ use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
 use crate::config::cams_conf::{self, CamsConf};
 use crate::config::login_exceptions::LoginMessages;
+use crate::config::security_domain::PoolConfig;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
+use crate::directory::sql::{Database, Target};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::events;
-use crate::files::{self, MAX_TEXT, Readers};
+use crate::files::{self, MAX_TEXT};
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, AssertionKeys, PkiError};
 use crate::reports::Reports;
@@ -151,7 +153,7 @@ struct Secrets {
 
 fn secrets(conf: &CamsConf, problems: &mut Problems) -> Option<Secrets> {
     let key = key_encryption_key(conf);
-    let store_url = resolve(conf, &conf.store)
+    let store_url = files::resolve_secret(&conf.store, conf.base())
         .and_then(|url| store::check_url(&url, conf.base()).map(|()| url).map_err(|error| error.to_string()));
     let mut problem = |line, name: &str, message: String| {
         problems.add(&conf.file, line, format!("`{name}`: {message}"));
@@ -165,19 +167,7 @@ fn key_encryption_key(conf: &CamsConf) -> Result<Key, String> {
     if let SecretRef::Literal(_) = conf.key {
         return Err("write file:PATH or env:NAME: a key in this file is one backup away from everybody".to_owned());
     }
-    Key::from_base64(resolve(conf, &conf.key)?.expose()).map_err(|error| error.to_string())
-}
-
-/// The secret, from a file only where nobody else can read it.
-fn resolve(conf: &CamsConf, secret: &SecretRef) -> Result<Secret, String> {
-    let read = |path: &Path| {
-        let path = conf.base().join(path);
-        // What systemd hands over as a credential is guarded by it, with an ACL that looks like group rights.
-        let is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
-        let readers = if is_credential { Readers::Guarded } else { Readers::Owner };
-        files::read_secret(&path, readers).map(|mut bytes| std::mem::take(&mut *bytes))
-    };
-    secret.resolve(read, |name| std::env::var(name).ok())
+    Key::from_base64(files::resolve_secret(&conf.key, conf.base())?.expose()).map_err(|error| error.to_string())
 }
 
 /// Reads files and remembers which, and what was in them.
@@ -242,11 +232,14 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
-    let services = Services::new(shared.clone(), &entry.name, config.users);
+    let pools = open_pools(config.pools, &entry.name, &entry.folder, shared, problems, warnings);
+    let services = Services { pools, ..Services::new(shared.clone(), &entry.name, config.users) };
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
-    let entries = LoginEntry::build_all(config.login, &services, problems)?;
+    let entries = LoginEntry::build_all(config.login, &services, problems);
+    services.warnings.take().iter().for_each(|warning| warnings.push(warning.clone()));
+    let entries = entries?;
     let policy = policy?;
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
         let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
@@ -256,6 +249,33 @@ fn load_domain(
     let name = entry.name.clone();
     let public = public_map(&name, &policy);
     Some(Domain { name, entries, messages: config.messages, policy, public, limits, users })
+}
+
+/// The pools of a domain, connected to nothing yet; those that are in use already where nothing about them changed.
+fn open_pools(
+    pools: BTreeMap<String, PoolConfig>,
+    domain: &str,
+    folder: &Path,
+    shared: &Shared,
+    problems: &mut Problems,
+    warnings: &mut Problems,
+) -> BTreeMap<String, Database> {
+    let mut opened = BTreeMap::new();
+    for (id, config) in pools {
+        for warning in &config.warnings {
+            warnings.add(&config.file, config.line, format!("pool `{id}`: parameter `jdbcUrl`: {warning}"));
+        }
+        let password = config.password.map(|password| files::resolve_secret(&password, folder)).transpose();
+        match password {
+            Ok(password) => {
+                let (location, username, base) = (config.location, config.username, folder.to_owned());
+                let target = Target { location, username, password, base };
+                opened.insert(id.clone(), shared.pools.open(domain, &id, target, config.settings));
+            }
+            Err(why) => problems.add(&config.file, config.line, format!("parameter `jdbcPassword`: {why}")),
+        }
+    }
+    opened
 }
 
 /// The running policy server.
@@ -282,7 +302,7 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
-        let shared = Shared { digests: DigestPool::new(cores, HASH_QUEUE), vault: Some(vault) };
+        let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
         let loaded = problems.into_result(loaded)?;

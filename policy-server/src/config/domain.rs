@@ -9,7 +9,7 @@ use shared_proto::problem::Problems;
 use super::cams_users::{self, XmlUsers};
 use super::login_config::{self, LoginConfig};
 use super::login_exceptions::{self, LoginMessages};
-use super::security_domain::{self, SecurityDomain, ServiceKind, SessionLimits};
+use super::security_domain::{self, PoolConfig, SecurityDomain, ServiceConfig, ServiceKind, SessionLimits};
 
 const SECURITY_DOMAIN: &str = "security-domain.xml";
 const LOGIN_CONFIG: &str = "login-config.xml";
@@ -24,6 +24,8 @@ pub struct DomainConfig {
     pub messages: LoginMessages,
     /// The XML user repositories by service id.
     pub users: BTreeMap<String, UsersFile>,
+    /// The pools of connections to databases by service id.
+    pub pools: BTreeMap<String, PoolConfig>,
     /// Every file that was read.
     pub files: Vec<PathBuf>,
 }
@@ -54,14 +56,20 @@ pub fn load(
     let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
     let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
     let SecurityDomain { services, sessions } = domain?;
-    let mut users = BTreeMap::new();
-    for service in services {
-        let ServiceKind::XmlUserRepository { path } = service.kind;
-        let content = folder.parse(&path, problems, cams_users::read).unwrap_or_default();
-        users.insert(service.id, UsersFile { path: dir.join(path), users: content });
+    let (mut users, mut pools) = (BTreeMap::new(), BTreeMap::new());
+    for ServiceConfig { id, kind } in services {
+        match kind {
+            ServiceKind::XmlUserRepository { path } => {
+                let content = folder.parse(&path, problems, cams_users::read).unwrap_or_default();
+                users.insert(id, UsersFile { path: dir.join(path), users: content });
+            }
+            ServiceKind::JdbcPool(pool) => {
+                pools.insert(id, *pool);
+            }
+        }
     }
     let (login, messages) = (login.unwrap_or_default(), messages.unwrap_or_default());
-    Some(DomainConfig { name: name.to_owned(), sessions, login, messages, users, files: folder.files })
+    Some(DomainConfig { name: name.to_owned(), sessions, login, messages, users, pools, files: folder.files })
 }
 
 impl Folder<'_> {

@@ -9,11 +9,16 @@ use std::time::Duration;
 
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
+use shared_proto::secret::SecretRef;
 
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
+use crate::directory::sql::Settings;
+use crate::directory::sql::url::{Location, Source, Url, check_driver};
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
+pub const JDBC_POOL: &str = "com.cafesoft.security.engine.service.JdbcConnectionPoolService";
+const SERVICES: [&str; 2] = [XML_USER_REPOSITORY, JDBC_POOL];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
 /// The auth valves this version has.
@@ -26,16 +31,32 @@ pub struct SecurityDomain {
     pub sessions: SessionLimits,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ServiceConfig {
     pub id: String,
     pub kind: ServiceKind,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
-    XmlUserRepository { path: PathBuf },
+    XmlUserRepository {
+        path: PathBuf,
+    },
+    JdbcPool(Box<PoolConfig>),
+}
+
+/// A pool of connections to a database.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    pub file: PathBuf,
+    pub line: usize,
+    pub location: Location,
+    pub username: Option<String>,
+    pub password: Option<SecretRef>,
+    pub settings: Settings,
+    /// About its URL.
+    pub warnings: Vec<String>,
 }
 
 /// When a session ends by itself.
@@ -97,14 +118,68 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
 
 fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKind> {
     let class = element.class_name(problems)?;
-    if class != XML_USER_REPOSITORY {
-        element.problem(problems, unknown_class("service", class, [XML_USER_REPOSITORY].into_iter()));
+    if !SERVICES.contains(&class) {
+        element.problem(problems, unknown_class("service", class, SERVICES.into_iter()));
         return None;
     }
     let mut params = params(element, problems);
-    let path = params.require("path", problems);
+    let kind = match class {
+        JDBC_POOL => jdbc_pool(element, &mut params, problems).map(|pool| ServiceKind::JdbcPool(Box::new(pool))),
+        _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
+    };
     params.finish(problems);
-    Some(ServiceKind::XmlUserRepository { path: PathBuf::from(path?) })
+    kind
+}
+
+fn jdbc_pool(element: &Element, params: &mut Options, problems: &mut Problems) -> Option<PoolConfig> {
+    let line = params.line_of("jdbcUrl");
+    let url = params.require("jdbcUrl", problems);
+    let driver = params.take("jdbcDriver");
+    let username = params.take_string("jdbcUsername").filter(|name| !name.is_empty());
+    let password = params.take_string("jdbcPassword").map(|text| SecretRef::parse(&text));
+    let settings = pool_settings(element, params, problems);
+    let mut problem = |line, message: String| problems.add(params.file(), line, message);
+    let url = Url::parse(&url?).map_err(|why| problem(line, format!("parameter `jdbcUrl`: {why}"))).ok()?;
+    if let Some((class, line)) = driver
+        && let Err(why) = check_driver(&class, &url.source)
+    {
+        problem(line, format!("parameter `jdbcDriver`: {why}"));
+    }
+    let Source::Database(location) = url.source else {
+        problem(line, "parameter `jdbcUrl`: a pool needs the URL of a database, not of a pool".to_owned());
+        return None;
+    };
+    Some(PoolConfig {
+        file: params.file().to_owned(),
+        line,
+        location: *location,
+        username: username.or(url.username),
+        password: password.or(url.password.map(SecretRef::Literal)),
+        settings,
+        warnings: url.warnings,
+    })
+}
+
+fn pool_settings(element: &Element, params: &mut Options, problems: &mut Problems) -> Settings {
+    let default = Settings::default();
+    let settings = Settings {
+        max_connections: params.take_parsed("maxConnections", default.max_connections, "a number", problems),
+        min_connections: params.take_parsed("minConnections", default.min_connections, "a number", problems),
+        keep: true,
+        acquire_timeout: params.take_duration("acquireTimeout", default.acquire_timeout, problems),
+        idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
+        max_lifetime: params.take_duration("maxLifetime", default.max_lifetime, problems),
+        test_before_acquire: params.take_bool("testBeforeAcquire", default.test_before_acquire, problems),
+        connect_timeout: params.take_duration("connectTimeout", default.connect_timeout, problems),
+    };
+    if !(1..=1000).contains(&settings.max_connections) || settings.min_connections > settings.max_connections {
+        element.problem(problems, "maxConnections must be from 1 to 1000, and minConnections not more than that");
+    }
+    let times = [settings.acquire_timeout, settings.idle_timeout, settings.max_lifetime, settings.connect_timeout];
+    if times.iter().any(Duration::is_zero) {
+        element.problem(problems, "the times of a pool must be more than nothing");
+    }
+    settings
 }
 
 fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
@@ -179,9 +254,10 @@ mod tests {
         let (domain, problems) = read_text(GOOD);
         assert_eq!(problems, "");
         let domain = domain.unwrap();
-        let path = PathBuf::from("cams-users.xml");
-        let users = ServiceConfig { id: "users".to_owned(), kind: ServiceKind::XmlUserRepository { path } };
-        assert_eq!(domain.services, [users]);
+        let [ServiceConfig { id, kind: ServiceKind::XmlUserRepository { path } }] = &domain.services[..] else {
+            panic!("{:?}", domain.services)
+        };
+        assert_eq!((id.as_str(), path.as_path()), ("users", Path::new("cams-users.xml")));
         let limits = SessionLimits { idle_timeout: Duration::from_secs(600), ..SessionLimits::default() };
         assert_eq!(domain.sessions, limits);
     }
@@ -195,6 +271,52 @@ mod tests {
         assert_eq!((domain.services.len(), domain.sessions), (1, SessionLimits::default()));
         let default = Duration::from_secs(30 * 60);
         assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
+    }
+
+    fn pool(params: &str) -> (Option<PoolConfig>, String) {
+        let text = format!(
+            "<service-manager>\n<service id='p' className='{JDBC_POOL}'><param-list>\n{params}</param-list></service>\n\
+             </service-manager>"
+        );
+        let (domain, problems) = read_text(&text);
+        let kind = domain.and_then(|mut domain| domain.services.pop()).map(|service| service.kind);
+        let pool = kind.map(|kind| match kind {
+            ServiceKind::JdbcPool(pool) => *pool,
+            other => panic!("{other:?}"),
+        });
+        (pool, problems)
+    }
+
+    #[test]
+    fn a_pool_has_a_database_and_bounds() {
+        const URL: &str = "<param name='jdbcUrl' value='jdbc:sqlite:u.db'/>";
+        let (found, problems) = pool(URL);
+        assert_eq!(problems, "");
+        assert_eq!(found.unwrap().settings, Settings::default());
+        let (found, problems) = pool(
+            "<param name='jdbcUrl' value='postgres://a:canary@localhost/d'/><param name='jdbcUsername' value='u'/>
+             <param name='jdbcDriver' value='org.postgresql.Driver'/><param name='maxConnections' value='3'/>
+             <param name='minConnections' value='1'/><param name='testBeforeAcquire' value='false'/>",
+        );
+        assert_eq!(problems, "");
+        let found = found.unwrap();
+        let settings = Settings { max_connections: 3, min_connections: 1, ..Settings::default() };
+        assert_eq!(found.settings, Settings { test_before_acquire: false, ..settings });
+        assert_eq!((found.username.as_deref(), found.password.is_some()), (Some("u"), true));
+        assert!(!format!("{found:?}").contains("canary"));
+        for (params, expected) in [
+            ("", "s.xml:2: parameter `jdbcUrl` is missing"),
+            ("<param name='jdbcUrl' value='jdbc:oracle:x'/>", "s.xml:3: parameter `jdbcUrl`: `jdbc:oracle:` is not"),
+            ("<param name='jdbcUrl' value='pool:p'/>", "s.xml:3: parameter `jdbcUrl`: a pool needs the URL of a data"),
+            (&format!("{URL}<param name='jdbcDriver' value='x'/>"), "s.xml:3: parameter `jdbcDriver`: `x` is not"),
+            (&format!("{URL}<param name='maxConnections' value='0'/>"), "s.xml:2: maxConnections must be from 1"),
+            (&format!("{URL}<param name='minConnections' value='11'/>"), "s.xml:2: maxConnections must be from 1"),
+            (&format!("{URL}<param name='idleTimeout' value='0s'/>"), "s.xml:2: the times of a pool must be more"),
+            (&format!("{URL}<param name='maxConections' value='1'/>"), "did you mean `maxConnections`?"),
+        ] {
+            let (found, problems) = pool(params);
+            assert!(found.is_none() && problems.contains(expected), "{params}: {problems}");
+        }
     }
 
     /// Each change of the good file is a problem, reported where it stands.

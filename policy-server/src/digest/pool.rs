@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::kdf::Memory;
-use super::{MAX_PASSWORD, Policy, check, label};
+use super::{DigestError, MAX_PASSWORD, Policy, SALT, Scheme, check, create, label};
 
 /// An Argon2id digest with the costs of new ones. Its hash was drawn at random: no password is known to match.
 const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sYhw$\
@@ -19,6 +19,15 @@ const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sY
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("too many passwords are being checked at once")]
 pub struct Overloaded;
+
+/// Why a new digest was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CreateError {
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+}
 
 /// Bounds how many passwords are hashed at once and how many wait for it.
 #[derive(Debug, Clone)]
@@ -55,6 +64,14 @@ impl DigestPool {
         self.run(move |memory| verify_evenly(stored.as_deref(), password.expose(), policy, memory)).await
     }
 
+    /// As [`create`](super::create), of the default scheme. The salt must come fresh from a cryptographic generator.
+    ///
+    /// # Errors
+    /// As that, or [`Overloaded`] where the queue is full.
+    pub async fn create(&self, password: Secret, salt: [u8; SALT]) -> Result<String, CreateError> {
+        Ok(self.run(move |_| create(Scheme::default(), password.expose(), salt)).await??)
+    }
+
     async fn run<T, W>(&self, work: W) -> Result<T, Overloaded>
     where
         T: Send + 'static,
@@ -88,7 +105,6 @@ fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy, memory: 
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::{SALT, Scheme, create};
     use super::*;
 
     const POLICY: Policy = Policy { allow_cleartext: true };
@@ -115,6 +131,9 @@ mod tests {
         assert_eq!(pool.verify(Some(long.clone()), Secret::from(long), POLICY).await, Ok(false));
         let made = create(Scheme::Ssha, b"secret", [7; SALT]).unwrap();
         assert_eq!(pool.verify(Some(made), Secret::from("secret"), POLICY).await, Ok(true));
+        let made = pool.create(Secret::from("secret"), [7; SALT]).await.unwrap();
+        assert_eq!(pool.verify(Some(made), Secret::from("secret"), POLICY).await, Ok(true));
+        assert_eq!(pool.create(Secret::default(), [7; SALT]).await, Err(DigestError::Empty.into()));
     }
 
     #[tokio::test]

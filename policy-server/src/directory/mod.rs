@@ -2,4 +2,5 @@
 //!
 //! A directory answers what it holds. It does not decide who may log in; that is `auth`.
 
+pub mod sql;
 pub mod xml_users;

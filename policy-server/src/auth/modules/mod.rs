@@ -5,9 +5,12 @@
 //! password was wrong.
 
 mod common;
+mod sql;
 mod xml;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,6 +24,7 @@ use super::stack::Outcome;
 use super::subject::ModuleIdentity;
 use crate::config::domain::UsersFile;
 use crate::digest::pool::DigestPool;
+use crate::directory::sql::{Database, Pools};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
 use crate::token::KeyRing;
@@ -65,12 +69,18 @@ pub struct Shared {
     pub digests: DigestPool,
     /// `None` where a configuration is only validated: a module that needs it is built all the same and can log nobody in.
     pub vault: Option<Vault>,
+    /// Connections to the users' databases, kept from one configuration to the next.
+    pub pools: Pools,
 }
 
 impl Shared {
+    pub fn new(digests: DigestPool, vault: Option<Vault>) -> Self {
+        Self { digests, vault, pools: Pools::default() }
+    }
+
     /// For what only validates a configuration.
     pub fn offline() -> Self {
-        Self { digests: DigestPool::new(1, 1), vault: None }
+        Self::new(DigestPool::new(1, 1), None)
     }
 }
 
@@ -89,13 +99,21 @@ pub struct Services {
     pub domain: String,
     /// By service id.
     pub users: BTreeMap<String, Arc<XmlUserRepository>>,
+    /// Pools of connections to databases, by service id.
+    pub pools: BTreeMap<String, Database>,
+    /// What works, but should not stay so.
+    pub warnings: RefCell<Problems>,
 }
 
 impl Services {
     pub fn new(shared: Shared, domain: &str, users: BTreeMap<String, UsersFile>) -> Self {
         let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
         let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
-        Self { shared, domain: domain.to_owned(), users }
+        Self { shared, domain: domain.to_owned(), users, pools: BTreeMap::new(), warnings: RefCell::default() }
+    }
+
+    pub fn warn(&self, file: &Path, line: usize, message: String) {
+        self.warnings.borrow_mut().add(file, line, message);
     }
 }
 
@@ -109,7 +127,10 @@ pub struct ModuleKind {
     construct: Constructor,
 }
 
-static TABLE: [ModuleKind; 1] = [ModuleKind { class: xml::CLASS, construct: xml::construct }];
+static TABLE: [ModuleKind; 2] = [
+    ModuleKind { class: xml::CLASS, construct: xml::construct },
+    ModuleKind { class: sql::CLASS, construct: sql::construct },
+];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {
     TABLE.iter().find(|kind| kind.class == class)

@@ -135,7 +135,7 @@ mod tests {
         let path = PathBuf::from("u.xml");
         let users = cams_users::read(&path, &USERS.replace("DIGEST", DIGEST), &mut problems).unwrap();
         let services = Services::new(
-            Shared { digests, vault: None },
+            Shared::new(digests, None),
             "system",
             [("users".to_owned(), UsersFile { path, users })].into(),
         );
