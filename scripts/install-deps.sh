@@ -135,6 +135,8 @@ test)
     needs chromedriver chromium-driver
     needs_font
     needs_postgresql
+    needs_server mariadbd mariadb-server
+    needs mariadb mariadb-client
     needs npm npm
     needs python3 python3
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then

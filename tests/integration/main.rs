@@ -23,6 +23,7 @@ mod redirects;
 mod reload;
 mod secrets;
 mod slowloris;
+mod sql;
 mod starts;
 mod store;
 mod tidy;
