@@ -311,7 +311,7 @@ pub async fn login(
     match open_session(server, agent, domain, entry, request, subject).await {
         Ok((token, session)) => {
             server.audit.record(Kind::Login, Detail { session: Some(&session.id), ..detail });
-            Ok(LoginResponse::Success { session: token, identity: session.identity() })
+            Ok(LoginResponse::Success { session: token, identity: session.identity(), remember: None })
         }
         Err(error) => {
             server.audit.record(Kind::LoginFailed, Detail { reason: Some("no session could be opened"), ..detail });
@@ -365,7 +365,8 @@ pub async fn logout(
     agent: &Registered,
     request: &LogoutRequest,
 ) -> Result<LogoutResponse, EnforcementError> {
-    let Some(session) = server.sessions.of_token(&request.session).await? else { return Ok(LogoutResponse {}) };
+    let Some(token) = &request.session else { return Ok(LogoutResponse {}) };
+    let Some(session) = server.sessions.of_token(token).await? else { return Ok(LogoutResponse {}) };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),

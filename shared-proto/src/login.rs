@@ -32,6 +32,9 @@ pub enum LoginResponse {
         #[serde(with = "secret::on_the_wire")]
         session: Secret,
         identity: Identity,
+        /// What the browser may log in with from now on; absent where nobody asked for it or it is not offered.
+        #[serde(default)]
+        remember: Option<Remember>,
     },
     Failure {
         /// One of [`crate::names::code`].
@@ -48,6 +51,52 @@ pub enum LoginResponse {
         retry_after_seconds: Option<u64>,
     },
     /// A newer server said something this agent does not know. It means that nobody logged in.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The remember-me cookie a browser is to keep.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Remember {
+    #[serde(with = "secret::on_the_wire")]
+    pub cookie: Secret,
+    /// The server refuses it after that, whatever the browser does.
+    pub max_age_seconds: u64,
+}
+
+/// `POST /agent/v1/autologin`: a browser without a session, but with a remember-me cookie.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AutoLoginRequest {
+    pub request_id: String,
+    /// As in [`LoginRequest`].
+    pub host: String,
+    pub domain: String,
+    pub entry: String,
+    #[serde(with = "secret::on_the_wire")]
+    pub cookie: Secret,
+    pub client: Client,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum AutoLoginResponse {
+    Success {
+        #[serde(with = "secret::on_the_wire")]
+        session: Secret,
+        identity: Identity,
+        /// Takes the place of the cookie that was sent; absent: the browser keeps the one it has.
+        #[serde(default)]
+        remember: Option<Remember>,
+    },
+    /// The cookie is of no use any more: it is deleted, and the login page shown.
+    Refused {
+        /// What the person is to be told, after a theft for instance.
+        #[serde(default)]
+        notice: Option<String>,
+    },
+    /// Nobody is logged in now, but the cookie may be good: it is kept.
+    Unavailable,
+    /// A newer server said something this agent does not know. It means [`Self::Unavailable`].
     #[serde(other)]
     Unknown,
 }
@@ -108,11 +157,14 @@ impl InputMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogoutRequest {
     pub request_id: String,
-    #[serde(with = "secret::on_the_wire")]
-    pub session: Secret,
+    #[serde(default, with = "secret::on_the_wire_option")]
+    pub session: Option<Secret>,
+    /// The remember-me cookie: it and all that it was made from or into are of no use any more, also without a session.
+    #[serde(default, with = "secret::on_the_wire_option")]
+    pub remember: Option<Secret>,
     pub client: Client,
 }
 
-/// Answered whether or not there was such a session.
+/// Answered whether or not there was such a session or cookie.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogoutResponse {}

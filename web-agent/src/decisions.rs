@@ -126,10 +126,11 @@ impl Decisions {
     /// # Errors
     /// The session may still live; here it is forgotten all the same.
     pub async fn logout(&self, question: &LogoutRequest) -> Result<(), LinkError> {
-        let known = self.memory.forget(&question.session);
+        let forget = || question.session.as_ref().and_then(|session| self.memory.forget(session));
+        let known = forget();
         let answer = self.link.logout(question).await;
         // Once more: requests that ran meanwhile may have been answered and kept.
-        self.end(self.memory.forget(&question.session).or(known));
+        self.end(forget().or(known));
         answer.map(drop)
     }
 

@@ -120,7 +120,8 @@ async fn an_agent_ends_sessions_of_its_domains_alone() {
         [(agent(), "in-other", false), (disarmed, "in-system", false), (agent(), "in-system", true)]
     {
         let refused = site.events("agent-refused").len();
-        let request = LogoutRequest { request_id: "r".into(), session: session.into(), client: client() };
+        let request =
+            LogoutRequest { request_id: "r".into(), session: Some(session.into()), remember: None, client: client() };
         assert_eq!(logout(&server, &agent, &request).await.is_ok(), allowed, "{session}");
         assert_eq!(sessions(&server).await.contains_key(session), !allowed, "{session}");
         assert_eq!(site.events("agent-refused").len() - refused, usize::from(!allowed), "{session}");

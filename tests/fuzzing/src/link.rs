@@ -6,7 +6,9 @@ use shared_proto::check::{CheckRequest, CheckResponse, Decision};
 use shared_proto::client_cert::{self, ClientCert};
 use shared_proto::event::{LeaseRequest, LeaseResponse, Line};
 use shared_proto::hello::{HelloRequest, HelloResponse, LinkError};
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::login::{
+    AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
+};
 
 /// What was read means the same when it is written and read again.
 fn again<T: DeserializeOwned + Serialize>(data: &[u8]) -> Option<T> {
@@ -36,6 +38,8 @@ pub fn messages(data: &[u8]) {
     again::<CheckRequest>(data);
     again::<LoginRequest>(data);
     again::<LoginResponse>(data);
+    again::<AutoLoginRequest>(data);
+    again::<AutoLoginResponse>(data);
     again::<LogoutRequest>(data);
     again::<LogoutResponse>(data);
     again::<LeaseRequest>(data);

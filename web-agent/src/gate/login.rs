@@ -101,7 +101,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
 /// What the policy server made of it. After a failure, the built-in page once more.
 pub fn outcome(request: Request, attempt: Attempt, response: LoginResponse) -> (State, Step) {
     let reply = match response {
-        LoginResponse::Success { session, identity } => match session.expose_str() {
+        LoginResponse::Success { session, identity, remember: _ } => match session.expose_str() {
             Some(value) if cookies::is_value(value.as_bytes()) => {
                 let cookie = cookies::start_session(&request.config, request.scheme, value);
                 let to = match attempt.original_url.as_str() {

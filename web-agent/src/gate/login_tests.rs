@@ -29,7 +29,7 @@ fn log_in(more: &str, answer: LoginResponse) -> Reply {
 }
 
 fn success() -> LoginResponse {
-    LoginResponse::Success { session: Secret::from("fresh"), identity: alice() }
+    LoginResponse::Success { session: Secret::from("fresh"), identity: alice(), remember: None }
 }
 
 fn failure(login_url: Option<&str>) -> LoginResponse {
@@ -234,7 +234,8 @@ fn success_leads_only_to_sites_of_the_cluster() {
         assert_eq!((reply.audit.event, reply.audit.user.as_deref()), (Event::LoggedIn, Some("alice")));
     }
     for token in ["", "a b", "a;b", "a\r\nb", "é"] {
-        let reply = log_in("", LoginResponse::Success { session: Secret::from(token), identity: alice() });
+        let reply =
+            log_in("", LoginResponse::Success { session: Secret::from(token), identity: alice(), remember: None });
         assert_eq!((reply.status, reply.values("Set-Cookie").len()), (503, 0), "{token:?}");
     }
 }

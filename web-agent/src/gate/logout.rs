@@ -36,7 +36,12 @@ fn end(request: Request) -> (State, Step) {
     match request.session.clone() {
         None => decided(Step::Respond(done(&request))),
         Some(session) => {
-            let question = LogoutRequest { request_id: request.id.clone(), session, client: request.client.clone() };
+            let question = LogoutRequest {
+                request_id: request.id.clone(),
+                session: Some(session),
+                remember: None,
+                client: request.client.clone(),
+            };
             (State::LoggingOut(request), Step::Ask(Question::Logout(question)))
         }
     }

@@ -204,7 +204,7 @@ fn no_other_answer_makes_a_permit() {
                 4 => Answer::Logout,
                 5 => login_at("/cams/login"),
                 6 => Answer::Login(LoginResponse::Unknown),
-                7 => Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice() }),
+                7 => Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice(), remember: None }),
                 8 => granted(SessionStanding::Live, Some(alice())),
                 9 => Answer::Assertion(Assertion::new("t")),
                 10 => Answer::NoKey,
