@@ -20,6 +20,8 @@ pub mod field {
     pub const MESSAGE: &str = "cams_message";
     /// Seconds until another login of that name from there counts.
     pub const RETRY_AFTER: &str = "cams_retry_after";
+    /// Something to know before logging in, as a short code.
+    pub const NOTICE: &str = "cams_notice";
 }
 
 /// Headers a site receives. Every name here is refused when a client sends it, in any spelling.

@@ -19,6 +19,8 @@ pub struct Record {
     pub status: Option<u16>,
     /// `server`, `memory`, or `public` where no server answered; `None` where nothing was decided.
     pub decided_by: Option<&'static str>,
+    /// What came of a login with the cookie of a remembered browser: `success`, `refused`, `unavailable`.
+    pub auto_login: Option<&'static str>,
     began: Instant,
 }
 
@@ -33,6 +35,7 @@ impl Default for Record {
             user: None,
             status: None,
             decided_by: None,
+            auto_login: None,
             began: Instant::now(),
         }
     }
@@ -51,6 +54,7 @@ impl Drop for Record {
             status = self.status,
             user = self.user.as_deref().map(tracing::field::debug),
             decided_by = self.decided_by,
+            "auto-login" = self.auto_login,
             duration_us = self.began.elapsed().as_micros() as u64,
         );
     }

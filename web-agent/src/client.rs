@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::hello::HelloRequest;
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::login::{
+    AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
+};
 use shared_proto::report::{AuditRequest, AuditResponse};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,6 +24,7 @@ use crate::pem::{self, KeyFiles, PemError};
 
 const CHECK: &str = "https://cams-policy-server/agent/v1/check";
 const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
+const AUTO_LOGIN: &str = "https://cams-policy-server/agent/v1/autologin";
 const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
 
 const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
@@ -132,6 +135,15 @@ impl Link {
     /// Any: nobody is known to have logged in.
     pub async fn login(&self, question: &LoginRequest) -> Result<LoginResponse, LinkError> {
         self.ask(LOGIN, question, Repeat::Unseen, LOGIN_LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Runs a login stack with what a browser is remembered by. Twice is as good as once: where the answer to the first
+    /// was lost, the cookie that was sent is still good.
+    ///
+    /// # Errors
+    /// Any: nobody is known to have logged in.
+    pub async fn auto_login(&self, question: &AutoLoginRequest) -> Result<AutoLoginResponse, LinkError> {
+        self.ask(AUTO_LOGIN, question, Repeat::Always, LOGIN_LIMIT).await.map(|answered| answered.answer)
     }
 
     /// Ends a session.

@@ -2,23 +2,44 @@
 
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
+use shared_proto::login::Remember;
 use shared_proto::names::fold_header_name;
 use shared_proto::secret::Secret;
 
 use crate::head::{Head, Scheme};
 use crate::site::GateConfig;
 
-/// Bytes of the longest value taken for a session.
+/// Bytes of the longest value taken for one of ours.
 const MAX_VALUE: usize = 4 * 1024;
 
-/// The session cookie's value, where there is exactly one with a value that could be ours. Anything else is nobody:
-/// with two cookies of one name, a neighbouring host may have planted one.
+/// What a request carries under the name of one of our cookies.
+#[derive(Debug, Clone)]
+pub enum Carried {
+    Nothing,
+    /// With two cookies of one name, a neighbouring host may have planted one; or the value cannot be ours.
+    Unusable,
+    Value(Secret),
+}
+
+/// The session cookie's value. Anything but exactly one that could be ours is nobody.
 pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
-    let mut found =
-        head.values("Cookie").flat_map(pairs).filter(|(name, _)| *name == config.cookies.session.as_bytes());
+    match carried(head, &config.cookies.session) {
+        Carried::Value(value) => Some(value),
+        Carried::Nothing | Carried::Unusable => None,
+    }
+}
+
+/// The cookie of a browser that asked to be remembered.
+pub fn remembered(config: &GateConfig, head: &Head) -> Carried {
+    carried(head, &config.cookies.auto_login)
+}
+
+fn carried(head: &Head, wanted: &str) -> Carried {
+    let mut found = head.values("Cookie").flat_map(pairs).filter(|(name, _)| *name == wanted.as_bytes());
     match (found.next(), found.next()) {
-        (Some((_, value)), None) if is_value(value) => Some(Secret::new(value)),
-        _ => None,
+        (None, _) => Carried::Nothing,
+        (Some((_, value)), None) if is_value(value) => Carried::Value(Secret::new(value)),
+        _ => Carried::Unusable,
     }
 }
 
@@ -50,25 +71,78 @@ pub fn is_value(value: &[u8]) -> bool {
     (1..=MAX_VALUE).contains(&value.len()) && value.iter().all(is_octet)
 }
 
-/// The `Set-Cookie` value that starts a session; it ends with the browser.
-pub fn start_session(config: &GateConfig, scheme: Scheme, value: &str) -> String {
-    ours(config, scheme, &config.cookies.session, value).to_string()
+/// What a browser is to do about our cookies: one thing about each at most, the last one said.
+#[derive(Debug, Default)]
+pub struct Changes {
+    session: Option<Change>,
+    remembered: Option<Change>,
 }
 
-/// The `Set-Cookie` value that deletes the session cookie.
-pub fn end_session(config: &GateConfig, scheme: Scheme) -> String {
-    deleted(config, scheme, &config.cookies.session)
+#[derive(Debug)]
+enum Change {
+    Delete,
+    /// Without a life it ends with the browser.
+    Set {
+        value: Secret,
+        life_seconds: Option<u64>,
+    },
 }
 
-/// The `Set-Cookie` values that delete everything of ours.
-pub fn forget(config: &GateConfig, scheme: Scheme) -> [String; 2] {
-    [end_session(config, scheme), deleted(config, scheme, &config.cookies.auto_login)]
+impl Changes {
+    /// The browser has this session from now on. `false`, and nothing changes, where the value cannot be in a cookie.
+    #[must_use]
+    pub fn start_session(&mut self, value: &Secret) -> bool {
+        let is_value = is_value(value.expose());
+        if is_value {
+            self.session = Some(Change::Set { value: value.clone(), life_seconds: None });
+        }
+        is_value
+    }
+
+    pub fn end_session(&mut self) {
+        self.session = Some(Change::Delete);
+    }
+
+    /// A value that cannot be in a cookie is left out: the person only has to log in again some day.
+    pub fn remember(&mut self, remember: Remember) {
+        let Remember { cookie: value, max_age_seconds } = remember;
+        if is_value(value.expose()) {
+            self.remembered = Some(Change::Set { value, life_seconds: Some(max_age_seconds) });
+        }
+    }
+
+    pub fn forget_remembered(&mut self) {
+        self.remembered = Some(Change::Delete);
+    }
+
+    /// Deletes everything of ours.
+    pub fn forget_all(&mut self) {
+        self.end_session();
+        self.forget_remembered();
+    }
+
+    /// The values of `Set-Cookie` that say it.
+    pub fn headers(&self, config: &GateConfig, scheme: Scheme) -> Vec<String> {
+        let names = &config.cookies;
+        let changes = [(&names.session, &self.session), (&names.auto_login, &self.remembered)];
+        let said = changes.into_iter().filter_map(|(name, change)| Some((name, change.as_ref()?)));
+        said.map(|(name, change)| change.header(config, scheme, name)).collect()
+    }
 }
 
-fn deleted(config: &GateConfig, scheme: Scheme, name: &str) -> String {
-    let mut cookie = ours(config, scheme, name, "");
-    cookie.set_max_age(Duration::ZERO);
-    cookie.to_string()
+impl Change {
+    fn header(&self, config: &GateConfig, scheme: Scheme, name: &str) -> String {
+        let (value, life) = match self {
+            Self::Delete => ("", Some(Duration::ZERO)),
+            Self::Set { value, life_seconds } => {
+                let seconds = life_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+                (value.expose_str().unwrap_or_default(), seconds.map(Duration::seconds))
+            }
+        };
+        let mut cookie = ours(config, scheme, name, value);
+        cookie.set_max_age(life);
+        cookie.to_string()
+    }
 }
 
 /// Not `Secure` over cleartext, which only a site on localhost or in a laboratory should use: browsers would drop it.
@@ -110,6 +184,7 @@ mod tests {
     use crate::testing;
 
     const SID: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
+    const AUTO_LOGIN: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
 
     fn head(cookies: &[&str]) -> Head {
         let headers = cookies.iter().map(|value| ("cookie".to_owned(), value.as_bytes().to_vec())).collect();
@@ -117,11 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn one_well_formed_session_or_nobody() {
+    fn one_well_formed_value_or_nobody() {
         let long = format!("{SID}={}", "a".repeat(MAX_VALUE + 1));
         let check = |cookies: &[&str], expected: Option<&str>| {
-            let found = session(&testing::gate_config(), &head(cookies));
+            let config = testing::gate_config();
+            let found = session(&config, &head(cookies));
             assert_eq!(found.as_ref().and_then(Secret::expose_str), expected, "{cookies:?}");
+            let renamed: Vec<_> = cookies.iter().map(|text| text.replace(SID, AUTO_LOGIN)).collect();
+            let found = remembered(&config, &head(&renamed.iter().map(String::as_str).collect::<Vec<_>>()));
+            let is_named = renamed.iter().any(|text| text.contains(AUTO_LOGIN) && !text.contains("SYSTEMX"));
+            match found {
+                Carried::Value(value) => assert_eq!(value.expose_str(), expected, "{renamed:?}"),
+                Carried::Unusable => assert!(expected.is_none() && is_named, "{renamed:?}"),
+                Carried::Nothing => assert!(!is_named, "{renamed:?}"),
+            }
         };
         let sid = |rest: &str| format!("{SID}{rest}");
         check(&[&sid("=abc")], Some("abc"));
@@ -178,13 +262,24 @@ mod tests {
 
     #[test]
     fn attributes() {
-        let mut config = testing::gate_config();
-        let lax = "HttpOnly; SameSite=Lax; Secure; Path=/";
-        assert_eq!(start_session(&config, Scheme::Https, "v"), format!("{SID}=v; {lax}"));
-        assert_eq!(start_session(&config, Scheme::Http, "v"), format!("{SID}=v; HttpOnly; SameSite=Lax; Path=/"));
-        config.cookie_domain = Some("example.org".to_owned());
-        assert_eq!(start_session(&config, Scheme::Https, "v"), format!("{SID}=v; {lax}; Domain=example.org"));
-        assert_eq!(end_session(&config, Scheme::Https), format!("{SID}=; {lax}; Domain=example.org; Max-Age=0"));
-        assert!(forget(&config, Scheme::Https)[1].starts_with("CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=; "));
+        let check = |domain: Option<&str>, scheme, more: &str| {
+            let mut config = testing::gate_config();
+            config.cookie_domain = domain.map(str::to_owned);
+            let mut changes = Changes::default();
+            assert_eq!(changes.headers(&config, scheme), [""; 0]);
+            changes.forget_all();
+            let deleted = [SID, AUTO_LOGIN].map(|name| format!("{name}=; {more}; Max-Age=0"));
+            assert_eq!(changes.headers(&config, scheme), deleted);
+            assert!(changes.start_session(&Secret::from("v")));
+            changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });
+            let set = [format!("{SID}=v; {more}"), format!("{AUTO_LOGIN}=r; {more}; Max-Age=600")];
+            assert_eq!(changes.headers(&config, scheme), set);
+            assert!(!changes.start_session(&Secret::from("a b")));
+            changes.remember(Remember { cookie: Secret::from("a;b"), max_age_seconds: 1 });
+            assert_eq!(changes.headers(&config, scheme), set, "what cannot be in a cookie changes nothing");
+        };
+        check(None, Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/");
+        check(None, Scheme::Http, "HttpOnly; SameSite=Lax; Path=/");
+        check(Some("example.org"), Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/; Domain=example.org");
     }
 }

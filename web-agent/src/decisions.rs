@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
+use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest};
 use tokio::time::timeout;
 
+use crate::auto_login::AutoLogins;
 use crate::cache::Memory;
 use crate::client::{Answered, Link, LinkError};
 use crate::open::{OpenRequests, Standing};
@@ -23,6 +24,7 @@ pub struct Decisions {
     pub link: Arc<Link>,
     pub memory: Arc<Memory>,
     pub open: Arc<OpenRequests>,
+    pub auto_logins: Arc<AutoLogins>,
     /// How long a lease runs, and therefore how long a grant on a session lasts without one.
     pub lease: Duration,
 }
@@ -121,7 +123,19 @@ impl Decisions {
         answer
     }
 
-    /// Ends a session.
+    /// Logs in with the cookie of a remembered browser. Where no server answers, that says nothing about the cookie.
+    pub async fn auto_login(&self, question: AutoLoginRequest) -> AutoLoginResponse {
+        let (link, asked) = (self.link.clone(), question.clone());
+        let attempt = async move {
+            link.auto_login(&asked).await.unwrap_or_else(|error| {
+                tracing::warn!(id = asked.request_id, "no answer from a policy server: {error}");
+                AutoLoginResponse::Unavailable
+            })
+        };
+        self.auto_logins.share(&question, attempt).await
+    }
+
+    /// Ends a session, and what the browser is remembered by.
     ///
     /// # Errors
     /// The session may still live; here it is forgotten all the same.

@@ -5,6 +5,7 @@ pub mod permit;
 
 mod login;
 mod logout;
+mod remember;
 mod reply;
 mod request;
 mod sender;
@@ -14,12 +15,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
-use shared_proto::login::{EntryForm, LoginRequest, LoginResponse, LogoutRequest};
+use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, EntryForm, LoginRequest, LoginResponse, LogoutRequest};
+use shared_proto::names::field;
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
-use crate::cookies;
+use crate::cookies::Carried;
 use crate::head::{Connection, Head, Refusal};
+use crate::pages::Notice;
 use crate::permit::Permit;
 use crate::redirect;
 use crate::site::{GateConfig, Service};
@@ -35,11 +38,13 @@ pub enum Step {
     Respond(Reply),
 }
 
-/// What the gate needs to know; the first three go to the policy server.
+/// What the gate needs to know; the first four go to the policy server.
 #[derive(Debug)]
 pub enum Question {
     Check(CheckRequest),
     Login(LoginRequest),
+    /// A login with the cookie of a browser that is remembered.
+    AutoLogin(AutoLoginRequest),
     Logout(LogoutRequest),
     /// An assertion for the site, without which it is told nothing of the person.
     Assertion(Claims),
@@ -60,6 +65,7 @@ pub enum Question {
 pub enum Answer {
     Check(CheckResponse),
     Login(LoginResponse),
+    AutoLogin(AutoLoginResponse),
     Logout,
     Assertion(Assertion),
     /// A JSON Web Key Set.
@@ -79,6 +85,7 @@ impl fmt::Debug for Answer {
         f.write_str(match self {
             Self::Check(_) => "Check",
             Self::Login(_) => "Login",
+            Self::AutoLogin(_) => "AutoLogin",
             Self::Logout => "Logout",
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
@@ -101,6 +108,8 @@ pub struct Gate {
 #[derive(Debug)]
 enum State {
     Checking(Request),
+    /// It needs a login, and the browser is remembered.
+    Remembering(Request, remember::Otherwise),
     /// Granted; the site shall be told for whom.
     Vouching(Request, Identity),
     ShowingKeys(Request),
@@ -109,6 +118,14 @@ enum State {
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
     Decided,
+}
+
+/// The login that the policy server wants to see before it lets a request pass.
+#[derive(Debug)]
+struct Demand {
+    domain: String,
+    entry: String,
+    login_url: String,
 }
 
 impl Gate {
@@ -133,17 +150,24 @@ impl Gate {
             (State::ReadingForm(_), Answer::BodyTooLarge) => {
                 decided(Step::Respond(Reply::refused(Refusal::new(413, "the form is too large"), true)))
             }
+            (State::Remembering(request, otherwise), Answer::AutoLogin(response)) => {
+                remember::outcome(request, otherwise, response)
+            }
+            (State::Remembering(request, otherwise), _) => {
+                remember::outcome(request, otherwise, AutoLoginResponse::Unavailable)
+            }
             (State::ShowingForm(request, attempt), Answer::Form(form)) => {
-                decided(Step::Respond(login::page(&request, attempt, form)))
+                respond(&request, login::page(&request, attempt, form))
             }
             (State::ShowingForm(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingIn(request, attempt), Answer::Login(response)) => login::outcome(request, attempt, response),
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
-            (State::LoggingOut(request), Answer::Logout) => decided(Step::Respond(logout::done(&request))),
-            (State::LoggingOut(request), _) => decided(Step::Respond(logout::failed(&request))),
-            (State::Vouching(request, _), _) => decided(Step::Respond(Reply::no_key(&request))),
-            (State::ShowingKeys(request), _) => decided(Step::Respond(Reply::no_key(&request))),
-            (State::Checking(request), _) => decided(Step::Respond(Reply::unavailable(request.is_navigation))),
+            (State::LoggingOut(request), Answer::Logout) => logout::done(&request),
+            (State::LoggingOut(request), _) => logout::failed(&request),
+            (State::Vouching(request, _) | State::ShowingKeys(request), _) => {
+                respond(&request, Reply::no_key(&request))
+            }
+            (State::Checking(request), _) => respond(&request, Reply::unavailable(request.is_navigation)),
             (State::ReadingForm(_) | State::Decided, _) => decided(Step::Respond(Reply::unavailable(true))),
         };
         self.state = state;
@@ -155,7 +179,13 @@ fn decided(step: Step) -> (State, Step) {
     (State::Decided, step)
 }
 
-fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
+/// An answer of our own, and with it what the browser is to do about our cookies.
+fn respond(request: &Request, mut reply: Reply) -> (State, Step) {
+    reply.set_cookies(request.set_cookies());
+    decided(Step::Respond(reply))
+}
+
+fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     let path = request.target.path();
     let service = request.config.services().into_iter().find_map(|(uri, service)| (uri == path).then_some(service));
     match service {
@@ -171,8 +201,16 @@ fn route(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if request.is_websocket {
         sender::check_websocket(&request, head)?;
     }
+    if !sender::may_be_remembered(&request, head) {
+        request.remembered = Carried::Nothing;
+    }
+    Ok(check(request))
+}
+
+/// Asks whether it may pass, with the session it has now.
+fn check(request: Request) -> (State, Step) {
     let question = request.check();
-    Ok((State::Checking(request), Step::Ask(Question::Check(question))))
+    (State::Checking(request), Step::Ask(Question::Check(question)))
 }
 
 /// The public keys of the site; they are no secret, so nobody is asked.
@@ -187,23 +225,30 @@ fn keys(request: Request) -> Result<(State, Step), Refusal> {
 }
 
 /// What becomes of a request on which the policy server has spoken.
-fn checked(request: Request, response: CheckResponse) -> (State, Step) {
-    let is_ended = response.session == SessionStanding::Ended && request.session.is_some();
+fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
+    if response.session == SessionStanding::Ended && request.session.is_some() {
+        request.changes.end_session();
+    }
     let identity = response.identity;
     match response.decision {
         Decision::Granted if is_coherent(&request, response.session, identity.as_ref()) => {
             let Some(identity) = identity else {
-                return decided(Step::Forward(Permit::for_anybody(request, is_ended)));
+                return decided(Step::Forward(Permit::for_anybody(request)));
             };
             let claims = Claims::new(request.audience(), &identity);
             (State::Vouching(request, identity), Step::Ask(Question::Assertion(claims)))
         }
         Decision::LoginRequired { domain, entry, login_url } => {
-            decided(Step::Respond(login_required(&request, is_ended, [&domain, &entry, &login_url])))
+            let demand = Demand { domain, entry, login_url };
+            let has_session = !matches!(response.session, SessionStanding::None | SessionStanding::Ended);
+            if has_session || demand.domain != request.config.domain {
+                return login_required(&request, &demand, None);
+            }
+            remember::attempt(request, remember::Otherwise::Demand(demand))
         }
         Decision::Granted | Decision::Denied | Decision::Unknown => {
             let user = identity.map(|identity| identity.user).unwrap_or_default();
-            decided(Step::Respond(Reply::denied(&request, user)))
+            respond(&request, Reply::denied(&request, user))
         }
     }
 }
@@ -218,17 +263,17 @@ fn is_coherent(request: &Request, standing: SessionStanding, identity: Option<&I
 }
 
 /// Leads a person to the login page; tells a program where it is.
-fn login_required(request: &Request, is_ended: bool, [domain, entry, login_url]: [&str; 3]) -> Reply {
+fn login_required(request: &Request, demand: &Demand, notice: Option<&Notice>) -> (State, Step) {
     let original = if request.is_safe() && request.is_navigation { request.target.as_str() } else { "/" };
     let original = format!("{}{original}", request.here());
-    let Some(url) = redirect::login_page(login_url, domain, entry, &original) else {
-        return Reply::unavailable(request.is_navigation);
+    let mut parameters =
+        vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
+    parameters.extend(notice.map(|notice| (field::NOTICE, notice.code)));
+    let reply = match redirect::login_page(&demand.login_url, &parameters) {
+        Some(url) => Reply::login_required(request, url),
+        None => Reply::unavailable(request.is_navigation),
     };
-    let mut reply = Reply::login_required(request, url);
-    if is_ended {
-        reply.set_cookies([cookies::end_session(&request.config, request.scheme)]);
-    }
-    reply
+    respond(request, reply)
 }
 
 #[cfg(test)]
@@ -242,3 +287,7 @@ mod proof_tests;
 #[cfg(test)]
 #[path = "gate/login_tests.rs"]
 mod login_tests;
+
+#[cfg(test)]
+#[path = "gate/remember_tests.rs"]
+mod remember_tests;

@@ -177,6 +177,13 @@ fn touches_our_cookies(config: &GateConfig, name: &str, value: &[u8]) -> bool {
     name.eq_ignore_ascii_case("Clear-Site-Data") && (clears(b"cookies") || clears(b"*"))
 }
 
+/// For a response with cookies of ours, which are for one browser and for once.
+pub fn make_unstored(headers: &mut Vec<(String, Vec<u8>)>) {
+    set_caching(headers, UNSTORED.to_owned());
+}
+
+const UNSTORED: &str = "no-store, private";
+
 /// Documents are not stored at all; the rest (styles, images) may stay in the browser's own cache.
 fn make_private(headers: &mut Vec<(String, Vec<u8>)>) {
     let value = |wanted: &str| {
@@ -187,13 +194,17 @@ fn make_private(headers: &mut Vec<(String, Vec<u8>)>) {
     let kind = value("Content-Type");
     let is_document = ["text/html", "application/xhtml+xml"].iter().any(|html| kind.starts_with(html));
     let cache_control = if is_document || kind.is_empty() {
-        "no-store, private".to_owned()
+        UNSTORED.to_owned()
     } else {
         const SHARED: [&str; 4] = ["public", "s-maxage", "proxy-revalidate", "private"];
         let given = value("Cache-Control");
         let is_kept = |item: &&str| !item.is_empty() && !SHARED.contains(&item.split('=').next().unwrap_or_default());
         std::iter::once("private").chain(given.split(',').map(str::trim).filter(is_kept)).collect::<Vec<_>>().join(", ")
     };
+    set_caching(headers, cache_control);
+}
+
+fn set_caching(headers: &mut Vec<(String, Vec<u8>)>, cache_control: String) {
     const CACHING: [&str; 4] = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Pragma"];
     headers.retain(|(name, _)| !CACHING.iter().any(|caching| name.eq_ignore_ascii_case(caching)));
     headers.push(("Cache-Control".to_owned(), cache_control.into_bytes()));

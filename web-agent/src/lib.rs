@@ -20,6 +20,7 @@ pub mod target;
 // The rim: files, network, clock and the proxy engine.
 pub mod access_log;
 pub mod app;
+pub mod auto_login;
 pub mod cache;
 pub mod client;
 pub mod connection;

@@ -19,6 +19,8 @@ pub struct LoginForm {
     pub domain: Option<String>,
     pub entry: Option<String>,
     pub original_url: Option<String>,
+    /// A code of what the page has to say.
+    pub notice: Option<String>,
     /// By name, without the `cams_cb_` prefix.
     pub callbacks: BTreeMap<String, Secret>,
 }
@@ -35,6 +37,7 @@ impl LoginForm {
                 field::DOMAIN => &mut form.domain,
                 field::ENTRY => &mut form.entry,
                 field::ORIGINAL_URL => &mut form.original_url,
+                field::NOTICE => &mut form.notice,
                 name => {
                     if let Some(name) = name.strip_prefix(CALLBACK_PREFIX) {
                         form.callbacks.insert(name.to_owned(), value);

@@ -16,6 +16,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision};
+use shared_proto::login::AutoLoginResponse;
 
 use crate::access_log::Record;
 use crate::client::LinkError;
@@ -118,6 +119,11 @@ impl AgentProxy {
             }
             Question::Form { entry } => return Ok(Answer::Form(self.decisions.memory.form(&entry))),
             Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
+            Question::AutoLogin(question) => {
+                let response = self.decisions.auto_login(question).await;
+                ctx.record.auto_login = Some(auto_login(&response));
+                return Ok(Answer::AutoLogin(response));
+            }
             Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
             Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
         };
@@ -317,6 +323,15 @@ fn status_of(error: &Error) -> u16 {
         (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => 0,
         (_, ErrorSource::Downstream) => 400,
         (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+    }
+}
+
+/// For the log.
+fn auto_login(response: &AutoLoginResponse) -> &'static str {
+    match response {
+        AutoLoginResponse::Success { .. } => "success",
+        AutoLoginResponse::Refused { .. } => "refused",
+        AutoLoginResponse::Unavailable | AutoLoginResponse::Unknown => "unavailable",
     }
 }
 

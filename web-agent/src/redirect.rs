@@ -1,8 +1,6 @@
 //! Where a login may lead. Pure. One parser both checks an address and makes the text that is sent, so that no browser
 //! can read it differently from us.
 
-use shared_proto::names::field;
-
 use crate::origin::{Origin, split_url};
 use crate::site::GateConfig;
 use crate::target::Target;
@@ -28,11 +26,10 @@ fn address(config: &GateConfig, here: &Origin, (origin, target): (Option<Origin>
 }
 
 /// The login page that the policy server names, with what it needs to know. `None` where that is no address.
-pub fn login_page(login_url: &str, domain: &str, entry: &str, original_url: &str) -> Option<String> {
+pub fn login_page(login_url: &str, parameters: &[(&str, &str)]) -> Option<String> {
     let (origin, target) = parse(login_url)?;
     let url = format!("{}{}", origin.map(|origin| origin.to_string()).unwrap_or_default(), target.as_str());
-    let parameters = [(field::DOMAIN, domain), (field::ENTRY, entry), (field::ORIGINAL_URL, original_url)];
-    Some(with_parameters(url, &parameters))
+    Some(with_parameters(url, parameters))
 }
 
 /// Adds query parameters to an address made by this module.

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::{self, AgentApp, Control};
+use crate::auto_login::AutoLogins;
 use crate::cache::Memory;
 use crate::client::{Link, LinkConfig};
 use crate::config::{AgentConfig, Listener};
@@ -153,6 +154,7 @@ impl Agent {
             link,
             memory: Arc::new(Memory::new(&config.gate.domain, limits.timing.lease)),
             open: Arc::new(OpenRequests::default()),
+            auto_logins: Arc::new(AutoLogins::default()),
             lease: limits.timing.lease,
         });
         let following = Following::start(&decisions, limits.timing);

@@ -85,7 +85,9 @@ pub fn cookies(data: &[u8]) {
         assert!(is_value(session.expose()));
         assert!(kept.is_none_or(|kept| kept != data), "a session's cookie is not shown to sites");
         let text = session.expose_str().expect("ASCII");
-        let cookie = cookies::start_session(&GATE, Scheme::Https, text);
+        let mut changes = cookies::Changes::default();
+        assert!(changes.start_session(&session));
+        let cookie = changes.headers(&GATE, Scheme::Https).concat();
         let pair = format!("{}={text}; ", GATE.cookies.session);
         assert!(cookie.starts_with(&pair), "{cookie} does not start with {pair}");
     }

@@ -1,15 +1,17 @@
 //! The login page and what it posts.
 
-use shared_proto::login::{EntryForm, InputMode, LoginRequest, LoginResponse};
+use shared_proto::check::Identity;
+use shared_proto::login::{EntryForm, InputMode, LoginRequest, LoginResponse, Remember};
 use shared_proto::names::{CALLBACK_PREFIX, code, field};
 
-use crate::cookies;
+use crate::cookies::Carried;
+use crate::gate::remember::{self, Otherwise};
 use crate::gate::reply::{Audit, Event, Reply};
 use crate::gate::request::Request;
-use crate::gate::{Question, State, Step, decided, sender};
+use crate::gate::{Question, State, Step, decided, respond, sender};
 use crate::head::{Head, Refusal};
 use crate::login_form::{self, LoginForm, callback_name};
-use crate::pages::{LoginField, LoginPage, Page};
+use crate::pages::{LoginField, LoginPage, Notice, Page};
 use crate::redirect;
 
 /// What a login needs to remember while the policy server is asked, and the page shows.
@@ -20,6 +22,18 @@ pub struct Attempt {
     /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
     original_url: String,
     failure: Option<Failure>,
+    notice: Option<&'static Notice>,
+}
+
+impl Attempt {
+    pub fn entry(&self) -> &str {
+        &self.entry
+    }
+
+    /// The notice in hand, if there is one, takes the place of one from the address.
+    pub fn with_notice(self, notice: Option<&'static Notice>) -> Self {
+        Self { notice: notice.or(self.notice), ..self }
+    }
 }
 
 /// Why nobody is logged in.
@@ -50,7 +64,8 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     }
 }
 
-/// The login page. Absent parameters are the agent's own domain and entry, so that a bookmark works.
+/// The login page. Absent parameters are the agent's own domain and entry, so that a bookmark works. Whoever is
+/// remembered and was on the way somewhere goes on; with a session it is that session which did not do there.
 fn show(request: Request) -> Result<(State, Step), Refusal> {
     let form = LoginForm::parse(request.target.query().unwrap_or_default().as_bytes())?;
     if let Some(reply) = wrong_place(&request, form.domain.as_deref(), form.entry.as_deref()) {
@@ -58,11 +73,17 @@ fn show(request: Request) -> Result<(State, Step), Refusal> {
     }
     let entry = form.entry.as_deref().unwrap_or(&request.config.entry).to_owned();
     let original_url = original_url(&request, &form);
-    Ok(ask_form(request, Attempt { entry, username: String::new(), original_url, failure: None }))
+    let is_on_the_way = request.method == "GET" && request.is_navigation && !original_url.is_empty();
+    let notice = form.notice.as_deref().and_then(Notice::of_code);
+    let attempt = Attempt { entry, username: String::new(), original_url, failure: None, notice };
+    if is_on_the_way && request.session.is_none() {
+        return Ok(remember::attempt(request, Otherwise::Page(attempt)));
+    }
+    Ok(ask_form(request, attempt))
 }
 
 /// The page follows once it is known what the entry asks for.
-fn ask_form(request: Request, attempt: Attempt) -> (State, Step) {
+pub fn ask_form(request: Request, attempt: Attempt) -> (State, Step) {
     let question = Question::Form { entry: attempt.entry.clone() };
     (State::ShowingForm(request, attempt), Step::Ask(question))
 }
@@ -82,6 +103,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         username: form.username().to_owned(),
         original_url: original_url(&request, &form),
         failure: None,
+        notice: None,
     };
     if !request.config.auto_login {
         form.callbacks.remove(callback_name(field::AUTO_LOGIN));
@@ -99,21 +121,13 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
 }
 
 /// What the policy server made of it. After a failure, the built-in page once more.
-pub fn outcome(request: Request, attempt: Attempt, response: LoginResponse) -> (State, Step) {
+pub fn outcome(mut request: Request, attempt: Attempt, response: LoginResponse) -> (State, Step) {
     let reply = match response {
-        LoginResponse::Success { session, identity, remember: _ } => match session.expose_str() {
-            Some(value) if cookies::is_value(value.as_bytes()) => {
-                let cookie = cookies::start_session(&request.config, request.scheme, value);
-                let to = match attempt.original_url.as_str() {
-                    "" => request.config.default_page.clone(),
-                    url => url.to_owned(),
-                };
-                let mut reply = Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user));
-                reply.set_cookies([cookie]);
-                reply
-            }
-            _ => no_service(),
-        },
+        LoginResponse::Success { session, identity, remember } if request.changes.start_session(&session) => {
+            keep(&mut request, &attempt, remember);
+            return lead_on(&request, &attempt, identity);
+        }
+        LoginResponse::Success { .. } => no_service(),
         LoginResponse::Failure {
             code: code::AUTHENTICATION_FAILED,
             exception,
@@ -133,6 +147,26 @@ pub fn outcome(request: Request, attempt: Attempt, response: LoginResponse) -> (
         LoginResponse::Unknown => error(code::AUTHENTICATION_FAILED, "The login could not be completed."),
     };
     decided(Step::Respond(reply))
+}
+
+/// The form says anew whether to remember somebody, and so ends what the browser was remembered by before. Only a login
+/// beyond the sites' own, which comes on top of it, leaves that alone.
+fn keep(request: &mut Request, attempt: &Attempt, remember: Option<Remember>) {
+    match remember {
+        Some(remember) => request.changes.remember(remember),
+        None if attempt.entry != request.config.entry => {}
+        None if matches!(request.remembered, Carried::Nothing) => {}
+        None => request.changes.forget_remembered(),
+    }
+}
+
+/// Somebody is logged in: on to the page that was wanted.
+pub fn lead_on(request: &Request, attempt: &Attempt, identity: Identity) -> (State, Step) {
+    let to = match attempt.original_url.as_str() {
+        "" => request.config.default_page.clone(),
+        url => url.to_owned(),
+    };
+    respond(request, Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user)))
 }
 
 /// Nobody can be logged in now.
@@ -251,7 +285,7 @@ fn contents(request: &Request, attempt: &Attempt, form: EntryForm, error: Option
         site: request.site.host.clone(),
         username: attempt.username.clone(),
         error,
-        notice: None,
+        notice: attempt.notice.map(|notice| notice.text.to_owned()),
         fields: always.into_iter().chain(further).collect(),
         remember_me: request.config.auto_login && form.remember_me,
     }

@@ -2,10 +2,10 @@
 
 use shared_proto::login::LogoutRequest;
 
-use crate::cookies;
+use crate::cookies::Carried;
 use crate::gate::reply::{Audit, Event, Reply};
 use crate::gate::request::Request;
-use crate::gate::{Question, State, Step, decided, sender};
+use crate::gate::{Question, State, Step, respond, sender};
 use crate::head::{Head, Refusal};
 use crate::pages::Page;
 
@@ -24,7 +24,7 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
             reply
         }
     };
-    Ok(decided(Step::Respond(reply)))
+    Ok(respond(&request, reply))
 }
 
 /// Whether a browser wants it as part of a page, an image say, which any content of a site can bring about.
@@ -32,19 +32,23 @@ fn is_embedded(head: &Head) -> Result<bool, Refusal> {
     Ok(head.single("Sec-Fetch-Dest")?.is_some_and(|destination| destination != "document"))
 }
 
-fn end(request: Request) -> (State, Step) {
-    match request.session.clone() {
-        None => decided(Step::Respond(done(&request))),
-        Some(session) => {
-            let question = LogoutRequest {
-                request_id: request.id.clone(),
-                session: Some(session),
-                remember: None,
-                client: request.client.clone(),
-            };
-            (State::LoggingOut(request), Step::Ask(Question::Logout(question)))
-        }
+/// Both cookies go at once, with whatever is answered.
+fn end(mut request: Request) -> (State, Step) {
+    request.changes.forget_all();
+    let remember = match &request.remembered {
+        Carried::Value(cookie) => Some(cookie.clone()),
+        Carried::Nothing | Carried::Unusable => None,
+    };
+    if request.session.is_none() && remember.is_none() {
+        return done(&request);
     }
+    let question = LogoutRequest {
+        request_id: request.id.clone(),
+        session: request.session.clone(),
+        remember,
+        client: request.client.clone(),
+    };
+    (State::LoggingOut(request), Step::Ask(Question::Logout(question)))
 }
 
 /// Answers the image of the logged-out page. A browser keeps the page it leaves for its back button, `no-store` or not,
@@ -55,19 +59,15 @@ pub fn forget() -> Reply {
     reply
 }
 
-/// There is no such session any more.
-pub fn done(request: &Request) -> Reply {
+/// There is no such session any more, and nobody is remembered.
+pub fn done(request: &Request) -> (State, Step) {
     let page = Page::LoggedOut { login_url: request.config.login_uri.clone(), forget_url: request.config.forget_uri() };
-    let mut reply = Reply::page(200, page, Audit::new(Event::LoggedOut, ""));
-    reply.set_cookies(cookies::forget(&request.config, request.scheme));
-    reply
+    respond(request, Reply::page(200, page, Audit::new(Event::LoggedOut, "")))
 }
 
-/// The session could not be ended at the policy server; at least this browser cannot use it any more.
-pub fn failed(request: &Request) -> Reply {
-    let mut reply = Reply::unavailable(true);
-    reply.set_cookies(cookies::forget(&request.config, request.scheme));
-    reply
+/// It could not be ended at the policy server; at least this browser cannot use it any more.
+pub fn failed(request: &Request) -> (State, Step) {
+    respond(request, Reply::unavailable(true))
 }
 
 fn confirm(request: &Request) -> Reply {

@@ -15,21 +15,20 @@ use crate::target::Target;
 
 #[derive(Debug)]
 pub struct Permit {
-    request: Request,
+    /// Boxed, as a request is large and a permit is passed on as one of several things.
+    request: Box<Request>,
     /// Nobody is named to a site without an assertion beside it.
     identity: Option<(Identity, Assertion)>,
-    /// The browser's session cookie opens nothing any more.
-    is_ended: bool,
 }
 
 impl Permit {
     pub(in crate::gate) fn for_person(request: Request, identity: Identity, assertion: Assertion) -> Self {
-        Self { request, identity: Some((identity, assertion)), is_ended: false }
+        Self { request: Box::new(request), identity: Some((identity, assertion)) }
     }
 
-    /// For a public page; `is_ended` where the browser has a session cookie that opens nothing any more.
-    pub(in crate::gate) fn for_anybody(request: Request, is_ended: bool) -> Self {
-        Self { request, identity: None, is_ended }
+    /// For a public page.
+    pub(in crate::gate) fn for_anybody(request: Request) -> Self {
+        Self { request: Box::new(request), identity: None }
     }
 
     pub fn site(&self) -> &Arc<Site> {
@@ -92,12 +91,12 @@ impl Permit {
         &self,
         received: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Vec<(String, Vec<u8>)> {
-        let config = &self.request.config;
-        let mut headers = headers::response(config, self.identity.is_some(), received);
-        if self.is_ended {
-            let cookie = cookies::end_session(config, self.request.scheme);
-            headers.push(("Set-Cookie".to_owned(), cookie.into_bytes()));
+        let mut headers = headers::response(&self.request.config, self.identity.is_some(), received);
+        let cookies = self.request.set_cookies();
+        if !cookies.is_empty() {
+            headers::make_unstored(&mut headers);
         }
+        headers.extend(cookies.into_iter().map(|cookie| ("Set-Cookie".to_owned(), cookie.into_bytes())));
         headers
     }
 

@@ -6,7 +6,7 @@ use shared_proto::check::{CheckRequest, Client};
 use shared_proto::client_cert::ClientCert;
 use shared_proto::secret::Secret;
 
-use crate::cookies;
+use crate::cookies::{self, Carried, Changes};
 use crate::head::{Connection, Head, Refusal, Scheme, Version};
 use crate::headers;
 use crate::origin::{Authority, Origin};
@@ -30,6 +30,10 @@ pub struct Request {
     pub method: String,
     pub client: Client,
     pub session: Option<Secret>,
+    /// What the browser shows for having been remembered; once it was tried, nothing.
+    pub remembered: Carried,
+    /// What the browser is told about our cookies with the answer, whichever it is.
+    pub changes: Changes,
     /// The client's certificate, as a trusted proxy before us verified it.
     pub client_cert: Option<ClientCert>,
     /// A person's browser wants a page, so that an answer is a page too.
@@ -65,6 +69,8 @@ impl Request {
             method: head.method.clone(),
             client: Client { address: origination.address, user_agent },
             session: cookies::session(config, head),
+            remembered: cookies::remembered(config, head),
+            changes: Changes::default(),
             client_cert,
             is_navigation: is_navigation(head),
             is_websocket: head.wants_websocket(),
@@ -88,6 +94,11 @@ impl Request {
             session: self.session.clone(),
             client: self.client.clone(),
         }
+    }
+
+    /// The values of `Set-Cookie` that go with the answer.
+    pub fn set_cookies(&self) -> Vec<String> {
+        self.changes.headers(&self.config, self.scheme)
     }
 
     /// The origin the client sees.

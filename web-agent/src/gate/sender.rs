@@ -28,6 +28,13 @@ pub fn is_foreign(request: &Request, head: &Head) -> Result<bool, Refusal> {
     })
 }
 
+/// Whether the request may be made in the name of somebody who was remembered. What only reads may come from anywhere,
+/// as with a session; what changes something, or opens a tunnel, not from a page of another site.
+pub fn may_be_remembered(request: &Request, head: &Head) -> bool {
+    let only_reads = request.is_safe() && !request.is_websocket;
+    only_reads || is_foreign(request, head).is_ok_and(|is_foreign| !is_foreign)
+}
+
 /// A page of any site can open a WebSocket, and the browser adds our cookie: with a session, only pages of ours may.
 ///
 /// # Errors

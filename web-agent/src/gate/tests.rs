@@ -1,5 +1,6 @@
 //! The gate lets through what was granted, and nothing else.
 
+use shared_proto::login::Remember;
 use shared_proto::secret::Secret;
 
 use super::*;
@@ -11,7 +12,7 @@ pub(super) fn granted(standing: SessionStanding, identity: Option<Identity>) -> 
     check(Decision::Granted, standing, identity)
 }
 
-fn check(decision: Decision, session: SessionStanding, identity: Option<Identity>) -> Answer {
+pub(super) fn check(decision: Decision, session: SessionStanding, identity: Option<Identity>) -> Answer {
     Answer::Check(CheckResponse {
         decision,
         session,
@@ -23,7 +24,7 @@ fn check(decision: Decision, session: SessionStanding, identity: Option<Identity
     })
 }
 
-fn login_at(login_url: &str) -> Answer {
+pub(super) fn login_at(login_url: &str) -> Answer {
     let (domain, entry) = ("system".to_owned(), "http".to_owned());
     let decision = Decision::LoginRequired { domain, entry, login_url: login_url.to_owned() };
     check(decision, SessionStanding::None, None)
@@ -180,13 +181,16 @@ fn a_grant_counts_only_when_it_says_for_whom() {
 /// only together with an assertion.
 #[test]
 fn no_other_answer_makes_a_permit() {
-    let requests: [(&str, &[&str]); 6] = [
+    const REMEMBERED: &str = "Cookie: CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=kept";
+    let requests: [(&str, &[&str]); 8] = [
         ("GET /x", &[]),
         ("GET /x", &[COOKIE]),
         ("GET /cams/jwks.json", &[]),
         ("POST /cams/login", &["Content-Type: application/x-www-form-urlencoded", "Content-Length: 0"]),
         ("POST /cams/logout", &[COOKIE, "Content-Length: 0"]),
         ("GET /cams/login", &[]),
+        ("GET /x", &[REMEMBERED]),
+        ("GET /cams/login?cams_original_url=%2Fx", &[REMEMBERED, NAVIGATION]),
     ];
     let form = b"cams_security_domain=system&cams_login_config=http&cams_cb_username=a";
     let mut random = Random::new(5);
@@ -194,9 +198,9 @@ fn no_other_answer_makes_a_permit() {
         let (line, lines) = requests[n % requests.len()];
         let (mut gate, first) = start(line, lines);
         let mut is_checking = matches!(first, Step::Ask(Question::Check(_)));
-        let mut is_vouching = false;
-        for _ in 0..4 {
-            let answer = match random.below(12) {
+        let (mut is_vouching, mut is_remembering, mut has_session) = (false, false, lines.contains(&COOKIE));
+        for _ in 0..6 {
+            let answer = match random.below(14) {
                 0 => granted(SessionStanding::None, None),
                 1 => Answer::LinkDown,
                 2 => Answer::Body(form.to_vec()),
@@ -208,17 +212,26 @@ fn no_other_answer_makes_a_permit() {
                 8 => granted(SessionStanding::Live, Some(alice())),
                 9 => Answer::Assertion(Assertion::new("t")),
                 10 => Answer::NoKey,
+                11 => {
+                    let remember = Some(Remember { cookie: "r".into(), max_age_seconds: 1 });
+                    Answer::AutoLogin(AutoLoginResponse::Success { session: "t".into(), identity: alice(), remember })
+                }
+                12 => Answer::AutoLogin(AutoLoginResponse::Refused { notice: None }),
                 _ => Answer::Keys(Value::Null),
             };
             let is_grant = matches!(&answer, Answer::Check(CheckResponse { decision: Decision::Granted, .. }));
             let is_personal = is_grant && matches!(&answer, Answer::Check(response) if response.identity.is_some());
             let is_public = is_checking && is_grant && !is_personal;
             let is_permitted = is_public || (is_vouching && matches!(answer, Answer::Assertion(_)));
-            is_vouching = is_checking && is_personal && lines.contains(&COOKIE);
+            is_vouching = is_checking && is_personal && has_session;
+            let is_logged_in = is_remembering && matches!(answer, Answer::AutoLogin(AutoLoginResponse::Success { .. }));
+            has_session |= is_logged_in;
             let step = gate.answer(answer);
             assert_eq!(matches!(step, Step::Forward(_)), is_permitted, "{line}: {step:?}");
             assert_eq!(matches!(step, Step::Ask(Question::Assertion(_))), is_vouching, "{line}: {step:?}");
-            is_checking = false;
+            is_remembering = matches!(step, Step::Ask(Question::AutoLogin(_)));
+            is_checking = matches!(step, Step::Ask(Question::Check(_)));
+            assert!(!is_checking || is_logged_in, "{line}: {step:?}");
         }
     }
 }
@@ -286,7 +299,10 @@ fn an_ended_session_loses_its_cookie() {
     let (mut gate, _) = start("GET /public", &[COOKIE]);
     let Step::Forward(permit) = gate.answer(granted(SessionStanding::Ended, None)) else { panic!() };
     let headers = permit.response_headers([("Content-Type", b"text/html".as_slice())]);
-    assert_eq!(headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Content-Type", "Set-Cookie"]);
+    assert_eq!(
+        headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["Content-Type", "Cache-Control", "Set-Cookie"]
+    );
 }
 
 #[test]

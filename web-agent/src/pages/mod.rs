@@ -3,6 +3,7 @@
 //! Pure: templates come in as text, pages go out as text. No script anywhere, so that the content security policy can
 //! forbid all of them. Every value is escaped by the template engine; nothing here may mark a value as safe HTML.
 
+mod notice;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use shared_proto::login::InputMode;
 use shared_proto::names;
 
+pub use notice::Notice;
 pub use page::{LoginField, LoginPage, Page};
 
 /// The headers that every page needs besides `Content-Security-Policy`, which [`Pages::render`] returns.

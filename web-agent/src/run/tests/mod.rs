@@ -1,6 +1,7 @@
 //! The whole agent on real sockets: a client that sends raw bytes, a policy server over mutual TLS, a raw site.
 
 mod assertions;
+mod auto_login;
 mod http2;
 mod logs;
 mod memory;
@@ -37,10 +38,21 @@ impl Setting {
     }
 
     async fn with(script: impl Fn(&str, &Value) -> Act + Send + Sync + 'static, limits: Limits) -> Self {
+        Self::changed(script, limits, |_| ()).await
+    }
+
+    /// With another configuration of the gate.
+    async fn changed(
+        script: impl Fn(&str, &Value) -> Act + Send + Sync + 'static,
+        limits: Limits,
+        change: impl FnOnce(&mut GateConfig),
+    ) -> Self {
         let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
         let policy = PolicyServer::start(&ca, script).await;
         let site = upstream::Site::start().await;
-        let agent = Agent::start(config(&dir, &ca, &policy, &site), limits).unwrap();
+        let mut config = config(&dir, &ca, &policy, &site);
+        change(Arc::make_mut(&mut config.gate));
+        let agent = Agent::start(config, limits).unwrap();
         let (http, https) = (agent.addresses()[0], agent.addresses()[1]);
         Self { ca, policy, site, agent, http, https, _dir: dir }
     }

@@ -1,0 +1,23 @@
+//! What a person is told on the login page for another reason than a failed login. The redirect to the page carries the
+//! code alone: a text in an address could be anybody's.
+
+/// One thing to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The value of `cams_notice`, and what the policy server says.
+    pub code: &'static str,
+    pub text: &'static str,
+}
+
+static NOTICES: [Notice; 1] = [Notice {
+    code: "remember-me-stolen",
+    text: "You were signed out everywhere you had asked to be remembered with this sign-in, because a copy of it was used. \
+           If that was not you, change your password.",
+}];
+
+impl Notice {
+    /// `None` for a code that this agent does not know.
+    pub fn of_code(code: &str) -> Option<&'static Self> {
+        NOTICES.iter().find(|notice| notice.code == code)
+    }
+}
