@@ -90,7 +90,7 @@ pub enum AutoLoginResponse {
     },
     /// The cookie is of no use any more: it is deleted, and the login page shown.
     Refused {
-        /// What the person is to be told, after a theft for instance.
+        /// What the person is to be told: one of [`crate::names::notice`].
         #[serde(default)]
         notice: Option<String>,
     },

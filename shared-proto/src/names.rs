@@ -24,6 +24,12 @@ pub mod field {
     pub const NOTICE: &str = "cams_notice";
 }
 
+/// What a person is told on the login page for another reason than a failed login; the agent has the texts.
+pub mod notice {
+    /// A copy of what the browser was remembered by was used somewhere.
+    pub const STOLEN: &str = "remember-me-stolen";
+}
+
 /// Headers a site receives. Every name here is refused when a client sends it, in any spelling.
 pub mod header {
     pub const PREFIX: &str = "CAMS-HTTP-";

@@ -1,6 +1,8 @@
 //! What a person is told on the login page for another reason than a failed login. The redirect to the page carries the
 //! code alone: a text in an address could be anybody's.
 
+use shared_proto::names::notice;
+
 /// One thing to tell.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -10,7 +12,7 @@ pub struct Notice {
 }
 
 static NOTICES: [Notice; 1] = [Notice {
-    code: "remember-me-stolen",
+    code: notice::STOLEN,
     text: "You were signed out everywhere you had asked to be remembered with this sign-in, because a copy of it was used. \
            If that was not you, change your password.",
 }];
