@@ -27,6 +27,7 @@ mod login;
 mod readme;
 mod redirects;
 mod reload;
+mod remember_me;
 mod second_factor;
 mod secrets;
 mod slowloris;

@@ -1,10 +1,11 @@
 //! A real Chromium, steered through chromedriver, in a home of its own that trusts one CA.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use fantoccini::error::NewSessionError;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -32,8 +33,11 @@ pub enum Screen {
 #[derive(Debug)]
 pub struct Browser {
     pub session: Client,
+    chromium: PathBuf,
+    /// Where the driver listens.
+    port: u16,
     driver: Process,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Browser {
@@ -59,11 +63,27 @@ impl Browser {
             Command::new(chromedriver).arg("--port=0").env("HOME", home.path()).env("TMPDIR", home.path()),
         );
         let port = driver.line(PATIENCE, port).await;
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(capabilities(&chromium, home.path()));
-        let session = builder.connect(&format!("http://127.0.0.1:{port}")).await;
+        let session = open(&chromium, home.path(), port).await;
         let session = session.unwrap_or_else(|error| panic!("{error}\n{}", driver.output()));
-        Some(Self { session, driver, _home: home })
+        Some(Self { session, chromium, port, driver, home })
+    }
+
+    /// Closes the browser as people do, and starts it again: what it keeps it still has.
+    pub async fn reopen(&mut self) {
+        self.session.clone().close().await.expect("a browser to close");
+        let session = open(&self.chromium, self.home.path(), self.port).await;
+        self.session = session.unwrap_or_else(|error| panic!("{error}\n{}", self.driver.output()));
+    }
+
+    /// The value of a cookie of the site that is shown.
+    pub async fn cookie(&self, name: &str) -> Option<String> {
+        let cookies = self.session.get_all_cookies().await.expect("a page");
+        cookies.into_iter().find(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned())
+    }
+
+    /// Clicks on what stays on its page, such as a checkbox.
+    pub async fn click(&self, css: &str) {
+        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
     }
 
     pub async fn goto(&self, url: &str) {
@@ -216,6 +236,12 @@ fn trust(home: &Path, ca_pem: &[u8]) -> bool {
         assert!(output.status.success(), "certutil {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     true
+}
+
+async fn open(chromium: &Path, home: &Path, port: u16) -> Result<Client, NewSessionError> {
+    let mut builder = ClientBuilder::new(HttpConnector::new());
+    builder.capabilities(capabilities(chromium, home));
+    builder.connect(&format!("http://127.0.0.1:{port}")).await
 }
 
 fn capabilities(chromium: &Path, home: &Path) -> serde_json::Map<String, Value> {
