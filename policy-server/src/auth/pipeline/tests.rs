@@ -117,7 +117,7 @@ fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
 async fn login(entry: &LoginEntry, password: &str) -> LoginRun {
     let answers = [("username", "alice"), ("password", password)];
     let answers = answers.into_iter().map(|(name, value)| (name.to_owned(), Secret::from(value))).collect();
-    entry.login(&answers, Timestamp::UNIX_EPOCH).await
+    entry.login(&answers, Timestamp::UNIX_EPOCH, None).await
 }
 
 fn outcomes(run: &LoginRun) -> Vec<&str> {
@@ -213,7 +213,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let case = format!("{flag} {standing:?}");
         let entry = entry(vec![(flag, succeed("a"), standing), (Flag::Required, succeed("b"), None)]);
         let subject = login(&entry, "pw").await.result.unwrap();
-        match (entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await, expected) {
+        match (entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await, expected) {
             (RecheckRun::Current(now), Some(roles)) => {
                 assert_eq!((&now.user, &now.roles), (&subject.user, roles), "{case}")
             }
@@ -225,7 +225,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let entry = entry(vec![(flag, succeed("a"), Some(Some(gone())))]);
         let subject = login(&entry, "pw").await.result.unwrap();
         assert_eq!(subject.roles, role_a);
-        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
+        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{flag}: nobody else vouches");
     }
 }
@@ -237,13 +237,13 @@ async fn a_stack_that_changed_ends_the_session() {
     let subject = login(&before, "pw").await.result.unwrap();
     let mut renamed = entry(vec![(Flag::Required, succeed("a"), None), (Flag::Required, succeed("a"), None)]);
     assert_eq!(
-        renamed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await,
+        renamed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await,
         RecheckRun::Current(subject.clone())
     );
     renamed.modules[1].class = "test.Other";
     let shorter = entry(vec![(Flag::Required, succeed("a"), None)]);
     for changed in [renamed, shorter] {
-        let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
+        let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{run:?}");
     }
 }
@@ -263,7 +263,7 @@ async fn a_module_may_check_another_callback() {
         entry.modules[0].password = password.map(str::to_owned);
         let answers = [("username", "alice"), ("password", "pw"), ("pin", pin)];
         let answers = answers.map(|(name, value)| (name.to_owned(), Secret::from(value))).into();
-        let run = entry.login(&answers, Timestamp::UNIX_EPOCH).await;
+        let run = entry.login(&answers, Timestamp::UNIX_EPOCH, None).await;
         let said = run.result.as_ref().map(|subject| subject.user.as_str()).map_err(|error| error.kind.clone());
         assert_eq!(said, expected, "{password:?} {pin}");
     }
