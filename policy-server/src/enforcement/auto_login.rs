@@ -283,3 +283,6 @@ pub(super) async fn forget_browser(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

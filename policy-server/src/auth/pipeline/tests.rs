@@ -175,19 +175,26 @@ async fn a_crash_is_a_failure_of_that_module_alone() {
 async fn a_directory_that_is_down_is_noticed_behind_other_errors() {
     const BAD: ErrorKind = ErrorKind::FailedLogin;
     const DOWN: ErrorKind = ErrorKind::Unavailable;
-    for (flags, kinds, unavailable) in [
-        ([Flag::Sufficient, Flag::Sufficient], [BAD, DOWN], true),
-        ([Flag::Sufficient, Flag::Sufficient], [DOWN, BAD], true),
-        ([Flag::Sufficient, Flag::Sufficient], [BAD, BAD], false),
-        ([Flag::Sufficient, Flag::Sufficient], [BAD, ErrorKind::Login], false),
-        ([Flag::Optional, Flag::Required], [DOWN, BAD], false),
-        ([Flag::Required, Flag::Required], [BAD, DOWN], false),
-        ([Flag::Required, Flag::Required], [DOWN, BAD], true),
-        ([Flag::Required, Flag::Requisite], [DOWN, DOWN], true),
+    const LOCKED: ErrorKind = ErrorKind::AccountLocked;
+    // The last column: whether the same credentials are not worth another try.
+    for (flags, kinds, unavailable, rejected) in [
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, DOWN], true, false),
+        ([Flag::Sufficient, Flag::Sufficient], [DOWN, BAD], true, false),
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, BAD], false, true),
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, ErrorKind::Login], false, true),
+        ([Flag::Optional, Flag::Required], [DOWN, BAD], false, true),
+        ([Flag::Required, Flag::Required], [BAD, DOWN], false, true),
+        ([Flag::Required, Flag::Required], [DOWN, BAD], true, true),
+        ([Flag::Required, Flag::Requisite], [DOWN, DOWN], true, false),
+        ([Flag::Required, Flag::Optional], [LOCKED, BAD], false, false),
+        ([Flag::Required, Flag::Required], [LOCKED, ErrorKind::Login], false, false),
+        ([Flag::Required, Flag::Required], [LOCKED, ErrorKind::Account], false, true),
+        ([Flag::Required, Flag::Required], [ErrorKind::Login, DOWN], true, false),
+        ([Flag::Required, Flag::Optional], [ErrorKind::CredentialExpired, DOWN], false, true),
     ] {
         let modules = flags.into_iter().zip(kinds.clone()).map(|(flag, kind)| (flag, fail(kind), None));
         let run = login(&entry(modules.collect()), "pw").await;
-        assert_eq!(run.unavailable, unavailable, "{flags:?} {kinds:?}");
+        assert_eq!((run.unavailable, run.rejected), (unavailable, rejected), "{flags:?} {kinds:?}");
     }
     let modules = vec![(Flag::Optional, fail(DOWN), None), (Flag::Required, succeed("user"), None)];
     assert!(!login(&entry(modules), "pw").await.unavailable, "it did not fail");
@@ -213,7 +220,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let case = format!("{flag} {standing:?}");
         let entry = entry(vec![(flag, succeed("a"), standing), (Flag::Required, succeed("b"), None)]);
         let subject = login(&entry, "pw").await.result.unwrap();
-        match (entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await, expected) {
+        match (entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await, expected) {
             (RecheckRun::Current(now), Some(roles)) => {
                 assert_eq!((&now.user, &now.roles), (&subject.user, roles), "{case}")
             }
@@ -225,7 +232,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let entry = entry(vec![(flag, succeed("a"), Some(Some(gone())))]);
         let subject = login(&entry, "pw").await.result.unwrap();
         assert_eq!(subject.roles, role_a);
-        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await;
+        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{flag}: nobody else vouches");
     }
 }
@@ -237,13 +244,13 @@ async fn a_stack_that_changed_ends_the_session() {
     let subject = login(&before, "pw").await.result.unwrap();
     let mut renamed = entry(vec![(Flag::Required, succeed("a"), None), (Flag::Required, succeed("a"), None)]);
     assert_eq!(
-        renamed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await,
+        renamed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await,
         RecheckRun::Current(subject.clone())
     );
     renamed.modules[1].class = "test.Other";
     let shorter = entry(vec![(Flag::Required, succeed("a"), None)]);
     for changed in [renamed, shorter] {
-        let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH, None).await;
+        let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{run:?}");
     }
 }
