@@ -56,11 +56,16 @@ impl Layout {
             let text = replaced.iter().find(|(other, _)| other == name).map_or(*text, |(_, text)| text);
             write_new(&self.path("conf").join(name), text)?;
         }
-        let key = policy_server::token::Key::generate()?;
-        let key = Zeroizing::new(format!("{}\n", key.to_base64().as_str()));
-        write_new(&self.path("keys/key-encryption.key"), &key)?;
+        self.write_key("keys/key-encryption.key")?;
         // For the store and the audit log, which the server makes.
         create_dir(&self.path("data"))
+    }
+
+    /// Writes a new key, unless there is one.
+    pub fn write_key(&self, relative: &str) -> anyhow::Result<()> {
+        let key = policy_server::token::Key::generate()?;
+        let key = Zeroizing::new(format!("{}\n", key.to_base64().as_str()));
+        write_new(&self.path(relative), &key)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod directory;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,14 @@ use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::Vault;
 use crate::auth::modules::totp::{self, EnrolError, Invitation};
+use crate::auth::valves::auto_login::family::Family;
 use crate::auth::valves::throttle::keyed_bucket;
 use crate::config::cams_conf::CamsConf;
 use crate::directory::DirectoryError;
 use crate::directory::local::PasswordError;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
 use crate::session::{Filter, Session, SessionError, SessionService};
-use crate::store::{Kept, Store, StoreError, TotpUser};
+use crate::store::{Fate, Kept, Store, StoreError, TotpUser};
 use crate::wire::{self, OpenError};
 
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +173,30 @@ impl Admin {
             }
         }
         Ok(ended)
+    }
+
+    /// Forgets browsers, which could log in again by themselves: those that these sessions belong to and, with a user,
+    /// all of that person. How many it forgot.
+    pub async fn forget_browsers(&self, sessions: &[Session], filter: &Filter) -> Result<usize, AdminError> {
+        let mut families: BTreeSet<String> = sessions.iter().filter_map(|session| session.series.clone()).collect();
+        if let Some(user) = &filter.user {
+            let all = self.store.families_of(filter.domain.as_deref(), user).await?;
+            families.extend(all.into_iter().map(|family| family.series));
+        }
+        let mut forgotten = 0;
+        for series in &families {
+            let decide = |found: Option<Family>| match found.filter(|family| !family.stolen) {
+                Some(family) => (Fate::Ends, Some(family)),
+                None => (Fate::Stays, None),
+            };
+            let (family, _) = self.store.change_family(series, decide).await?;
+            if let Some(family) = family {
+                let detail = Detail { actor: Some(actor()), ..Detail::of_family(&family) };
+                self.audit.record(Kind::RememberMeEnded, detail);
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
     }
 }
 

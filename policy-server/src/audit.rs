@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use serde::{Serialize, Serializer};
 
 use crate::agents::Rights;
+use crate::auth::valves::auto_login::family::Family;
 use crate::session::Session;
 
 /// Longer text from outside is cut off.
@@ -28,6 +29,10 @@ pub enum Kind {
     /// By an administrator.
     LoginUnlocked,
     Logout,
+    /// A remembered browser has to log in again: a logout, an administrator, another password.
+    RememberMeEnded,
+    /// A cookie was shown whose successor is in use: two hold a copy.
+    RememberMeTheft,
     SessionEnded,
     AccessDenied,
     LoginRequired,
@@ -123,6 +128,11 @@ impl<'a> Detail<'a> {
             session: Some(&session.id),
             ..Self::default()
         }
+    }
+
+    /// Whose remembered browser.
+    pub fn of_family(family: &'a Family) -> Self {
+        Self { domain: Some(&family.domain), entry: Some(&family.entry), user: Some(&family.user), ..Self::default() }
     }
 }
 

@@ -162,6 +162,9 @@ impl Server {
             Ok(expired) => expired.iter().for_each(|session| self.record_end(session, EXPIRED)),
             Err(error) => tracing::error!(%error, "expired sessions cannot be removed"),
         }
+        if let Err(error) = self.store.purge_families(self.now().as_second()).await {
+            tracing::error!(%error, "expired remembered browsers cannot be removed");
+        }
         if let Err(error) = self.store.purge_failures(self.now().as_second()).await {
             tracing::error!(%error, "old counts of failed logins cannot be removed");
         }

@@ -3,11 +3,15 @@
 //! Every operation first asks whether the agent may act for that domain, entry and host; nothing is decided before. An
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
+mod auto_login;
+
+pub use auto_login::autologin;
+use auto_login::{Wish, end_family, forget_browser};
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
-use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, Remember};
 use shared_proto::names::code;
 use shared_proto::secret::Secret;
 
@@ -19,12 +23,14 @@ use crate::auth::pipeline::{Depth, LoginEntry, RecheckRun};
 use crate::auth::subject::Subject;
 use crate::auth::valve::LoginAttempt;
 use crate::pki::PkiError;
-use crate::session::{Found, Session, SessionError, rules};
+use crate::session::{Found, Opening, Session, SessionError, rules};
 use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
 
 /// Why a session ended that met its idle limit or its lifetime.
 pub(crate) const EXPIRED: &str = "its time was over";
+const REPLACED: &str = "replaced by a new login";
+const LOGOUT: &str = "logout";
 
 #[derive(Debug, thiserror::Error)]
 pub enum EnforcementError {
@@ -278,7 +284,8 @@ pub async fn login(
     let Some(entry) = domain.entry(&request.entry) else {
         return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
     };
-    let attempt = LoginAttempt { answers: &request.callbacks, client: request.client.address, now: server.now() };
+    let (answers, client) = (&request.callbacks, request.client.address);
+    let attempt = LoginAttempt { answers, client, now: server.now(), remembered: None };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),
@@ -309,9 +316,9 @@ pub async fn login(
     let user = subject.user.clone();
     let detail = Detail { user: Some(&user), ..detail };
     match open_session(server, agent, domain, entry, request, subject).await {
-        Ok((token, session)) => {
-            server.audit.record(Kind::Login, Detail { session: Some(&session.id), ..detail });
-            Ok(LoginResponse::Success { session: token, identity: session.identity(), remember: None })
+        Ok((session, identity, remember)) => {
+            server.audit.record(Kind::Login, Detail { session: Some(&identity.session_id), ..detail });
+            Ok(LoginResponse::Success { session, identity, remember })
         }
         Err(error) => {
             server.audit.record(Kind::LoginFailed, Detail { reason: Some("no session could be opened"), ..detail });
@@ -344,15 +351,34 @@ async fn open_session(
     entry: &LoginEntry,
     request: &LoginRequest,
     subject: Subject,
-) -> Result<(Secret, Session), EnforcementError> {
+) -> Result<(Secret, Identity, Option<Remember>), EnforcementError> {
     let now = server.now().as_second();
-    let opened = server.sessions.open(subject, &domain.name, &entry.name, &request.client, domain.limits, now).await?;
+    let wish = Wish::of(domain, entry, &request.callbacks, &subject)?;
+    let opening = Opening {
+        subject,
+        domain: &domain.name,
+        entry: &entry.name,
+        client: &request.client,
+        series: wish.as_ref().map(Wish::series),
+        remembered: false,
+    };
+    let (token, session) = server.sessions.open(opening, domain.limits, now).await?;
     if let Some(token) = &request.previous_session
         && let Some(previous) = server.sessions.of_token(token).await?.filter(|previous| may_end(agent, previous))
     {
-        end(server, &previous, "replaced by a new login").await?;
+        end(server, &previous, REPLACED).await?;
+        // A browser is remembered for one person, and once.
+        if let Some(series) = &previous.series
+            && (wish.is_some() || previous.subject.user != session.subject.user)
+        {
+            end_family(server, series, REPLACED).await?;
+        }
     }
-    Ok(opened)
+    let remember = match wish {
+        Some(wish) => wish.fulfil(server, &session, now).await,
+        None => None,
+    };
+    Ok((token, session.identity(), remember))
 }
 
 /// Whether this agent may end this session. Its token says whose the session is, not which agent brings it.
@@ -365,8 +391,22 @@ pub async fn logout(
     agent: &Registered,
     request: &LogoutRequest,
 ) -> Result<LogoutResponse, EnforcementError> {
-    let Some(token) = &request.session else { return Ok(LogoutResponse {}) };
-    let Some(session) = server.sessions.of_token(token).await? else { return Ok(LogoutResponse {}) };
+    if let Some(token) = &request.session {
+        end_by_token(server, agent, request, token).await?;
+    }
+    if let Some(cookie) = &request.remember {
+        forget_browser(server, agent, cookie).await?;
+    }
+    Ok(LogoutResponse {})
+}
+
+async fn end_by_token(
+    server: &Server,
+    agent: &Registered,
+    request: &LogoutRequest,
+    token: &Secret,
+) -> Result<(), EnforcementError> {
+    let Some(session) = server.sessions.of_token(token).await? else { return Ok(()) };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),
@@ -381,7 +421,10 @@ pub async fn logout(
     if server.sessions.end(&session.id).await? {
         server.audit.record(Kind::Logout, detail);
     }
-    Ok(LogoutResponse {})
+    if let Some(series) = &session.series {
+        end_family(server, series, LOGOUT).await?;
+    }
+    Ok(())
 }
 
 /// The key under which the agent vouches for people to its own sites.

@@ -99,6 +99,8 @@ pub async fn keep_session(server: &Server, id: &str, domain: &str, last_used: i6
         ends,
         address: "192.0.2.1".to_owned(),
         user_agent: String::new(),
+        series: None,
+        remembered: false,
     };
     server.store.insert(&TokenHash::of(&id.into()), &session).await.unwrap();
 }

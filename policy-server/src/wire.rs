@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use shared_proto::event::PublicMap;
+use shared_proto::login::EntryForm;
 use shared_proto::problem::Problems;
 use shared_proto::secret::{Secret, SecretRef};
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
 use crate::auth::valve::AuthPipeline;
 use crate::config::cams_conf::{self, CamsConf};
-use crate::config::domain::LocalService;
+use crate::config::domain::{LocalService, SECURITY_DOMAIN};
 use crate::config::login_exceptions::LoginMessages;
 use crate::config::security_domain::PoolConfig;
 use crate::config::{access_policy, domain, registry};
@@ -277,6 +278,12 @@ fn load_domain(
     services.warnings.take().iter().for_each(|warning| warnings.push(warning.clone()));
     let entries = entries?;
     let policy = policy?;
+    for name in entries.values().filter(|entry| entry.handler.form().remember_me).map(|entry| &entry.name) {
+        if logins.auto_login().is_none() {
+            let message = format!("entry `{name}` asks whether to be remembered, but no AutoLoginAuthValve is enabled");
+            warnings.add(&entry.folder.join(SECURITY_DOMAIN), 0, message);
+        }
+    }
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
         let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
         problems.add(policy.file(), 0, message);
@@ -284,9 +291,15 @@ fn load_domain(
     let (users, local) = (services.users.into_values().collect(), services.local);
     let name = entry.name.clone();
     let mut public = public_map(&name, &policy);
-    public.forms = entries.iter().map(|(name, entry)| (name.clone(), entry.handler.form().clone())).collect();
+    public.forms = entries.iter().map(|(name, entry)| (name.clone(), form(entry, &logins))).collect();
     let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
     Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
+}
+
+/// What an entry asks for: nobody is asked whether to be remembered where nothing remembers.
+fn form(entry: &LoginEntry, logins: &AuthPipeline) -> EntryForm {
+    let form = entry.handler.form().clone();
+    EntryForm { remember_me: form.remember_me && logins.auto_login().is_some(), ..form }
 }
 
 /// The pools of a domain, connected to nothing yet; those that are in use already where nothing about them changed.

@@ -170,6 +170,7 @@ fn message(target: &str, session: &str) -> String {
             "request_id": "census", "scheme": "https", "port": 443, "method": "GET", "path": "/", "client": client,
         }),
         "/agent/v1/login" => json!({"request_id": "census", "callbacks": {}, "client": client}),
+        "/agent/v1/autologin" => json!({"request_id": "census", "cookie": "x", "client": client}),
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

@@ -59,6 +59,8 @@ async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<
         ends: 9,
         address: String::new(),
         user_agent: String::new(),
+        series: None,
+        remembered: false,
     };
     store.insert(&TokenHash::of(&id.into()), &session).await.unwrap();
 }

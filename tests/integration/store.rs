@@ -64,6 +64,8 @@ fn session(id: &str, user: &str, last_used: i64) -> (TokenHash, Session) {
         ends: 1_000,
         address: "192.0.2.1".to_owned(),
         user_agent: "it's \"quoted\" — ünïcode".to_owned(),
+        series: None,
+        remembered: false,
     };
     (TokenHash::of(&Secret::from(id)), session)
 }

@@ -20,8 +20,13 @@ pub fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
             }
             SessionCommand::End { conf, which, json } => {
                 let filter = Filter { id: which.id, domain: which.domain, user: which.user };
-                let ended = Admin::open(&conf.conf).await?.end_sessions(&filter).await?;
-                anyhow::ensure!(!ended.is_empty(), "no such session");
+                let admin = Admin::open(&conf.conf).await?;
+                let ended = admin.end_sessions(&filter).await?;
+                let forgotten = admin.forget_browsers(&ended, &filter).await?;
+                anyhow::ensure!(!ended.is_empty() || forgotten > 0, "no such session");
+                if forgotten > 0 {
+                    output::notice(format!("forgot {forgotten} remembered browser(s)"));
+                }
                 if json.json {
                     return show(&ended, true);
                 }
@@ -47,6 +52,8 @@ struct Row<'a> {
     ends: i64,
     address: &'a str,
     user_agent: &'a str,
+    /// Nobody typed anything: a remembered browser.
+    remembered: bool,
 }
 
 impl<'a> Row<'a> {
@@ -62,6 +69,7 @@ impl<'a> Row<'a> {
             ends: session.ends,
             address: &session.address,
             user_agent: &session.user_agent,
+            remembered: session.remembered,
         }
     }
 }

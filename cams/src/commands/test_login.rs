@@ -45,7 +45,7 @@ pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
         ("username".to_owned(), Secret::from(args.user.as_str())),
         ("password".to_owned(), read_piped_password()?),
     ]);
-    let run = runtime.block_on(entry.login(&answers, Timestamp::now()));
+    let run = runtime.block_on(entry.login(&answers, Timestamp::now(), None));
     let (subject, error) = match &run.result {
         Ok(subject) => (Some(subject), None),
         Err(error) => (None, Some(error)),

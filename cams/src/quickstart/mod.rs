@@ -30,6 +30,20 @@ const AGENT: &str = "quickstart";
 const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
 const SUMMARY: &str = "quickstart.json";
 const USERS: &str = "domains/system/cams-users.xml";
+const LOGIN_CONFIG: &str = "domains/system/login-config.xml";
+const SECURITY_DOMAIN: &str = "domains/system/security-domain.xml";
+const REMEMBER_ME_KEY: &str = "keys/remember-me.key";
+/// Put at the end of the sample's auth pipeline.
+const REMEMBER_ME: &str = r#"
+      <!-- Remembers browsers, where people ask for it. docs/modules/auto-login.md explains each parameter. -->
+      <auth-valve className="com.cafesoft.security.engine.auth.AutoLoginAuthValve" enabled="true">
+        <param-list>
+          <param name="secretKey" value="file:../../../keys/remember-me.key"/>
+          <param name="cookieExpirationDays" value="30"/>
+          <param name="grace" value="30s"/>
+        </param-list>
+      </auth-valve>
+"#;
 
 /// `DIR/quickstart.json`: what scripts and people need to know.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,13 +84,27 @@ async fn quickstart(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
     tokio::spawn(sample_site::serve(site));
 
     let mut summary = summary(&layout, listen)?;
-    layout.write_server(&[(USERS, &users_xml(&summary.users)?)])?;
+    layout.write_key(REMEMBER_ME_KEY)?;
+    let (login_config, security_domain) = remember_me();
+    let users = users_xml(&summary.users)?;
+    layout.write_server(&[(USERS, &users), (LOGIN_CONFIG, &login_config), (SECURITY_DOMAIN, &security_domain)])?;
     certificates::create(&layout, &HOSTS, Zoned::now().date())?;
     configure(&layout, link_address, listen, &upstream).await?;
     let probes = Probes::new(&layout.path("agent"), link_address, &summary.ca, listen)?;
     // The children take these ports.
     drop((link, front));
     supervise::run(&layout, &mut summary, probes, stop).await
+}
+
+/// The sample's login entry and auth pipeline, with remember me.
+fn remember_me() -> (String, String) {
+    let handler = "callback.NamePasswordCallbackHandler\"";
+    let remembering = "callback.AutoLoginNamePasswordCallbackHandler\"";
+    let end = "    </auth-pipeline>";
+    (
+        provision::sample(LOGIN_CONFIG).replace(handler, remembering),
+        provision::sample(SECURITY_DOMAIN).replace(end, &format!("{REMEMBER_ME}{end}")),
+    )
 }
 
 /// Two products in one folder would take each other's ports and processes. The lock goes with the process.
@@ -177,7 +205,9 @@ async fn configure(layout: &Layout, link: SocketAddr, listen: SocketAddr, upstre
     properties.extend(provision::temporary_certificates(&hosts));
     properties.push(("cams.listen.1".to_owned(), format!("https://{listen}")));
     properties.push(("cams.policy.server.1".to_owned(), link));
-    let agent = NewAgent { name: AGENT, rights, properties: properties.clone() };
+    let remembering = ("cams.autologin.enabled".to_owned(), "true".to_owned());
+    let first = properties.iter().cloned().chain([remembering]).collect();
+    let agent = NewAgent { name: AGENT, rights, properties: first };
     let conf = provision::first_agent(layout, agent).await?;
     set_in_file(&conf, &properties)
 }

@@ -102,6 +102,18 @@ impl CallbackHandler {
         &self.form
     }
 
+    /// Whether these are the answers of somebody who wants to be remembered.
+    pub fn asks_to_be_remembered(&self, given: &BTreeMap<String, Secret>) -> bool {
+        self.form.remember_me && given.get(AUTO_LOGIN_FLAG).is_some_and(|flag| flag.expose() == b"true")
+    }
+
+    /// What has to be kept of the answers to give them again.
+    pub fn worth_keeping(&self, given: &BTreeMap<String, Secret>) -> BTreeMap<String, Secret> {
+        let is_asked = |name: &str| [USERNAME, PASSWORD].contains(&name) || self.asks_for(name);
+        let kept = given.iter().filter(|(name, _)| is_asked(name));
+        kept.map(|(name, answer)| (name.clone(), answer.clone())).collect()
+    }
+
     /// Keeps the answers to what was asked for; whatever else a form sent is not passed on.
     ///
     /// # Errors
@@ -114,8 +126,7 @@ impl CallbackHandler {
             .filter(|name| !name.chars().any(char::is_control))
             .ok_or_else(|| refused(USERNAME, "holds control characters or is not UTF-8"))?
             .to_owned();
-        let auto_login =
-            self.form.remember_me && given.get(AUTO_LOGIN_FLAG).is_some_and(|flag| flag.expose() == b"true");
+        let auto_login = self.asks_to_be_remembered(given);
         let mut further = BTreeMap::new();
         for field in &self.form.fields {
             if let Some(answer) = answer(field, given)? {

@@ -79,6 +79,11 @@ impl LoginError {
         !matches!(self.kind, ErrorKind::Login | ErrorKind::Unavailable)
     }
 
+    /// Whether the same credentials will not do later either. A lock passes by itself.
+    pub fn rejects(&self) -> bool {
+        self.refuses() && !matches!(self.kind, ErrorKind::AccountLocked | ErrorKind::MultipleFailedLogins { .. })
+    }
+
     /// The code a site's own login page gets, one of [`shared_proto::names::code`].
     pub fn code(&self) -> u16 {
         match self.kind {

@@ -13,7 +13,7 @@ use shared_proto::secret::Secret;
 
 use super::callback::{CallbackHandler, Callbacks};
 use super::error::{ErrorKind, LoginError};
-use super::modules::{self, LoginContext, LoginModule, Services, Standing};
+use super::modules::{self, LoginContext, LoginModule, Remembered, Services, Standing};
 use super::stack::{Flag, Outcome, Stack};
 use super::subject::{Proof, Subject};
 use crate::config::login_config::{EntryConfig, LoginConfig, ModuleConfig};
@@ -47,6 +47,8 @@ pub struct LoginRun {
     pub unavailable: bool,
     /// Somebody did not accept the credentials, whatever the stack made of it: this was a guess.
     pub refused: bool,
+    /// The same credentials will not do later either: a module whose word decides rejects them, or the stack does.
+    pub rejected: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -125,27 +127,35 @@ impl LoginEntry {
     pub(super) fn not_run(&self, error: LoginError) -> LoginRun {
         let unavailable = error.kind == ErrorKind::Unavailable;
         let modules = self.modules.iter().map(EntryModule::not_asked).collect();
-        LoginRun { result: Err(error), modules, unavailable, refused: false }
+        LoginRun { result: Err(error), modules, unavailable, refused: false, rejected: false }
     }
 
     /// Runs the login stack once, without the valves that belong around every login of a person
     /// ([`AuthPipeline`](super::valve::AuthPipeline)). `answers` are callback values by name, without the `cams_cb_` prefix.
-    pub async fn login(&self, answers: &BTreeMap<String, Secret>, now: Timestamp) -> LoginRun {
+    pub async fn login(
+        &self,
+        answers: &BTreeMap<String, Secret>,
+        now: Timestamp,
+        remembered: Option<&Remembered>,
+    ) -> LoginRun {
         let mut modules: Vec<ModuleReport> = self.modules.iter().map(EntryModule::not_asked).collect();
         let callbacks = match self.handler.answers(answers) {
             Ok(callbacks) => callbacks,
-            Err(error) => return LoginRun { result: Err(error), modules, unavailable: false, refused: true },
+            Err(error) => {
+                return LoginRun { result: Err(error), modules, unavailable: false, refused: true, rejected: true };
+            }
         };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
-        let (mut down, mut decided, mut refused) = (false, false, false);
+        let (mut down, mut decided, mut refused, mut rejected) = (false, false, false, false);
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
-            let outcome = entry.ask(&callbacks, now, stack.proved()).await;
+            let outcome = entry.ask(&callbacks, now, stack.proved(), remembered).await;
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
                 decided |= !unavailable && entry.flag.decides();
                 refused |= error.refuses();
+                rejected |= error.rejects() && entry.flag.decides();
             }
             report.note(&outcome);
             stack.record(place, outcome);
@@ -153,7 +163,8 @@ impl LoginEntry {
         let result = stack.finish();
         let unavailable =
             result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !decided));
-        LoginRun { result, modules, unavailable, refused }
+        rejected |= !unavailable && result.as_ref().is_err_and(LoginError::rejects);
+        LoginRun { result, modules, unavailable, refused, rejected }
     }
 
     /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away
@@ -222,7 +233,13 @@ impl EntryModule {
         Some(Self { class: kind.class, flag, module, password: password.map(|(name, _)| name) })
     }
 
-    async fn ask(&self, callbacks: &Callbacks, now: Timestamp, proved: Option<&str>) -> Outcome {
+    async fn ask(
+        &self,
+        callbacks: &Callbacks,
+        now: Timestamp,
+        proved: Option<&str>,
+        remembered: Option<&Remembered>,
+    ) -> Outcome {
         let own = match &self.password {
             None => None,
             Some(name) => match callbacks.with_password(name) {
@@ -233,7 +250,8 @@ impl EntryModule {
                 own => own,
             },
         };
-        let cx = LoginContext { callbacks: own.as_ref().unwrap_or(callbacks), now, proved };
+        let remembered = remembered.filter(|remembered| remembered.methods.contains(self.class));
+        let cx = LoginContext { callbacks: own.as_ref().unwrap_or(callbacks), now, proved, remembered };
         guarded(self.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()))
     }
 

@@ -15,8 +15,9 @@ use shared_proto::secret::Secret;
 
 use super::callback::USERNAME;
 use super::error::LoginError;
-use super::modules::Services;
+use super::modules::{Remembered, Services};
 use super::pipeline::{LoginEntry, LoginRun};
+use super::valves::auto_login::AutoLogin;
 use super::valves::{self, ValveKind};
 use crate::audit::{self, Detail};
 
@@ -28,6 +29,8 @@ pub struct LoginAttempt<'a> {
     /// Of the client, as the agent found it out.
     pub client: IpAddr,
     pub now: Timestamp,
+    /// Of a browser that logs in with a cookie.
+    pub remembered: Option<&'a Remembered>,
 }
 
 impl LoginAttempt<'_> {
@@ -46,6 +49,11 @@ pub trait AuthValve: Send + Sync {
 
     /// What came of an attempt that this valve let through; also where a later valve did not.
     async fn after(&self, attempt: &LoginAttempt<'_>, run: &LoginRun) -> Option<Note>;
+
+    /// For the valve that remembers browsers.
+    fn auto_login(&self) -> Option<&AutoLogin> {
+        None
+    }
 }
 
 /// What a valve did, for the audit log.
@@ -94,6 +102,11 @@ impl AuthPipeline {
         Self { valves: built.collect() }
     }
 
+    /// What remembers browsers, where the domain does.
+    pub fn auto_login(&self) -> Option<&AutoLogin> {
+        self.valves.iter().find_map(|valve| valve.auto_login())
+    }
+
     /// Logs in through this entry, and what is to be written down of it.
     pub async fn login(&self, entry: &LoginEntry, attempt: &LoginAttempt<'_>) -> (LoginRun, Vec<Note>) {
         let mut passed = Vec::new();
@@ -109,7 +122,7 @@ impl AuthPipeline {
         }
         let run = match refused {
             Some(error) => entry.not_run(error),
-            None => entry.login(attempt.answers, attempt.now).await,
+            None => entry.login(attempt.answers, attempt.now, attempt.remembered).await,
         };
         let mut notes = Vec::new();
         for valve in passed.into_iter().rev() {

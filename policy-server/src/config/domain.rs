@@ -13,7 +13,7 @@ use super::security_domain::{self, PoolConfig, SecurityDomain, ServiceConfig, Se
 use crate::auth::password::PasswordPolicy;
 use crate::auth::valve::ValveConfig;
 
-const SECURITY_DOMAIN: &str = "security-domain.xml";
+pub const SECURITY_DOMAIN: &str = "security-domain.xml";
 const LOGIN_CONFIG: &str = "login-config.xml";
 const LOGIN_EXCEPTIONS: &str = "login-exception.properties";
 

@@ -17,7 +17,9 @@ use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::event::{LeaseRequest, LeaseResponse};
 use shared_proto::hello::{HelloRequest, HelloResponse};
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
+use shared_proto::login::{
+    AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
+};
 use shared_proto::report::{AuditRequest, AuditResponse};
 
 use super::listener::Stop;
@@ -33,10 +35,11 @@ use crate::wire::Server;
 type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [Route; 8] = [
+const ROUTES: [Route; 9] = [
     ("/agent/v1/hello", || post(hello)),
     ("/agent/v1/check", || post(check)),
     ("/agent/v1/login", || post(login)),
+    ("/agent/v1/autologin", || post(autologin)),
     ("/agent/v1/logout", || post(logout)),
     ("/agent/v1/lease", || post(lease)),
     ("/agent/v1/events", || get(events)),
@@ -87,6 +90,14 @@ async fn login(
     Message(request): Message<LoginRequest>,
 ) -> Answer<LoginResponse> {
     enforcement::login(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn autologin(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AutoLoginRequest>,
+) -> Answer<AutoLoginResponse> {
+    enforcement::autologin(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn logout(

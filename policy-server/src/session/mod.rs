@@ -8,7 +8,7 @@ mod service;
 pub use service::{Found, SessionError, SessionService};
 
 use sha2::{Digest, Sha256};
-use shared_proto::check::Identity;
+use shared_proto::check::{Client, Identity};
 use shared_proto::secret::Secret;
 
 use crate::auth::subject::Subject;
@@ -32,6 +32,22 @@ pub struct Session {
     pub ends: i64,
     pub address: String,
     pub user_agent: String,
+    /// The remembered browser it belongs to, and ends with.
+    pub series: Option<String>,
+    /// Opened by a remember-me cookie: nobody typed anything.
+    pub remembered: bool,
+}
+
+/// What a session is opened for.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    pub subject: Subject,
+    pub domain: &'a str,
+    pub entry: &'a str,
+    pub client: &'a Client,
+    /// As in [`Session`].
+    pub series: Option<&'a str>,
+    pub remembered: bool,
 }
 
 impl Session {

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use shared_proto::check::Client;
 use shared_proto::secret::Secret;
 
 use super::rules::{self, Limits, Standing};
-use super::{Filter, Session, SessionStore, TokenHash};
+use super::{Filter, Opening, Session, SessionStore, TokenHash};
 use crate::auth::subject::Subject;
 use crate::token::{self, hex};
 
@@ -47,13 +46,11 @@ impl SessionService {
     /// A new session under a new token: whatever token the browser held before is never taken over.
     pub async fn open(
         &self,
-        subject: Subject,
-        domain: &str,
-        entry: &str,
-        client: &Client,
+        opening: Opening<'_>,
         limits: Limits,
         now: i64,
     ) -> Result<(Secret, Session), SessionError> {
+        let Opening { subject, domain, entry, client, series, remembered } = opening;
         let token = Secret::new(URL_SAFE_NO_PAD.encode(token::random::<32>()?));
         let session = Session {
             id: hex(&token::random::<16>()?),
@@ -66,6 +63,8 @@ impl SessionService {
             ends: rules::end_of(now, limits.lifetime),
             address: client.address.to_string(),
             user_agent: client.user_agent.chars().take(USER_AGENT).collect(),
+            series: series.map(str::to_owned),
+            remembered,
         };
         self.store.insert(&TokenHash::of(&token), &session).await?;
         Ok((token, session))

@@ -1,5 +1,5 @@
-//! What survives a restart: sealed keys, registered agents, sessions, failed logins, the secrets of one-time codes, the
-//! event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
+//! What survives a restart: sealed keys, registered agents, sessions, remembered browsers, failed logins, the secrets of
+//! one-time codes, the event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
 
@@ -9,6 +9,7 @@ mod failures;
 mod groups;
 mod keys;
 mod location;
+mod remembered;
 mod sessions;
 mod totp;
 mod users;
@@ -29,6 +30,7 @@ pub use failures::{Kept, Pair, Total};
 pub use groups::Membership;
 pub use keys::SealedKey;
 use location::Location;
+pub use remembered::Fate;
 pub use totp::TotpUser;
 pub use users::{Added, Edited};
 
@@ -42,6 +44,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "totp", include_str!("migrations/0004_totp.sql")),
     (5, "login failures", include_str!("migrations/0005_login_failures.sql")),
     (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
+    (7, "remembered browsers", include_str!("migrations/0007_remembered_browsers.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

@@ -9,13 +9,14 @@ use super::{Store, StoreError};
 use crate::auth::subject::Subject;
 use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash};
 
-const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent";
+const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent, \
+                       series, remembered";
 
 #[async_trait]
 impl SessionStore for Store {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError> {
         let query = format!(
-            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
         );
         sqlx::query(AssertSqlSafe(query))
             .bind(token.as_str())
@@ -30,6 +31,8 @@ impl SessionStore for Store {
             .bind(session.ends)
             .bind(&session.address)
             .bind(&session.user_agent)
+            .bind(session.series.as_deref().unwrap_or_default())
+            .bind(i64::from(session.remembered))
             .execute(&self.writer)
             .await
             .map_err(StoreError::from)?;
@@ -170,12 +173,22 @@ pub(super) async fn end_sessions_of(
     Ok(ended)
 }
 
+/// The same for those that belong to a remembered browser.
+pub(super) async fn end_sessions_of_series(
+    work: &mut Transaction<'static, Any>,
+    series: &str,
+) -> Result<Vec<Session>, StoreError> {
+    let query = format!("DELETE FROM sessions WHERE series = $1 AND series <> '' RETURNING {COLUMNS}");
+    let rows = sqlx::query(AssertSqlSafe(query)).bind(series).fetch_all(&mut **work).await?;
+    rows.iter().map(session).collect()
+}
+
 fn subject_text(subject: &Subject) -> Result<String, StoreError> {
     serde_json::to_string(subject).map_err(|error| StoreError::Corrupt("a session", error))
 }
 
 fn session(row: &AnyRow) -> Result<Session, StoreError> {
-    let subject: String = row.try_get("subject")?;
+    let (subject, series): (String, String) = (row.try_get("subject")?, row.try_get("series")?);
     Ok(Session {
         id: row.try_get("id")?,
         domain: row.try_get("domain")?,
@@ -187,5 +200,7 @@ fn session(row: &AnyRow) -> Result<Session, StoreError> {
         ends: row.try_get("ends")?,
         address: row.try_get("address")?,
         user_agent: row.try_get("user_agent")?,
+        series: Some(series).filter(|series| !series.is_empty()),
+        remembered: row.try_get::<i64, _>("remembered")? != 0,
     })
 }

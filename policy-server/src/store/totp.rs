@@ -33,15 +33,17 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    pub async fn totp_secret(&self, domain: &str, user: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = sqlx::query("SELECT sealed FROM totp_secrets WHERE domain = $1 AND user_name = $2")
+    /// Somebody's sealed secret, and since when.
+    pub async fn totp_secret(&self, domain: &str, user: &str) -> Result<Option<(Vec<u8>, i64)>, StoreError> {
+        let row = sqlx::query("SELECT sealed, created FROM totp_secrets WHERE domain = $1 AND user_name = $2")
             .bind(domain)
             .bind(user)
             .fetch_optional(&self.reader)
             .await?;
         let sealed = |row: AnyRow| {
             let text: String = row.try_get("sealed")?;
-            STANDARD.decode(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+            let sealed = STANDARD.decode(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            Ok::<_, sqlx::Error>((sealed, row.try_get("created")?))
         };
         Ok(row.map(sealed).transpose()?)
     }

@@ -13,8 +13,8 @@ pub struct Notice {
 
 static NOTICES: [Notice; 1] = [Notice {
     code: notice::STOLEN,
-    text: "You were signed out everywhere you had asked to be remembered with this sign-in, because a copy of it was used. \
-           If that was not you, change your password.",
+    text: "This browser was remembered, and somebody used a copy of what it kept for that. It is not remembered any \
+           more, and the sessions it had are over. If that was not you, change your password.",
 }];
 
 impl Notice {

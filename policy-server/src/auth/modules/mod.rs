@@ -13,7 +13,7 @@ pub mod totp;
 mod xml;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,6 +41,18 @@ pub struct LoginContext<'a> {
     pub now: Timestamp,
     /// The user that earlier modules of the stack proved, as they named them.
     pub proved: Option<&'a str>,
+    /// The browser is remembered, and this module's class was among those that were satisfied then.
+    pub remembered: Option<&'a Remembered>,
+}
+
+/// A browser that was remembered after an earlier login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    pub user: String,
+    /// Classes of the modules that accepted the person then.
+    pub methods: BTreeSet<String>,
+    /// When that was, in seconds since 1970.
+    pub since: i64,
 }
 
 /// What a module demands of its entry that only adds to an earlier proof.
@@ -49,6 +61,8 @@ pub struct SecondFactor {
     /// The further callback it checks.
     pub callback: String,
     pub codes: totp::Codes,
+    /// Whether a remembered browser stands in for it.
+    pub remembered_browser: bool,
 }
 
 #[async_trait]

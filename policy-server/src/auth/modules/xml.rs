@@ -155,7 +155,9 @@ mod tests {
     async fn login(module: &dyn LoginModule, user: &str, password: &str) -> Outcome {
         let answers = [("username", user), ("password", password)].map(|(k, v)| (k.to_owned(), Secret::from(v)));
         let callbacks = CallbackHandler::NAME_PASSWORD.answers(&answers.into()).unwrap();
-        module.login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap(), proved: None }).await
+        module
+            .login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap(), proved: None, remembered: None })
+            .await
     }
 
     /// The user it vouched for, or what it said instead.

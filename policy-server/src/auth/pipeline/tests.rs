@@ -117,7 +117,7 @@ fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
 async fn login(entry: &LoginEntry, password: &str) -> LoginRun {
     let answers = [("username", "alice"), ("password", password)];
     let answers = answers.into_iter().map(|(name, value)| (name.to_owned(), Secret::from(value))).collect();
-    entry.login(&answers, Timestamp::UNIX_EPOCH).await
+    entry.login(&answers, Timestamp::UNIX_EPOCH, None).await
 }
 
 fn outcomes(run: &LoginRun) -> Vec<&str> {
@@ -175,19 +175,26 @@ async fn a_crash_is_a_failure_of_that_module_alone() {
 async fn a_directory_that_is_down_is_noticed_behind_other_errors() {
     const BAD: ErrorKind = ErrorKind::FailedLogin;
     const DOWN: ErrorKind = ErrorKind::Unavailable;
-    for (flags, kinds, unavailable) in [
-        ([Flag::Sufficient, Flag::Sufficient], [BAD, DOWN], true),
-        ([Flag::Sufficient, Flag::Sufficient], [DOWN, BAD], true),
-        ([Flag::Sufficient, Flag::Sufficient], [BAD, BAD], false),
-        ([Flag::Sufficient, Flag::Sufficient], [BAD, ErrorKind::Login], false),
-        ([Flag::Optional, Flag::Required], [DOWN, BAD], false),
-        ([Flag::Required, Flag::Required], [BAD, DOWN], false),
-        ([Flag::Required, Flag::Required], [DOWN, BAD], true),
-        ([Flag::Required, Flag::Requisite], [DOWN, DOWN], true),
+    const LOCKED: ErrorKind = ErrorKind::AccountLocked;
+    // The last column: whether the same credentials are not worth another try.
+    for (flags, kinds, unavailable, rejected) in [
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, DOWN], true, false),
+        ([Flag::Sufficient, Flag::Sufficient], [DOWN, BAD], true, false),
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, BAD], false, true),
+        ([Flag::Sufficient, Flag::Sufficient], [BAD, ErrorKind::Login], false, true),
+        ([Flag::Optional, Flag::Required], [DOWN, BAD], false, true),
+        ([Flag::Required, Flag::Required], [BAD, DOWN], false, true),
+        ([Flag::Required, Flag::Required], [DOWN, BAD], true, true),
+        ([Flag::Required, Flag::Requisite], [DOWN, DOWN], true, false),
+        ([Flag::Required, Flag::Optional], [LOCKED, BAD], false, false),
+        ([Flag::Required, Flag::Required], [LOCKED, ErrorKind::Login], false, false),
+        ([Flag::Required, Flag::Required], [LOCKED, ErrorKind::Account], false, true),
+        ([Flag::Required, Flag::Required], [ErrorKind::Login, DOWN], true, false),
+        ([Flag::Required, Flag::Optional], [ErrorKind::CredentialExpired, DOWN], false, true),
     ] {
         let modules = flags.into_iter().zip(kinds.clone()).map(|(flag, kind)| (flag, fail(kind), None));
         let run = login(&entry(modules.collect()), "pw").await;
-        assert_eq!(run.unavailable, unavailable, "{flags:?} {kinds:?}");
+        assert_eq!((run.unavailable, run.rejected), (unavailable, rejected), "{flags:?} {kinds:?}");
     }
     let modules = vec![(Flag::Optional, fail(DOWN), None), (Flag::Required, succeed("user"), None)];
     assert!(!login(&entry(modules), "pw").await.unavailable, "it did not fail");
@@ -263,7 +270,7 @@ async fn a_module_may_check_another_callback() {
         entry.modules[0].password = password.map(str::to_owned);
         let answers = [("username", "alice"), ("password", "pw"), ("pin", pin)];
         let answers = answers.map(|(name, value)| (name.to_owned(), Secret::from(value))).into();
-        let run = entry.login(&answers, Timestamp::UNIX_EPOCH).await;
+        let run = entry.login(&answers, Timestamp::UNIX_EPOCH, None).await;
         let said = run.result.as_ref().map(|subject| subject.user.as_str()).map_err(|error| error.kind.clone());
         assert_eq!(said, expected, "{password:?} {pin}");
     }

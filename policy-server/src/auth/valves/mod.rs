@@ -3,6 +3,7 @@
 //! A new valve is one file and one line in [`TABLE`]. It sees an attempt before and after the login stack; it never looks
 //! into a directory and never makes a login succeed.
 
+pub mod auto_login;
 pub mod throttle;
 
 use shared_proto::options::Options;
@@ -23,7 +24,10 @@ pub struct ValveKind {
     construct: Constructor,
 }
 
-static TABLE: [ValveKind; 1] = [ValveKind { class: throttle::CLASS, by_default: true, construct: throttle::construct }];
+static TABLE: [ValveKind; 2] = [
+    ValveKind { class: auto_login::CLASS, by_default: false, construct: auto_login::construct },
+    ValveKind { class: throttle::CLASS, by_default: true, construct: throttle::construct },
+];
 
 pub fn find(class: &str) -> Option<&'static ValveKind> {
     TABLE.iter().find(|kind| kind.class == class)

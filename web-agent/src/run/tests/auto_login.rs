@@ -133,7 +133,7 @@ async fn what_is_no_login_leads_to_the_form_and_is_never_an_error() {
         assert_eq!((page.status, cookies(&page)), (302, cookie.clone()), "{shown}: {page:?}");
         let form = ask(setting.http, get(page.header("location").unwrap(), &format!("{KEPT}{PAGE}"))).await.unwrap();
         assert_eq!((form.status, cookies(&form)), (200, cookie.clone()), "{shown}: {form:?}");
-        assert_eq!(form.body.contains("a copy of it was used"), shown.contains("stolen"), "{shown}");
+        assert_eq!(form.body.contains("used a copy of what it kept"), shown.contains("stolen"), "{shown}");
         let program = ask(setting.http, get("/private/", KEPT)).await.unwrap();
         assert_eq!((program.status, cookies(&program)), (401, cookie), "{shown}: {program:?}");
         assert_eq!(setting.site.received(), "", "{shown}");

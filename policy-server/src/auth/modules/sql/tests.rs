@@ -59,7 +59,10 @@ impl Directory {
 async fn login(module: &dyn LoginModule, user: &str, password: &str) -> Result<ModuleIdentity, LoginError> {
     let answers = [("username", user), ("password", password)].map(|(k, v)| (k.to_owned(), Secret::from(v)));
     let callbacks = CallbackHandler::NAME_PASSWORD.answers(&answers.into()).unwrap();
-    match module.login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap(), proved: None }).await {
+    match module
+        .login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap(), proved: None, remembered: None })
+        .await
+    {
         Outcome::Succeed(identity) => Ok(identity),
         Outcome::Fail(error) => Err(error),
         Outcome::Ignore => panic!("this module is always responsible"),

@@ -18,7 +18,7 @@ pub use codes::{Codes, Invitation};
 pub use secrets::{EnrolError, enrol};
 
 use super::common::Common;
-use super::{LoginContext, LoginModule, Recheck, SecondFactor, Services, Standing, Vault};
+use super::{LoginContext, LoginModule, Recheck, Remembered, SecondFactor, Services, Standing, Vault};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
@@ -55,10 +55,32 @@ impl FromStr for NotEnrolled {
     }
 }
 
+/// Whether a browser that is remembered since a login with a code needs another one.
+#[derive(Clone, Copy)]
+enum RememberedBrowser {
+    Accept,
+    Refuse,
+}
+
+impl FromStr for RememberedBrowser {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "accept" => Ok(Self::Accept),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err(()),
+        }
+    }
+}
+
 pub fn construct(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Box<dyn LoginModule>> {
     let common = Common::take(options, problems);
     let callback = options.take_string("callback").unwrap_or_else(|| "totp".to_owned());
-    let factor = SecondFactor { callback, codes: Codes::take(options, problems) };
+    let codes = Codes::take(options, problems);
+    let remembered = options.take_parsed("rememberedBrowser", RememberedBrowser::Refuse, "accept or refuse", problems);
+    let remembered_browser = matches!(remembered, RememberedBrowser::Accept);
+    let factor = SecondFactor { callback, codes, remembered_browser };
     let not_enrolled = options.take_parsed("notEnrolled", NotEnrolled::Fail, "fail or ignore", problems);
     let (vault, domain) = (services.shared.vault.clone(), services.domain.clone());
     Some(Box::new(TotpLoginModule { factor, not_enrolled, vault, domain, common }))
@@ -82,6 +104,7 @@ impl TotpLoginModule {
         match (enrolled, step, self.not_enrolled) {
             (None, _, NotEnrolled::Ignore) => Ok(Outcome::Ignore),
             (None, _, NotEnrolled::Fail) => Err(refused("not enrolled: `cams user totp enrol`")),
+            (Some(found), _, _) if self.stands_in(user, found.created, cx) => Ok(Outcome::Succeed(self.identity(user))),
             (Some(_), None, _) => Err(refused("wrong code")),
             (Some(found), Some(step), _) => {
                 let used = vault.store.use_totp_step(&self.domain, user, &found.sealed, step).await;
@@ -93,6 +116,12 @@ impl TotpLoginModule {
                 }
             }
         }
+    }
+
+    /// A remembered browser, where that is enough: of this person, and not from before the enrolment.
+    fn stands_in(&self, user: &str, enrolled: i64, cx: &LoginContext<'_>) -> bool {
+        let is_known = |remembered: &Remembered| remembered.user == user && remembered.since >= enrolled;
+        self.factor.remembered_browser && cx.remembered.is_some_and(is_known)
     }
 
     fn identity(&self, user: &str) -> ModuleIdentity {

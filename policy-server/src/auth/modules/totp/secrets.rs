@@ -35,12 +35,14 @@ pub enum FindError {
 pub struct Found {
     pub secret: Zeroizing<Vec<u8>>,
     pub sealed: Vec<u8>,
+    /// When the person was enrolled, in seconds since 1970.
+    pub created: i64,
 }
 
 pub async fn find(vault: &Vault, domain: &str, user: &str) -> Result<Option<Found>, FindError> {
-    let Some(sealed) = vault.store.totp_secret(domain, user).await? else { return Ok(None) };
+    let Some((sealed, created)) = vault.store.totp_secret(domain, user).await? else { return Ok(None) };
     let secret = vault.keys.open(&purpose(vault, domain, user), &sealed)?;
-    Ok(Some(Found { secret, sealed }))
+    Ok(Some(Found { secret, sealed, created }))
 }
 
 /// Makes a secret for a person and keeps it. `now` is in seconds since 1970.

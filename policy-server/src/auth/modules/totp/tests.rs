@@ -65,8 +65,18 @@ fn typed(code: &str) -> Callbacks {
 }
 
 async fn login(module: &dyn LoginModule, proved: Option<&str>, code: &str, now: i64) -> Result<String, String> {
+    login_remembered(module, proved, code, now, None).await
+}
+
+async fn login_remembered(
+    module: &dyn LoginModule,
+    proved: Option<&str>,
+    code: &str,
+    now: i64,
+    remembered: Option<&Remembered>,
+) -> Result<String, String> {
     let (callbacks, now) = (typed(code), Timestamp::from_second(now).unwrap());
-    match module.login(&LoginContext { callbacks: &callbacks, now, proved }).await {
+    match module.login(&LoginContext { callbacks: &callbacks, now, proved, remembered }).await {
         Outcome::Succeed(identity) => Ok(identity.user),
         Outcome::Ignore => Err("ignore".to_owned()),
         Outcome::Fail(error) => Err(error.to_string()),
@@ -117,6 +127,31 @@ async fn of_many_at_once_one_is_let_in() {
     assert_eq!(said.iter().filter(|said| said.is_ok()).count(), 1, "{said:?}");
 }
 
+/// Only where it is configured, for the person whom it remembers, behind a password, and not from before the enrolment.
+#[tokio::test]
+async fn a_remembered_browser_stands_in_where_it_may() {
+    let setting = Setting::new().await;
+    let [refusing, accepting] = ["", "rememberedBrowser=accept"].map(|options| setting.module(options));
+    let code = setting.enrol(&*refusing).await(NOW);
+    let alice = || Some(("alice", NOW));
+    for (module, proved, remembered, expected) in [
+        (&accepting, Some("alice"), alice(), true),
+        (&accepting, Some("alice"), Some(("alice", NOW + 1)), true),
+        (&accepting, Some("alice"), Some(("alice", NOW - 1)), false),
+        (&accepting, Some("alice"), Some(("bob", NOW)), false),
+        (&accepting, Some("alice"), None, false),
+        (&accepting, Some("bob"), Some(("bob", NOW)), false),
+        (&accepting, None, alice(), false),
+        (&refusing, Some("alice"), alice(), false),
+    ] {
+        let remembered =
+            remembered.map(|(user, since)| Remembered { user: user.to_owned(), methods: Default::default(), since });
+        let said = login_remembered(&**module, proved, "", NOW, remembered.as_ref()).await;
+        assert_eq!(said.is_ok(), expected, "{proved:?} {remembered:?}: {said:?}");
+    }
+    assert_eq!(login(&*accepting, Some("alice"), &code, NOW).await, Ok("alice".to_owned()), "no code was used up");
+}
+
 #[tokio::test]
 async fn people_without_a_secret_fail_or_are_ignored() {
     let setting = Setting::new().await;
@@ -136,7 +171,7 @@ async fn a_secret_that_does_not_open_is_no_verdict() {
     let module_of = |domain: &str, vault: Vault| module(domain, "", Some(vault));
     let code = setting.enrol(&*setting.module("")).await(NOW);
     let store = setting.vault.store.clone();
-    let sealed = store.totp_secret("system", "alice").await.unwrap().unwrap();
+    let (sealed, _) = store.totp_secret("system", "alice").await.unwrap().unwrap();
     store.add_totp_secret("system", "bob", &sealed, NOW).await.unwrap();
     store.add_totp_secret("other", "alice", &sealed, NOW).await.unwrap();
     let elsewhere = Vault { cluster: "Other".to_owned(), ..setting.vault.clone() };

@@ -54,7 +54,7 @@ impl Fixture {
         let answers = BTreeMap::from([("username".to_owned(), Secret::from(name))]);
         let client: IpAddr = from.parse().unwrap();
         let now = Timestamp::from_second(at).unwrap();
-        let attempt = LoginAttempt { answers: &answers, client, now };
+        let attempt = LoginAttempt { answers: &answers, client, now, remembered: None };
         match self.valve.before(&attempt).await {
             Ok(()) => (None, self.valve.after(&attempt, &run).await),
             Err(error) => (Some(error.kind), None),
@@ -90,7 +90,7 @@ impl Fixture {
 fn run(result: Result<Subject, LoginError>) -> LoginRun {
     let refused = result.as_ref().is_err_and(LoginError::refuses);
     let unavailable = result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable);
-    LoginRun { result, modules: Vec::new(), unavailable, refused }
+    LoginRun { result, modules: Vec::new(), unavailable, refused, rejected: refused }
 }
 
 fn wrong() -> LoginRun {
@@ -213,7 +213,7 @@ async fn without_a_store_nobody_logs_in() {
     let valve = construct(&mut params, &services, &mut Problems::default());
     let answers = BTreeMap::from([("username".to_owned(), Secret::from("alice"))]);
     let now = Timestamp::from_second(NOW).unwrap();
-    let attempt = LoginAttempt { answers: &answers, client: HERE.parse().unwrap(), now };
+    let attempt = LoginAttempt { answers: &answers, client: HERE.parse().unwrap(), now, remembered: None };
     assert_eq!(valve.before(&attempt).await.unwrap_err().kind, ErrorKind::Unavailable);
 }
 
