@@ -294,7 +294,9 @@ impl ProxyHttp for AgentProxy {
         let kind = error.etype().as_str();
         tracing::warn!(id = ctx.record.id, status, kind, by = error.esource().as_str(), cause, "the request failed");
         if status > 0 && session.response_written().is_none() {
-            let sent = ctx.live.replies.send(session, failed(status)).await;
+            let mut reply = failed(status);
+            reply.set_cookies(ctx.permit.iter().flat_map(Permit::set_cookies));
+            let sent = ctx.live.replies.send(session, reply).await;
             if let Err(error) = sent {
                 tracing::debug!(id = ctx.record.id, "the answer could not be sent: {error}");
             }

@@ -86,13 +86,18 @@ impl Permit {
         headers
     }
 
+    /// The values of `Set-Cookie` that the client is to have with any answer, also where the site gives none.
+    pub fn set_cookies(&self) -> Vec<String> {
+        self.request.set_cookies()
+    }
+
     /// The response headers for the client, made from those of the site.
     pub fn response_headers<'a>(
         &self,
         received: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Vec<(String, Vec<u8>)> {
         let mut headers = headers::response(&self.request.config, self.identity.is_some(), received);
-        let cookies = self.request.set_cookies();
+        let cookies = self.set_cookies();
         if !cookies.is_empty() {
             headers::make_unstored(&mut headers);
         }

@@ -153,7 +153,7 @@ impl Reply {
         Self { status: 200, headers: Vec::new(), body: ReplyBody::Keys(keys), close: false, audit }
     }
 
-    pub(super) fn set_cookies(&mut self, cookies: impl IntoIterator<Item = String>) {
+    pub fn set_cookies(&mut self, cookies: impl IntoIterator<Item = String>) {
         self.headers.extend(cookies.into_iter().map(|cookie| ("Set-Cookie", cookie)));
     }
 

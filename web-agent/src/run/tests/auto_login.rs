@@ -64,6 +64,17 @@ async fn every_kind_of_request_goes_on_and_brings_the_cookies() {
     }
 }
 
+/// The session lives although the site does not.
+#[tokio::test]
+async fn a_site_that_is_down_takes_no_cookie_along() {
+    let setting = remembering(alive).await;
+    let address = setting.site.address;
+    drop(setting.site);
+    while tokio::net::TcpStream::connect(address).await.is_ok() {}
+    let answer = ask(setting.http, get("/private/", KEPT)).await.unwrap();
+    assert_eq!((answer.status, cookies(&answer)), (502, GIVEN.to_vec()), "{answer:?}");
+}
+
 fn host(setting: &Setting) -> String {
     format!("app.test:{}", setting.http.port())
 }
