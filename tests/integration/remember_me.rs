@@ -262,6 +262,7 @@ async fn a_copy_that_is_used_after_its_time_ends_the_whole_family() {
     let first = world.visit(&stolen).await;
     let second = world.visit(&first.cookie()).await;
     assert_eq!((first.outcome(), second.outcome()), (Outcome::LoggedIn, Outcome::LoggedIn));
+    let newest = second.cookie();
     let mut thief = None;
     within_async(SOON, "the grace is over", async || {
         thief = Some(world.visit(&stolen).await);
@@ -274,7 +275,7 @@ async fn a_copy_that_is_used_after_its_time_ends_the_whole_family() {
     assert!(world.client().get(target).await.text().contains("used a copy of what it kept"));
     let is_over = async || second.client.get(PAGE).await.status == 302;
     within_async(SOON, "the sessions of the family end", is_over).await;
-    let owner = world.visit(&second.cookie()).await;
+    let owner = world.visit(&newest).await;
     assert_eq!(owner.outcome(), Outcome::Forgotten);
     assert!(owner.reply.location().contains("cams_notice=remember-me-stolen"), "{owner:?}");
     assert_eq!(world.events("remember-me-theft").len(), 1);
