@@ -4,6 +4,7 @@
 //! login is the stack's business. It never caches a password and never says more than `FailedLogin` to somebody whose
 //! password was wrong.
 
+mod active_directory;
 mod common;
 mod ldap;
 mod pace;
@@ -112,7 +113,8 @@ pub struct ModuleKind {
     construct: Constructor,
 }
 
-static TABLE: [ModuleKind; 2] = [
+static TABLE: [ModuleKind; 3] = [
+    ModuleKind { class: active_directory::CLASS, construct: active_directory::construct },
     ModuleKind { class: ldap::CLASS, construct: ldap::construct },
     ModuleKind { class: xml::CLASS, construct: xml::construct },
 ];
