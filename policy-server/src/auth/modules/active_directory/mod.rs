@@ -29,7 +29,7 @@ use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
 use crate::digest::pool::DigestPool;
-use crate::directory::ldap::{Connection, Directory, Entry, Filter, Scope, dn, message};
+use crate::directory::ldap::{Connection, Directory, Entry, Filter, Scope, message};
 use account::State;
 use locator::Locator;
 use name::{Name, Naming};
@@ -136,7 +136,7 @@ impl ActiveDirectoryLoginModule {
                 Some(owner) => {
                     let account = owner.text("sAMAccountName").ok_or_else(|| unreadable("sAMAccountName"))?;
                     let entry = self.find_account(asker, account).await?;
-                    if dn::key(&entry.dn) != dn::key(&owner.dn) {
+                    if entry.values("objectGUID") != owner.values("objectGUID") {
                         let detail =
                             format!("the account name `{account}` is of two people: {}, {}", owner.dn, entry.dn);
                         return Err(LoginError::new(ErrorKind::FailedLogin, detail));
