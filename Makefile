@@ -18,9 +18,10 @@ test: ## install what the tests lack and run all of them
 	@$(MAKE) --no-print-directory lint
 	CAMS_TEST_SERVICES=required cargo test --workspace --locked --no-fail-fast
 
-lint: ## formatting, clippy, and with cargo-deny its check of the dependencies
+lint: ## formatting, clippy, the fuzzers' lock file, and with cargo-deny a check of the dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null # fails where fuzz/Cargo.lock is stale
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny --workspace --locked check bans licenses sources; \
 	else \

@@ -25,5 +25,5 @@ for name in "${@:-${names[@]}}"; do
     mkdir -p "$target/fuzz-corpus/$name"
     echo "fuzz: $name"
     fuzz run "$name" "$target/fuzz-corpus/$name" "fuzz/corpus/$name" -- \
-        -max_total_time="${FUZZ_SECONDS:-60}" -max_len=4096 -timeout=10 -verbosity=0
+        -max_total_time="${FUZZ_SECONDS:-60}" -max_len=4096 -timeout=10 -verbosity=0 -print_funcs=0
 done

@@ -148,10 +148,13 @@ test)
     needs chromium chromium
     needs chromedriver chromium-driver
     needs_font
+    needs oathtool oathtool
     needs_postgresql
     needs_samba
     needs_server slapd slapd
     needs ldapmodify ldap-utils
+    needs_server mariadbd mariadb-server
+    needs mariadb mariadb-client
     needs npm npm
     needs python3 python3
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
+#[cfg(feature = "policy-server")]
+use ipnet::IpNet;
 use shared_proto::authority::Authority;
 
 /// Instead of an upstream's address: only the agent's own pages.
@@ -41,6 +43,13 @@ pub fn upstream_or_none(text: &str) -> Result<String, String> {
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("write HOST:PORT ({error})"))?;
     found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| "the name has no address".to_owned())
+}
+
+/// An address or a network, as the throttle valve sees addresses.
+#[cfg(feature = "policy-server")]
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    text.parse().or_else(|_| address()).map_err(|_| "write an address or a network such as 192.0.2.0/24".to_owned())
 }
 
 #[cfg(test)]

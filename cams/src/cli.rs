@@ -1,6 +1,11 @@
 //! The arguments.
 
 #[cfg(feature = "policy-server")]
+mod directory;
+#[cfg(feature = "policy-server")]
+mod totp;
+
+#[cfg(feature = "policy-server")]
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,6 +19,12 @@ use shared_proto::authority::Authority;
 
 #[cfg(feature = "policy-server")]
 use crate::address;
+#[cfg(feature = "policy-server")]
+pub use directory::{
+    GroupCommand, LocksArgs, MembersArgs, NewPassword, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, Whose,
+};
+#[cfg(feature = "policy-server")]
+pub use totp::TotpCommand;
 
 /// Web access management with a device CA.
 ///
@@ -61,6 +72,18 @@ pub enum Command {
     Agent {
         #[command(subcommand)]
         command: AgentCommand,
+    },
+    /// People of the built-in directory; user names locked after too many failed logins
+    #[cfg(feature = "policy-server")]
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Groups of the built-in directory; their members get their roles
+    #[cfg(feature = "policy-server")]
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
     },
     /// List and end sessions
     #[cfg(feature = "policy-server")]

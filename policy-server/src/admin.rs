@@ -1,23 +1,28 @@
 //! What the command line does to a policy server's store, whether or not the server is running: a running one sees it
 //! at its next request.
 
+mod directory;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use shared_proto::names::is_name;
-use shared_proto::problem::Problems;
 
 use crate::agents::{Registered, Rights};
 use crate::audit::{Audit, Detail, Kind};
-use crate::auth::modules::{Shared, Vault};
+use crate::auth::modules::Vault;
+use crate::auth::modules::totp::{self, EnrolError, Invitation};
+use crate::auth::valves::throttle::keyed_bucket;
 use crate::config::cams_conf::CamsConf;
-use crate::digest::DigestPool;
+use crate::directory::DirectoryError;
+use crate::directory::local::PasswordError;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
 use crate::session::{Filter, Session, SessionError, SessionService};
-use crate::store::{Store, StoreError};
-use crate::wire::{self, OpenError, Reader};
+use crate::store::{Kept, Store, StoreError, TotpUser};
+use crate::wire::{self, OpenError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -25,6 +30,28 @@ pub enum AdminError {
     BadName(String),
     #[error("an agent named `{0}` is registered already: remove it first")]
     Exists(String),
+    #[error("the security domain `{0}` has no login entry with a TotpLoginModule")]
+    NoCodes(String),
+    #[error("the TotpLoginModules of the security domain `{0}` want different codes, but people have one device")]
+    OtherCodes(String),
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    #[error("there is no security domain `{0}`")]
+    NoDomain(String),
+    #[error("security-domain.xml of `{0}` has no enabled local directory")]
+    NoDirectory(String),
+    #[error("there is no user `{0}` in the local directory")]
+    NoUser(String),
+    #[error("there is a user `{0}` in the local directory already")]
+    UserExists(String),
+    #[error("there is no group `{0}` in the local directory")]
+    NoGroup(String),
+    #[error("there is a group `{0}` in the local directory already")]
+    GroupExists(String),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -95,10 +122,39 @@ impl Admin {
         Ok(removed)
     }
 
+    /// Gives a person a secret for one-time codes. `issuer` is what the person's device shows; the cluster by default.
+    pub async fn enrol_totp(&self, domain: &str, user: &str, issuer: Option<&str>) -> Result<Invitation, AdminError> {
+        let loaded = wire::load_with(&self.conf, self.vault.clone())?;
+        let entries = loaded.domains.get(domain).into_iter().flat_map(|domain| domain.entries());
+        let mut codes = entries.flat_map(|entry| &entry.modules).filter_map(|module| module.module.second_factor());
+        let factor = codes.next().ok_or_else(|| AdminError::NoCodes(domain.to_owned()))?;
+        if codes.any(|other| other.codes != factor.codes) {
+            return Err(AdminError::OtherCodes(domain.to_owned()));
+        }
+        let issuer = issuer.unwrap_or(&self.conf.cluster);
+        let now = Timestamp::now().as_second();
+        let invitation = totp::enrol(&self.vault, &factor.codes, domain, user, issuer, now).await?;
+        self.audit.record(Kind::TotpEnrolled, by_administrator_for(domain, user));
+        Ok(invitation)
+    }
+
+    /// Takes the secret away, and with it the sessions that rest on it; false where there was none.
+    pub async fn remove_totp(&self, domain: &str, user: &str) -> Result<bool, AdminError> {
+        let removed = self.store.remove_totp_secret(domain, user).await?;
+        if removed {
+            self.audit.record(Kind::TotpRemoved, by_administrator_for(domain, user));
+        }
+        Ok(removed)
+    }
+
+    /// Everybody who has a secret for one-time codes.
+    pub async fn totp_users(&self) -> Result<Vec<TotpUser>, AdminError> {
+        Ok(self.store.totp_users().await?)
+    }
+
     /// The live ones, newest first. With a configuration that is not good, limits are unknown and only ends count.
     pub async fn sessions(&self, filter: &Filter) -> Result<Vec<Session>, AdminError> {
-        let shared = Shared { digests: DigestPool::new(1, 1), vault: Some(self.vault.clone()) };
-        let loaded = wire::load(&self.conf, &shared, &Reader::default(), &mut Problems::default());
+        let loaded = wire::load_with(&self.conf, self.vault.clone());
         let idle = |domain: &str| loaded.as_ref().map_or(Duration::MAX, |loaded| loaded.idle_limit(domain));
         Ok(self.sessions.live(filter, idle, Timestamp::now().as_second()).await?)
     }
@@ -118,8 +174,49 @@ impl Admin {
     }
 }
 
+impl Admin {
+    /// The user names that are locked now, each for a network, in this security domain or in all.
+    pub async fn locks(&self, domain: Option<&str>, user: Option<&str>) -> Result<Vec<Kept>, AdminError> {
+        let now = Timestamp::now().as_second();
+        let bucket = user.map(|user| keyed_bucket(&self.vault.keys, user));
+        let kept = self.store.kept_failures(domain, bucket.as_deref()).await?;
+        Ok(kept.into_iter().filter(|kept| kept.is_locked(now)).collect())
+    }
+
+    /// Forgets the failed logins of a user name, however it is spelt, in this security domain or in all, from this
+    /// network or from all. What was forgotten.
+    pub async fn unlock(
+        &self,
+        user: &str,
+        domain: Option<&str>,
+        network: Option<IpNet>,
+    ) -> Result<Vec<Kept>, AdminError> {
+        let bucket = keyed_bucket(&self.vault.keys, user);
+        let mut kept = self.store.kept_failures(domain, Some(&bucket)).await?;
+        let meets = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+        kept.retain(|kept| network.is_none_or(|network| meets(&network, &kept.pair.network)));
+        for Kept { pair, count } in &kept {
+            self.store.clear_failures(pair).await?;
+            let detail = Detail {
+                user: Some(user),
+                domain: Some(&pair.domain),
+                network: Some(pair.network.to_string()),
+                failures: Some(count.failures),
+                actor: Some(actor()),
+                ..Detail::default()
+            };
+            self.audit.record(Kind::LoginUnlocked, detail);
+        }
+        Ok(kept)
+    }
+}
+
 fn by_administrator(agent: &str) -> Detail<'_> {
     Detail { agent: Some(agent), actor: Some(actor()), ..Detail::default() }
+}
+
+fn by_administrator_for<'a>(domain: &'a str, user: &'a str) -> Detail<'a> {
+    Detail { domain: Some(domain), user: Some(user), actor: Some(actor()), ..Detail::default() }
 }
 
 /// Who runs the command, as the system knows it.

@@ -23,6 +23,10 @@ const TEXT: usize = 512;
 pub enum Kind {
     Login,
     LoginFailed,
+    /// Too many failures: a user name is locked for a network.
+    LoginLocked,
+    /// By an administrator.
+    LoginUnlocked,
     Logout,
     SessionEnded,
     AccessDenied,
@@ -30,6 +34,19 @@ pub enum Kind {
     AgentRefused,
     AgentAdded,
     AgentRemoved,
+    UserAdded,
+    /// What is known of a user, or when the account ends.
+    UserChanged,
+    UserEnabled,
+    UserDisabled,
+    UserRemoved,
+    PasswordSet,
+    GroupAdded,
+    GroupRemoved,
+    GroupJoined,
+    GroupLeft,
+    TotpEnrolled,
+    TotpRemoved,
     ConfigurationLoaded,
     ConfigurationRefused,
     UsersReloaded,
@@ -58,9 +75,17 @@ pub struct Detail<'a> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub client: Option<String>,
+    /// Addresses whose failed logins are counted together.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub network: Option<String>,
+    /// Failed logins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
@@ -230,8 +255,11 @@ mod tests {
             domain: long,
             entry: long,
             user: long,
+            group: long,
             session: long,
             client: Some(nasty.clone()),
+            network: Some(nasty.clone()),
+            failures: None,
             method: long,
             url: long,
             host: long,
@@ -253,7 +281,7 @@ mod tests {
         let texts = value.as_object().unwrap().iter().filter(|(name, _)| !["event", "time"].contains(&name.as_str()));
         let cut: Vec<usize> = texts.map(|(_, text)| text.as_str().unwrap().chars().count()).collect();
         // One character of each is written as eight.
-        assert_eq!(cut, [TEXT + 7; 15]);
+        assert_eq!(cut, [TEXT + 7; 16]);
     }
 
     #[test]

@@ -14,8 +14,10 @@ use shared_proto::secret::Secret;
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::auth::pipeline::{LoginEntry, RecheckRun};
+use crate::auth::error::LOGIN_EXCEPTION;
+use crate::auth::pipeline::{Depth, LoginEntry, RecheckRun};
 use crate::auth::subject::Subject;
+use crate::auth::valve::LoginAttempt;
 use crate::pki::PkiError;
 use crate::session::{Found, Session, SessionError, rules};
 use crate::store::Position;
@@ -204,8 +206,7 @@ fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision 
 
 /// The session of a token, its account looked at again: who is disabled or gone has no session, changed roles count.
 async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Result<Option<Session>, EnforcementError> {
-    let clock = server.now();
-    let now = clock.as_second();
+    let now = server.now().as_second();
     let mut session = match server.sessions.find(token, &domain.name, domain.limits, now).await? {
         Found::Live(session) => *session,
         Found::Expired(session) => {
@@ -214,22 +215,37 @@ async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Resul
         }
         Found::Ended => return Ok(None),
     };
-    // An entry that is gone from the configuration vouches for nobody.
-    let rechecked = match domain.entry(&session.entry) {
-        Some(entry) => entry.recheck(&session.subject, clock).await,
+    if !recheck(server, domain, &mut session, Depth::AtHand).await? {
+        return Ok(None);
+    }
+    server.sessions.keep(&mut session, domain.limits, now).await?;
+    Ok(Some(session))
+}
+
+/// Looks at the account of a session again: ends the session where the account does not stand any more (then false), and
+/// takes over what it is now.
+pub(crate) async fn recheck(
+    server: &Server,
+    domain: &Domain,
+    session: &mut Session,
+    depth: Depth,
+) -> Result<bool, EnforcementError> {
+    let run = match domain.entry(&session.entry) {
+        Some(entry) => entry.recheck(&session.subject, depth, server.now()).await,
+        // An entry that is gone from the configuration vouches for nobody.
         None => {
-            end(server, &session, "its login entry is gone from the configuration").await?;
-            return Ok(None);
+            end(server, session, "its login entry is gone from the configuration").await?;
+            return Ok(false);
         }
     };
-    match rechecked {
+    match run {
         RecheckRun::Current(subject) => {
-            server.sessions.keep(&mut session, Some(subject), domain.limits, now).await?;
-            Ok(Some(session))
+            server.sessions.renew(session, subject).await?;
+            Ok(true)
         }
         RecheckRun::Ended(error) => {
-            end(server, &session, &error.to_string()).await?;
-            Ok(None)
+            end(server, session, &error.to_string()).await?;
+            Ok(false)
         }
     }
 }
@@ -255,21 +271,27 @@ pub async fn login(
     let loaded = server.loaded();
     let reach =
         Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
-    let domain = authorise(server, &loaded, agent, &reach)?;
+    let domain = match authorise(server, &loaded, agent, &reach) {
+        Ok(domain) => domain,
+        Err(refused) => return bad_entry(&loaded, agent, &reach).ok_or(refused),
+    };
     let Some(entry) = domain.entry(&request.entry) else {
         return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
     };
-    let typed = request.callbacks.get("username").and_then(Secret::expose_str).map(str::to_owned);
+    let attempt = LoginAttempt { answers: &request.callbacks, client: request.client.address, now: server.now() };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),
         domain: Some(&request.domain),
         entry: Some(&request.entry),
-        user: typed.as_deref(),
+        user: attempt.typed_name(),
         client: Some(request.client.address.to_string()),
         ..Detail::default()
     };
-    let run = entry.login(&request.callbacks, server.now()).await;
+    let (run, notes) = domain.logins.login(entry, &attempt).await;
+    for note in &notes {
+        server.audit.record(note.event, note.add_to(detail.clone()));
+    }
     let subject = match run.result {
         Ok(subject) => subject,
         Err(error) => {
@@ -280,6 +302,7 @@ pub async fn login(
                 exception: error.class().to_owned(),
                 message: domain.messages.text(error.class()).to_owned(),
                 login_url: Some(entry.login_url.clone()),
+                retry_after_seconds: error.retry_after(),
             });
         }
     };
@@ -295,6 +318,21 @@ pub async fn login(
             Err(error)
         }
     }
+}
+
+/// Which entry to log in through is what the browser's form says: where nothing else is amiss, the agent is not at fault,
+/// and the person is told.
+fn bad_entry(loaded: &Loaded, agent: &Registered, request: &Reach<'_>) -> Option<LoginResponse> {
+    let may_use =
+        |entry: &String| agent.rights.refusal(Capability::Enforce, request.domain, entry, request.host).is_none();
+    let only_the_entry = loaded.domains.contains_key(request.domain) && agent.rights.entries.iter().any(may_use);
+    only_the_entry.then(|| LoginResponse::Failure {
+        code: code::BAD_ENTRY,
+        exception: LOGIN_EXCEPTION.to_owned(),
+        message: "The login entry is not served here.".to_owned(),
+        login_url: None,
+        retry_after_seconds: None,
+    })
 }
 
 /// A new session in place of the browser's former one: no session survives a login (no fixation). The old one ends last,

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use shared_proto::secret::mode_problem;
+use shared_proto::secret::{Secret, SecretRef, mode_problem};
 use zeroize::Zeroizing;
 
 /// A configuration file larger than this is a mistake. In bytes.
@@ -52,6 +52,21 @@ pub fn read_secret(path: &Path, readers: Readers) -> io::Result<Zeroizing<Vec<u8
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET as usize + 2));
     let length = file.take(MAX_SECRET + 1).read_to_end(&mut bytes)?;
     within(length, MAX_SECRET).map(|()| bytes)
+}
+
+/// What a configuration refers to: from a file only where nobody else can read it. Relative files are below `base`.
+///
+/// # Errors
+/// What is missing, in words for the person who configured it; never any part of the secret.
+pub fn resolve_secret(secret: &SecretRef, base: &Path) -> Result<Secret, String> {
+    let read = |path: &Path| {
+        let path = base.join(path);
+        // What systemd hands over as a credential is guarded by it, with an ACL that looks like group rights.
+        let is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
+        let readers = if is_credential { Readers::Guarded } else { Readers::Owner };
+        read_secret(&path, readers).map(|mut bytes| std::mem::take(&mut *bytes))
+    };
+    secret.resolve(read, |name| std::env::var(name).ok())
 }
 
 /// Whether a file that is to be created or written may be at this path: nothing is there yet, or a regular file.

@@ -95,6 +95,7 @@ pub async fn keep_session(server: &Server, id: &str, domain: &str, last_used: i6
         subject,
         created: last_used,
         last_used,
+        rechecked: last_used,
         ends,
         address: "192.0.2.1".to_owned(),
         user_agent: String::new(),

@@ -21,15 +21,20 @@ use crate::access::{Policy, public_map};
 use crate::audit::{Audit, Detail, Kind};
 use crate::auth::modules::{Services, Shared, Vault};
 use crate::auth::pipeline::LoginEntry;
+use crate::auth::valve::AuthPipeline;
 use crate::config::cams_conf::{self, CamsConf};
+use crate::config::domain::LocalService;
 use crate::config::login_exceptions::LoginMessages;
+use crate::config::security_domain::PoolConfig;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
+use crate::directory::sql::{Database, Target};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::events;
-use crate::files::{self, MAX_TEXT, Readers};
+use crate::files::{self, MAX_TEXT};
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, AssertionKeys, PkiError};
+use crate::rechecks;
 use crate::reports::Reports;
 use crate::session::SessionService;
 use crate::session::rules::Limits;
@@ -59,17 +64,26 @@ pub enum OpenError {
 pub struct Domain {
     pub name: String,
     entries: BTreeMap<String, LoginEntry>,
+    /// The way every login takes.
+    pub logins: AuthPipeline,
     pub messages: LoginMessages,
     pub policy: Policy,
-    /// What the policy grants to everybody.
+    /// What the policy grants to everybody, and what the login entries ask for.
     pub public: PublicMap,
     pub limits: Limits,
+    /// How often the account of a live session is looked up again.
+    pub(crate) recheck_interval: Duration,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
+    pub(crate) local: Option<LocalService>,
 }
 
 impl Domain {
     pub fn entry(&self, name: &str) -> Option<&LoginEntry> {
         self.entries.get(name)
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &LoginEntry> {
+        self.entries.values()
     }
 }
 
@@ -104,17 +118,36 @@ pub struct Foundation {
 
 /// Opens the store, the audit log and the agent CA that a `cams.conf` names.
 pub async fn foundation(file: &Path) -> Result<Foundation, OpenError> {
+    let (conf, vault) = open_vault(file).await?;
+    let Vault { store, keys, cluster } = vault.clone();
+    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
+    let agent_ca = AgentCa::open(&store, &keys, &cluster, Timestamp::now()).await?;
+    let assertions = AssertionKeys::new(store.clone(), keys, &cluster, conf.assertion_key_lifetime);
+    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
+}
+
+async fn open_vault(file: &Path) -> Result<(CamsConf, Vault), OpenError> {
     let mut problems = Problems::default();
     let conf = read_conf(file, &mut problems);
     let secrets = conf.as_ref().and_then(|conf| secrets(conf, &mut problems));
     let (conf, secrets) = problems.into_result(conf.zip(secrets))?;
     let store = Store::open(&secrets.store_url, conf.base()).await?;
-    let audit = Audit::open(&conf.audit_file).map_err(|error| OpenError::Audit(conf.audit_file.clone(), error))?;
-    let keys = KeyRing::new(secrets.key, Vec::new());
-    let agent_ca = AgentCa::open(&store, &keys, &conf.cluster, Timestamp::now()).await?;
-    let assertions = AssertionKeys::new(store.clone(), keys.clone(), &conf.cluster, conf.assertion_key_lifetime);
-    let vault = Vault { store: store.clone(), keys, cluster: conf.cluster.clone() };
-    Ok(Foundation { conf, store, vault, audit, agent_ca, assertions })
+    let vault = Vault { store, keys: KeyRing::new(secrets.key, Vec::new()), cluster: conf.cluster.clone() };
+    Ok((conf, vault))
+}
+
+/// As [`check`], with the store opened (and created where it is missing), for login modules that need it.
+pub async fn check_with_store(file: &Path) -> Result<Loaded, OpenError> {
+    let (conf, vault) = open_vault(file).await?;
+    load_with(&conf, vault)
+}
+
+/// The configuration for a command that runs beside the server.
+pub(crate) fn load_with(conf: &CamsConf, vault: Vault) -> Result<Loaded, OpenError> {
+    let shared = Shared { vault: Some(vault), ..Shared::offline() };
+    let mut problems = Problems::default();
+    let loaded = load(conf, &shared, &Reader::default(), &mut problems);
+    Ok(problems.into_result(loaded)?)
 }
 
 /// Reads every file reachable from a `cams.conf` and changes nothing.
@@ -151,7 +184,7 @@ struct Secrets {
 
 fn secrets(conf: &CamsConf, problems: &mut Problems) -> Option<Secrets> {
     let key = key_encryption_key(conf);
-    let store_url = resolve(conf, &conf.store)
+    let store_url = files::resolve_secret(&conf.store, conf.base())
         .and_then(|url| store::check_url(&url, conf.base()).map(|()| url).map_err(|error| error.to_string()));
     let mut problem = |line, name: &str, message: String| {
         problems.add(&conf.file, line, format!("`{name}`: {message}"));
@@ -165,19 +198,7 @@ fn key_encryption_key(conf: &CamsConf) -> Result<Key, String> {
     if let SecretRef::Literal(_) = conf.key {
         return Err("write file:PATH or env:NAME: a key in this file is one backup away from everybody".to_owned());
     }
-    Key::from_base64(resolve(conf, &conf.key)?.expose()).map_err(|error| error.to_string())
-}
-
-/// The secret, from a file only where nobody else can read it.
-fn resolve(conf: &CamsConf, secret: &SecretRef) -> Result<Secret, String> {
-    let read = |path: &Path| {
-        let path = conf.base().join(path);
-        // What systemd hands over as a credential is guarded by it, with an ACL that looks like group rights.
-        let is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
-        let readers = if is_credential { Readers::Guarded } else { Readers::Owner };
-        files::read_secret(&path, readers).map(|mut bytes| std::mem::take(&mut *bytes))
-    };
-    secret.resolve(read, |name| std::env::var(name).ok())
+    Key::from_base64(files::resolve_secret(&conf.key, conf.base())?.expose()).map_err(|error| error.to_string())
 }
 
 /// Reads files and remembers which, and what was in them.
@@ -242,20 +263,57 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
-    let services = Services::new(shared.clone(), &entry.name, config.users);
+    let pools = open_pools(config.pools, &entry.name, &entry.folder, shared, problems, warnings);
+    let services = Services { local: config.local, pools, ..Services::new(shared.clone(), &entry.name, config.users) };
     for repository in services.users.values() {
         repository.warn_of_exposure(warnings);
     }
-    let entries = LoginEntry::build_all(config.login, &services, problems)?;
+    for off in config.valves.iter().filter(|valve| valve.kind.by_default && !valve.enabled) {
+        let message = format!("the auth valve {} is turned off: nothing slows guessing passwords down", off.kind.class);
+        warnings.add(off.params.file(), off.params.line(), message);
+    }
+    let logins = AuthPipeline::build(config.valves, &services, problems);
+    let entries = LoginEntry::build_all(config.login, &services, problems, warnings);
+    services.warnings.take().iter().for_each(|warning| warnings.push(warning.clone()));
+    let entries = entries?;
     let policy = policy?;
     for unknown in policy.entries().into_iter().filter(|name| !entries.contains_key(*name)) {
         let message = format!("a rule demands the login entry `{unknown}`, which login-config.xml lacks");
         problems.add(policy.file(), 0, message);
     }
-    let users = services.users.into_values().collect();
+    let (users, local) = (services.users.into_values().collect(), services.local);
     let name = entry.name.clone();
-    let public = public_map(&name, &policy);
-    Some(Domain { name, entries, messages: config.messages, policy, public, limits, users })
+    let mut public = public_map(&name, &policy);
+    public.forms = entries.iter().map(|(name, entry)| (name.clone(), entry.handler.form().clone())).collect();
+    let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
+    Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
+}
+
+/// The pools of a domain, connected to nothing yet; those that are in use already where nothing about them changed.
+fn open_pools(
+    pools: BTreeMap<String, PoolConfig>,
+    domain: &str,
+    folder: &Path,
+    shared: &Shared,
+    problems: &mut Problems,
+    warnings: &mut Problems,
+) -> BTreeMap<String, Database> {
+    let mut opened = BTreeMap::new();
+    for (id, config) in pools {
+        for warning in &config.warnings {
+            warnings.add(&config.file, config.line, format!("pool `{id}`: parameter `jdbcUrl`: {warning}"));
+        }
+        let password = config.password.map(|password| files::resolve_secret(&password, folder)).transpose();
+        match password {
+            Ok(password) => {
+                let (location, username, base) = (config.location, config.username, folder.to_owned());
+                let target = Target { location, username, password, base };
+                opened.insert(id.clone(), shared.pools.open(domain, &id, target, config.settings));
+            }
+            Err(why) => problems.add(&config.file, config.line, format!("parameter `jdbcPassword`: {why}")),
+        }
+    }
+    opened
 }
 
 /// The running policy server.
@@ -282,7 +340,7 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
-        let shared = Shared { digests: DigestPool::new(cores, HASH_QUEUE), vault: Some(vault) };
+        let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
         let loaded = problems.into_result(loaded)?;
@@ -317,6 +375,7 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(Arc::clone(&self).chores());
         chores.spawn(events::follow(Arc::clone(&self)));
+        chores.spawn(rechecks::follow(Arc::clone(&self)));
         let connections = self.conf.max_connections;
         listener::serve(socket, tls, http::router(self), connections, stop).await;
         chores.abort_all();

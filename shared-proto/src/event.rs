@@ -8,7 +8,11 @@
 //! `POST /agent/v1/lease` proves that the stream is not stale: the answer says how far the log goes, read from the
 //! primary store after the nonce arrived.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::login::EntryForm;
 
 /// How long a lease lasts, counted from the moment the agent *sent* the request.
 pub const LEASE_SECONDS: u64 = 6;
@@ -30,7 +34,7 @@ pub enum Line {
     },
     /// Nothing happened for a while.
     Heartbeat,
-    /// What is open to everybody, whenever it changes and after a reset. Not an event: it has no number.
+    /// What everybody may know, whenever it changes and after a reset. Not an event: it has no number.
     Public {
         map: PublicMap,
     },
@@ -44,6 +48,8 @@ pub enum Line {
 pub enum Change {
     /// By its public id, never by its token.
     SessionEnded { session: String },
+    /// The account of this session is another one now: other roles, say. By its public id as well.
+    SessionChanged { session: String },
     /// Every decision of this security domain may be another one now: users, roles or the policy changed.
     DomainChanged { domain: String },
     /// An agent was added, changed or removed.
@@ -68,14 +74,18 @@ pub struct LeaseResponse {
     pub seq: i64,
 }
 
-/// Which requests of a security domain are granted to everybody without condition, so that they can go on while no
-/// policy server answers. Most specific pattern first; the first that matches a request speaks for it.
+/// What everybody may know of a security domain, so that it goes on while no policy server answers: which requests are
+/// granted to everybody without condition, and what the login pages ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicMap {
     pub domain: String,
     /// Of the policy it was taken from.
     pub policy_hash: String,
+    /// Most specific pattern first; the first that matches a request speaks for it.
     pub patterns: Vec<PublicPattern>,
+    /// By name, the login entries that the agent may use. Nothing where the server does not tell.
+    #[serde(default)]
+    pub forms: BTreeMap<String, EntryForm>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,5 +107,21 @@ mod tests {
         let line: Line =
             serde_json::from_str(r#"{"is":"event","seq":7,"change":{"is":"crl-changed","ca":"x"}}"#).unwrap();
         assert_eq!(line, Line::Event { seq: 7, change: Change::Unknown });
+    }
+
+    /// Older and newer servers, and what an agent makes of them.
+    #[test]
+    fn forms_may_be_absent_and_hold_news() {
+        let read = |forms: &str| {
+            let line = format!(r#"{{"is":"public","map":{{"domain":"d","policy_hash":"h","patterns":[]{forms}}}}}"#);
+            let Line::Public { map } = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+            map.forms
+        };
+        assert_eq!(read(""), BTreeMap::new());
+        let field =
+            r#"{"name":"pin","label":"PIN","required":true,"secret":true,"max_length":9,"input_mode":"thought"}"#;
+        let forms = read(&format!(r#","forms":{{"http":{{"new":1}},"strong":{{"fields":[{field}]}}}}"#));
+        assert_eq!(forms["http"], EntryForm { fields: Vec::new(), remember_me: false });
+        assert_eq!(forms["strong"].fields[0].input_mode, crate::login::InputMode::Text);
     }
 }

@@ -18,6 +18,8 @@ pub mod field {
     pub const ERROR: &str = "cams_error";
     pub const EXCEPTION: &str = "cams_exception";
     pub const MESSAGE: &str = "cams_message";
+    /// Seconds until another login of that name from there counts.
+    pub const RETRY_AFTER: &str = "cams_retry_after";
 }
 
 /// Headers a site receives. Every name here is refused when a client sends it, in any spelling.

@@ -92,20 +92,27 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance in characters.
+/// Characters added, left out, replaced, or swapped with their neighbour (optimal string alignment).
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
+    let mut above_row = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut before = None;
     for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (above, cb) in row.iter().skip(1).zip(&b) {
-            left = (diagonal + usize::from(ca != *cb)).min(above + 1).min(left + 1);
-            diagonal = *above;
-            next.push(left);
+        let mut next = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
+            let mut distance = (at(&row, j) + usize::from(ca != *cb)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            if let Some(last) = j.checked_sub(1)
+                && before == Some(*cb)
+                && b.get(last) == Some(&ca)
+            {
+                distance = distance.min(at(&above_row, last) + 1);
+            }
+            next.push(distance);
         }
-        row = next;
+        above_row = std::mem::replace(&mut row, next);
+        before = Some(ca);
     }
     row.last().copied().unwrap_or_default()
 }
@@ -122,14 +129,27 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, distance) in [("", "", 0), ("abc", "", 3), ("hst", "host", 1), ("kitten", "sitting", 3)] {
+        let cases = [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("hst", "host", 1),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 1),
+            ("prot", "port", 1),
+            ("abcd", "badc", 2),
+            // Nothing is edited twice.
+            ("ca", "abc", 3),
+        ];
+        for (a, b, distance) in cases {
             assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
         }
     }
 
     #[test]
     fn suggestions_are_close_or_absent() {
         assert_eq!(did_you_mean("hst", ["port", "host"]), Some("host"));
+        assert_eq!(did_you_mean("prot", ["host", "port"]), Some("port"));
         assert_eq!(did_you_mean("serviceID", ["serviceId", "debug"]), Some("serviceId"));
         assert_eq!(did_you_mean("zebra", ["host", "port"]), None);
     }

@@ -1,16 +1,27 @@
 //! The figures of `make bench` that need running servers: how soon an ended session is refused everywhere, and what a
-//! request costs. It measures the command that `CAMS_BINARY` names, and asserts nothing but that what is measured is what
+//! request and a login cost. It measures the command that `CAMS_BINARY` names, and asserts nothing but that what is measured is what
 //! it says.
 
 mod load;
+mod logins;
 mod revocation;
 
 use std::time::Duration;
 
 #[tokio::main]
 async fn main() {
-    revocation::measure().await;
-    load::measure().await;
+    // `cargo bench` says `--bench` itself; the rest are names of what to measure, all without one.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    if is_wanted("revocation") {
+        revocation::measure().await;
+    }
+    if is_wanted("load") {
+        load::measure().await;
+    }
+    if is_wanted("logins") {
+        logins::measure().await;
+    }
 }
 
 /// One line, laid out as `scripts/bench.sh` does.

@@ -19,7 +19,7 @@ use crate::spread;
 
 const HOST: &str = "app.test";
 const ROUNDS: usize = 100;
-/// Of what takes longer, or has connections to open.
+/// Of what has connections to open.
 const FEW: usize = 20;
 /// The times are true to this.
 const BETWEEN_ASKS: Duration = Duration::from_millis(1);
@@ -42,11 +42,11 @@ pub async fn measure() {
         "an answer from memory, meanwhile",
         std::mem::take(&mut *pair.answers.lock().expect("nothing panics with it")),
     );
-    let mut roles = vec![];
-    for _ in 0..FEW {
-        roles.push(pair.role_round().await);
+    let mut role = [vec![], vec![]];
+    for _ in 0..ROUNDS {
+        pair.role_round(&mut role).await;
     }
-    spread("role removed in A's file, agent A", roles);
+    print("role removed", role);
     for (name, opening) in [("WebSocket", WEB_SOCKET), ("event stream", EVENT_STREAM)] {
         let mut times = [vec![], vec![]];
         for _ in 0..FEW {
@@ -163,18 +163,27 @@ impl Pair {
         note(start, watched, times).await;
     }
 
-    /// From the moment the new file is in its place. The other server has files of its own.
-    async fn role_round(&self) -> Duration {
-        let users = self.files[0].path("conf/domains/system/cams-users.xml");
-        replace(&users, |text| text.replacen("<role name='user'/>", "<role name='user'/><role name='admin'/>", 1));
+    /// Each server has a users file of its own: the role goes from both.
+    async fn role_round(&self, times: &mut [Vec<Duration>; 2]) {
+        const PAGE: &str = "/admin/echo";
+        self.edit_users(|text| text.replacen("<role name='user'/>", "<role name='user'/><role name='admin'/>", 1));
         let session = self.log_in().await;
-        let asked = request("GET /admin/echo HTTP/1.1\r\n", &session);
-        let mut browser = Wire::new(self.agents[0].address);
-        within_async(SOON, "the role counts", async || browser.ask(&asked, false).await.status == 200).await;
-        let watched = self.watch_one(&self.agents[0], "/admin/echo", &session).await;
-        replace(&users, |text| text.replace("<role name='admin'/>", ""));
+        let asked = request(&format!("GET {PAGE} HTTP/1.1\r\n"), &session);
+        let [a, b] = &self.agents;
+        for agent in [a, b] {
+            let mut browser = Wire::new(agent.address);
+            within_async(SOON, "the role counts", async || browser.ask(&asked, false).await.status == 200).await;
+        }
+        let watched = [self.watch_one(a, PAGE, &session).await, self.watch_one(b, PAGE, &session).await];
         let start = Instant::now();
-        watched.await.expect("it does not panic") - start
+        self.edit_users(|text| text.replace("<role name='admin'/>", ""));
+        note(start, watched, times).await;
+    }
+
+    fn edit_users(&self, edit: impl Fn(&str) -> String) {
+        for files in &self.files {
+            replace(&files.path("conf/domains/system/cams-users.xml"), &edit);
+        }
     }
 
     async fn cut_round(&self, opening: &str, times: &mut [Vec<Duration>; 2]) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tests::policy_server::{Files, PASSWORD};
+use tests::process::memory;
 use tests::quickstart::replace;
 use tests::{Link, within, within_async};
 use tokio::io::AsyncReadExt;
@@ -15,12 +16,6 @@ use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
-
-/// Bytes of memory that a process has now.
-fn memory(pid: u32) -> u64 {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
 
 #[tokio::test]
 async fn a_flood_of_wrong_logins_leaves_no_memory_behind() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use policy_server::auth::error::ErrorKind;
-use policy_server::auth::pipeline::RecheckRun;
+use policy_server::auth::pipeline::{Depth, RecheckRun};
 use policy_server::auth::subject::Subject;
 use policy_server::wire::Loaded;
 use serde_json::Value;
@@ -345,7 +345,7 @@ async fn log_in(loaded: &Loaded, entry: &str, user: &str) -> Subject {
 }
 
 async fn recheck(loaded: &Loaded, entry: &str, subject: &Subject) -> RecheckRun {
-    loaded.domains["system"].entry(entry).unwrap().recheck(subject, Timestamp::now()).await
+    loaded.domains["system"].entry(entry).unwrap().recheck(subject, Depth::Full, Timestamp::now()).await
 }
 
 #[tokio::test]

@@ -32,31 +32,27 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Puts the elements of a page where they belong. The services and the valves of a page are there for its entries.
-fn install(files: &Files, page: &Path, fences: &[(usize, String)]) {
-    let (mut entries, mut services, mut valves) = (String::new(), String::new(), String::new());
+/// Puts the services and valves of a page where they belong, the latter instead of the sample's. The entries of the page.
+fn install<'a>(files: &Files, page: &Path, fences: &'a [(usize, String)]) -> Vec<(usize, &'a str)> {
+    let (mut entries, mut services, mut valves) = (Vec::new(), String::new(), String::new());
     for (line, fence) in fences {
-        let into = match fence.trim_start() {
-            text if text.starts_with("<login-config-entry") => &mut entries,
-            text if text.starts_with("<service ") => &mut services,
-            text if text.starts_with("<auth-valve") => &mut valves,
-            _ => panic!("{}:{line}: the example is no entry, service or valve", page.display()),
-        };
-        into.push_str(fence);
         provide(files, fence);
+        match fence.trim_start() {
+            text if text.starts_with("<login-config-entry") => entries.push((*line, text)),
+            text if text.starts_with("<service ") => services.push_str(text),
+            text if text.starts_with("<auth-valve") => valves.push_str(text),
+            _ => panic!("{}:{line}: the example is no entry, service or valve", page.display()),
+        }
     }
-    let domain = files.path(DOMAIN);
-    fs::write(domain.join("login-config.xml"), format!("<login-config>\n{entries}</login-config>\n")).unwrap();
-    let file = domain.join("security-domain.xml");
+    let file = files.path(DOMAIN).join("security-domain.xml");
     let mut text = fs::read_to_string(&file).unwrap();
-    if !text.contains("</auth-pipeline>") {
-        let end = "</security-domain>";
-        text = text.replace(end, &format!("<auth-service><auth-pipeline></auth-pipeline></auth-service>{end}"));
+    if !valves.is_empty() {
+        let (before, rest) = text.split_once("<auth-valve").unwrap();
+        text = format!("{before}{valves}{}", rest.rsplit_once("</auth-valve>").unwrap().1);
     }
-    for (end, what) in [("</service-manager>", services), ("</auth-pipeline>", valves)] {
-        text = text.replace(end, &format!("{what}{end}"));
-    }
-    fs::write(file, text).unwrap();
+    let end = "</service-manager>";
+    fs::write(file, text.replace(end, &format!("{services}{end}"))).unwrap();
+    entries
 }
 
 /// Makes the files that an example names: secrets (`file:PATH`) and certificates (`caFile`).
@@ -80,10 +76,17 @@ fn every_example_of_a_module_loads() {
         assert!(!fences.is_empty(), "{} has no example", page.display());
         seen += fences.len();
         let files = Files::new("docs", None);
-        install(&files, &page, &fences);
-        let checked = files.cams(&["check"]);
-        let lines: Vec<usize> = fences.iter().map(|(line, _)| *line).collect();
-        assert_eq!(checked.code, 0, "{} (examples at lines {lines:?}):\n{}", page.display(), checked.stderr);
+        let entries = install(&files, &page, &fences);
+        let check = |line: usize| {
+            let checked = files.cams(&["check"]);
+            assert_eq!(checked.code, 0, "{}:{line}:\n{}", page.display(), checked.stderr);
+        };
+        check(0);
+        for (line, entry) in entries {
+            let file = files.path(DOMAIN).join("login-config.xml");
+            fs::write(file, format!("<login-config>\n{entry}</login-config>\n")).unwrap();
+            check(line);
+        }
     }
     assert!(seen >= 2, "{seen} examples");
 }

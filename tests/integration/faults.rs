@@ -24,6 +24,8 @@ const LEASE: Duration = Duration::from_secs(6);
 const MARGIN: Duration = Duration::from_secs(2);
 /// How long it may take until all is well again.
 const BACK: Duration = Duration::from_secs(20);
+/// How long a question waits for its answer at most.
+const LINK_LIMIT: Duration = Duration::from_secs(5);
 const PRIVATE: &str = "/private/";
 const PUBLIC: &str = "/public/";
 
@@ -175,7 +177,15 @@ async fn a_silent_link_closes_what_is_protected_and_nothing_else() {
 
     let stopped = Instant::now();
     world.proxy.set(Network::Silent);
-    closes(&alice, stopped, LEASE + MARGIN).await;
+    let goes_on_at_once = async {
+        let nobody = world.client();
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(nobody.get(PUBLIC).await.status, 200);
+            assert!(asked.elapsed() < LINK_LIMIT / 2, "it waited {:?} for nothing", asked.elapsed());
+        }
+    };
+    tokio::join!(closes(&alice, stopped, LEASE + MARGIN), goes_on_at_once);
     cut_within(LEASE + MARGIN, stopped, streams).await;
     assert_eq!(world.client().get(PRIVATE).await.status, 503, "who has no session is not known either");
 
@@ -216,6 +226,31 @@ async fn a_slow_link_serves_nothing_revoked() {
     const DELAY: Duration = Duration::from_secs(3);
     // With one way slow the lease holds, and the end of the session comes late; with both it is lost.
     tokio::join!(is_revoked_over(Network::SlowFromServer(DELAY)), is_revoked_over(Network::Slow(DELAY)));
+}
+
+/// Over this link no answer comes before the agent goes by what it knows of public pages; what it knows is never older
+/// than a lease.
+#[tokio::test]
+async fn a_slow_link_makes_no_page_public_that_is_not_any_more() {
+    const DELAY: Duration = Duration::from_millis(1500);
+    let world = World::start(Files::new("One", None), "probe").await;
+    let nobody = world.client();
+    // The site has none of these pages, and says so to whoever may see them. Each is another, so none is remembered.
+    let is_open = async |page: u128| nobody.get(&format!("/public/{page}")).await.status == 404;
+    world.proxy.set(Network::SlowFromServer(DELAY));
+    let asked = Instant::now();
+    assert!(is_open(0).await);
+    assert!(asked.elapsed() < DELAY, "the server was waited for");
+    replace(&world.files.path("conf/domains/system/access-control-policy.xml"), |policy| {
+        policy.replace(r#"<acr id="everybody"><granted/></acr>"#, r#"<acr id="everybody"><denied/></acr>"#)
+    });
+    let closed = Instant::now();
+    while is_open(closed.elapsed().as_nanos()).await {
+        assert!(closed.elapsed() < LEASE, "public {:?} after it was closed", closed.elapsed());
+    }
+    for page in 0..5 {
+        assert!(!is_open(page).await);
+    }
 }
 
 #[tokio::test]
@@ -325,13 +360,31 @@ async fn what_ends_at_one_server_ends_at_the_agents_of_all() {
     within_async(AT_ONCE, "the other agent refuses", async || !is_served(&there).await).await;
     cut_within(AT_ONCE + ended.duration_since(before), before, streams).await;
 
+    // A role that is taken out of both servers' files.
+    let (here, there) = shared("alice").await;
+    let may_administer = async |client: &Client| client.get("/admin/echo").await.status == 200;
+    edit_users([&one, &two], |text| text.replacen("<role name='user'/>", "<role name='user'/><role name='admin'/>", 1));
+    for client in [&here, &there] {
+        within_async(BACK, "the role counts", async || may_administer(client).await).await;
+    }
+    edit_users([&one, &two], |text| text.replace("<role name='admin'/>", ""));
+    for client in [&here, &there] {
+        within_async(BACK, "the role is gone", async || !may_administer(client).await).await;
+        assert!(is_served(client).await, "and nothing else");
+    }
+
     // An account that is disabled in one server's file: its session ends there, and so everywhere.
     let (here, there) = shared("bob").await;
-    replace(&one.files.path("conf/domains/system/cams-users.xml"), |users| {
-        users.replace("name='bob'", "name='bob' enabled='false'")
-    });
+    edit_users([&one], |users| users.replace("name='bob'", "name='bob' enabled='false'"));
     within_async(BACK, "the server's own agent refuses", async || !is_served(&here).await).await;
     within_async(AT_ONCE, "the other agent refuses", async || !is_served(&there).await).await;
+}
+
+/// Each server has a users file of its own.
+fn edit_users<const N: usize>(at: [&World; N], edit: impl Fn(&str) -> String) {
+    for world in at {
+        replace(&world.files.path("conf/domains/system/cams-users.xml"), &edit);
+    }
 }
 
 fn session_cookie(client: &Client) -> (String, String) {

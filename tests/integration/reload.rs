@@ -9,16 +9,8 @@ use tests::{Quickstart, within, within_async};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// The lines of the audit log so far.
-fn audit(cams: &Quickstart) -> Vec<Value> {
-    let conf = fs::read_to_string(&cams.conf).unwrap();
-    let file = conf.lines().find_map(|line| line.strip_prefix("cams.audit.file=")).unwrap();
-    let text = fs::read_to_string(cams.conf.with_file_name(file.trim())).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn has(cams: &Quickstart, event: &str, holds: impl Fn(&Value) -> bool) -> bool {
-    audit(cams).iter().any(|line| line["event"] == event && holds(line))
+    cams.audit().iter().any(|line| line["event"] == event && holds(line))
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use policy_server::agents::{Capability, Registered, Rights};
 use policy_server::auth::subject::Subject;
+use policy_server::auth::valves::throttle::rules::Count;
 use policy_server::session::{Filter, Session, SessionStore, TokenHash};
-use policy_server::store::{SealedKey, Store, StoreError};
+use policy_server::store::{Pair, SealedKey, Store, StoreError, Total};
 use shared_proto::event::Change;
 use shared_proto::secret::Secret;
 use tempfile::TempDir;
@@ -17,8 +19,8 @@ use tests::policy_server::Files;
 use tests::postgres::PASSWORD;
 
 /// A new store, and what it lives in.
-struct Fixture {
-    store: Store,
+pub struct Fixture {
+    pub store: Store,
     url: Secret,
     dir: TempDir,
     _postgres: Option<Arc<Postgres>>,
@@ -26,13 +28,13 @@ struct Fixture {
 
 impl Fixture {
     /// The same store, as another process sees it.
-    async fn again(&self) -> Store {
+    pub async fn again(&self) -> Store {
         Store::open(&self.url, self.dir.path()).await.unwrap()
     }
 }
 
 /// One of each kind that the machine has.
-async fn stores() -> Vec<Fixture> {
+pub async fn stores() -> Vec<Fixture> {
     let postgres = Postgres::shared().await;
     let urls = postgres.as_ref().map(|server| server.database()).into_iter().chain(["sqlite:cams.db".to_owned()]);
     let mut stores = Vec::new();
@@ -58,6 +60,7 @@ fn session(id: &str, user: &str, last_used: i64) -> (TokenHash, Session) {
         subject,
         created: last_used,
         last_used,
+        rechecked: last_used,
         ends: 1_000,
         address: "192.0.2.1".to_owned(),
         user_agent: "it's \"quoted\" — ünïcode".to_owned(),
@@ -88,9 +91,13 @@ async fn sessions_are_kept_found_and_ended() {
         store.insert(&other_token, &other).await.unwrap();
         assert!(store.insert(&token, &other).await.is_err(), "a token is nobody else's");
 
-        first.last_used = 200;
+        let before = first.subject.clone();
         first.subject.roles.insert("admin".to_owned());
-        store.update(&first).await.unwrap();
+        for used in [200, 150] {
+            store.touch("one", used).await.unwrap();
+        }
+        store.replace_subject("one", &before, &first.subject).await.unwrap();
+        store.replace_subject("one", &before, &other.subject).await.unwrap();
         let found = store.find(&token).await.unwrap().unwrap();
         assert_eq!((found.last_used, &found.subject, &found.user_agent), (200, &first.subject, &first.user_agent));
         assert!(store.find(&TokenHash::of(&Secret::from("three"))).await.unwrap().is_none());
@@ -113,6 +120,29 @@ async fn sessions_are_kept_found_and_ended() {
         assert!(store.delete("one").await.unwrap());
         assert!(!store.delete("one").await.unwrap());
         assert!(store.find(&token).await.unwrap().is_none());
+    }
+}
+
+/// However many servers ask at once, each session's account is looked up by one of them.
+#[tokio::test]
+async fn accounts_are_rechecked_in_turn_and_once() {
+    for fixture in &stores().await {
+        let servers = [fixture.store.clone(), fixture.again().await];
+        for number in 0..20 {
+            let (token, mut session) = session(&format!("s{number}"), "alice", 0);
+            session.rechecked = number;
+            servers[0].insert(&token, &session).await.unwrap();
+        }
+        let takes = (0..8).map(|number| servers[number % 2].take_unchecked("system", 9, 100, 3));
+        let taken = futures_util::future::join_all(takes).await;
+        let mut taken: Vec<String> = taken.into_iter().flat_map(|taken| ids(taken.unwrap())).collect();
+        // Those who met others at the same rows came away with fewer.
+        while let more @ [_, ..] = &*ids(servers[0].take_unchecked("system", 9, 100, 3).await.unwrap()) {
+            taken.extend_from_slice(more);
+        }
+        taken.sort();
+        assert_eq!(taken, (0..10).map(|number| format!("s{number}")).collect::<Vec<_>>());
+        assert!(servers[1].take_unchecked("other", 1_000, 100, 3).await.unwrap().is_empty());
     }
 }
 
@@ -145,7 +175,9 @@ async fn every_change_has_its_event_and_what_changed_nothing_has_none() {
         assert!(!before.epoch.is_empty());
         let (token, one) = session("one", "alice", 100);
         store.insert(&token, &one).await.unwrap();
-        store.update(&one).await.unwrap();
+        store.touch("one", 200).await.unwrap();
+        store.replace_subject("one", &session("x", "bob", 0).1.subject, &one.subject).await.unwrap();
+        store.take_unchecked("system", 100, 200, 10).await.unwrap();
         store.delete("none").await.unwrap();
         store.remove_agent("none").await.unwrap();
         store.append(&[]).await.unwrap();
@@ -153,22 +185,26 @@ async fn every_change_has_its_event_and_what_changed_nothing_has_none() {
 
         store.add_agent(&agent("a")).await.unwrap();
         store.add_agent(&agent("a")).await.unwrap();
+        let mut promoted = one.subject.clone();
+        promoted.roles.insert("admin".to_owned());
+        store.replace_subject("one", &one.subject, &promoted).await.unwrap();
         store.delete("one").await.unwrap();
         let changed = |domain: &str| Change::DomainChanged { domain: domain.into() };
         store.append(&[changed("x"), changed("y")]).await.unwrap();
         store.remove_agent("a").await.unwrap();
         let expected = [
             Change::AgentsChanged,
+            Change::SessionChanged { session: "one".into() },
             Change::SessionEnded { session: "one".into() },
             changed("x"),
             changed("y"),
             Change::AgentsChanged,
         ];
         let events = store.events_after(0, 100).await.unwrap();
-        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(events.into_iter().map(|event| event.change).collect::<Vec<_>>(), expected);
         assert_eq!(store.events_after(3, 1).await.unwrap()[0].seq, 4);
-        assert_eq!(store.position().await.unwrap().seq, 5);
+        assert_eq!(store.position().await.unwrap().seq, 6);
         assert_eq!(store.primary_position().await.unwrap(), store.position().await.unwrap());
     }
 }
@@ -337,5 +373,78 @@ async fn another_machine_is_believed_by_its_certificate_alone() {
         let url = database.replace("localhost", host) + "?sslmode=verify-full&sslrootcert=" + ca;
         let opened = Store::open(&Secret::from(url), dir.path()).await;
         assert_eq!(opened.is_ok(), opens, "{host} {ca}: {:?}", opened.err());
+    }
+}
+
+/// Two servers on one store, and twenty who try the same code at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_time_code_is_used_once() {
+    for fixture in stores().await {
+        let servers = [fixture.store.clone(), fixture.again().await];
+        let store = &servers[0];
+        assert!(store.add_totp_secret("system", "alice", b"one", 1).await.unwrap());
+        for step in [1, 7] {
+            let tries = (0..20).map(|number| {
+                let server = servers[number % 2].clone();
+                tokio::spawn(async move { server.use_totp_step("system", "alice", b"one", step).await.unwrap() })
+            });
+            let used = futures_util::future::join_all(tries).await;
+            assert_eq!(used.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
+        }
+        for (user, sealed, step, expected) in [
+            ("alice", b"one", 6, false),
+            ("alice", b"two", 8, false),
+            ("bob", b"one", 8, false),
+            ("alice", b"one", 8, true),
+        ] {
+            assert_eq!(store.use_totp_step("system", user, sealed, step).await.unwrap(), expected, "{user} {step}");
+        }
+        let before = store.position().await.unwrap().seq;
+        for removed in [true, false] {
+            assert_eq!(servers[1].remove_totp_secret("system", "alice").await.unwrap(), removed);
+        }
+        assert_eq!(store.events_after(before, 10).await.unwrap().len(), 1, "agents are told once");
+        assert_eq!(store.totp_secret("system", "alice").await.unwrap(), None);
+    }
+}
+
+fn pair(bucket: &str, network: &str) -> Pair {
+    Pair { domain: "system".to_owned(), bucket: bucket.to_owned(), network: network.parse().unwrap() }
+}
+
+#[tokio::test]
+async fn failures_are_counted_one_after_the_other() {
+    const AT_ONCE: i64 = 40;
+    for fixture in stores().await {
+        let (store, again) = (&fixture.store, fixture.again().await);
+        let one = pair("a", "192.0.2.1/32");
+        assert_eq!(store.failures(&one).await.unwrap(), Count::default());
+        let add = |count: Count| {
+            let count = Count { failures: count.failures + 1, since: 100, ..count };
+            (count, 1_000 + count.failures, count.failures)
+        };
+        let changes = (0..AT_ONCE).map(|n| if n % 2 == 0 { store } else { &again }.change_failures(&one, add));
+        let mut seen: Vec<i64> = join_all(changes).await.into_iter().map(Result::unwrap).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=AT_ONCE).collect::<Vec<_>>(), "each sees what the others did");
+
+        for (bucket, network) in [("a", "2001:db8::/64"), ("b", "192.0.2.1/32"), ("c", "192.0.2.1/32")] {
+            store.change_failures(&pair(bucket, network), add).await.unwrap();
+        }
+        let total = async |total, since, rows| store.total_failures(&one, total, since, rows).await.unwrap();
+        assert_eq!(total(Total::User, 99, 10).await, AT_ONCE + 1);
+        assert_eq!(total(Total::Network, 99, 10).await, AT_ONCE + 2);
+        assert_eq!(total(Total::Network, 100, 10).await, 0, "windows that are over");
+        assert!((2..=AT_ONCE + 1).contains(&total(Total::Network, 99, 2).await), "no more rows than asked for");
+        assert_eq!(again.kept_failures(None, Some("a")).await.unwrap().len(), 2);
+        assert_eq!(again.kept_failures(Some("other"), None).await.unwrap(), []);
+
+        store.shrink_failures("other", 0).await.unwrap();
+        store.shrink_failures("system", 3).await.unwrap();
+        assert_eq!(store.kept_failures(None, None).await.unwrap().len(), 1, "of what expires together, all");
+        store.purge_failures(999 + AT_ONCE).await.unwrap();
+        assert_eq!(store.failures(&one).await.unwrap().failures, AT_ONCE);
+        store.clear_failures(&one).await.unwrap();
+        assert_eq!(store.failures(&one).await.unwrap(), Count::default());
     }
 }

@@ -29,11 +29,26 @@ impl Agent {
         Self::of(&cams.conf, name, sites, properties).await
     }
 
+    /// The same for these login entries, of which the first is the one that its sites demand.
+    pub async fn for_entries(cams: &Quickstart, name: &str, entries: &[&str], sites: &[(&str, &str)]) -> Self {
+        Self::run(&cams.conf, name, entries, sites, &[]).await
+    }
+
     /// The same for a policy server by itself, whose address must be among the properties.
     pub async fn of(conf: &Path, name: &str, sites: &[(&str, &str)], properties: &[(&str, &str)]) -> Self {
+        Self::run(conf, name, &["http"], sites, properties).await
+    }
+
+    async fn run(
+        conf: &Path,
+        name: &str,
+        entries: &[&str],
+        sites: &[(&str, &str)],
+        properties: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let hosts: Vec<&str> = sites.iter().map(|(host, _)| *host).collect();
-        let conf = register(conf, name, &hosts, dir.path());
+        let conf = register_for(conf, name, &hosts, entries, dir.path());
         let mut ours = vec![("cams.listen.1".to_owned(), "http://127.0.0.1:0".to_owned())];
         for (number, (_, upstream)) in (1..).zip(sites) {
             ours.push((format!("cams.site.site{number}.upstream"), (*upstream).to_owned()));
@@ -48,10 +63,15 @@ impl Agent {
 
 /// Registers an agent for these hosts; its configuration, below `dir`.
 pub fn register(conf: &Path, name: &str, hosts: &[&str], dir: &Path) -> PathBuf {
+    register_for(conf, name, hosts, &["http"], dir)
+}
+
+fn register_for(conf: &Path, name: &str, hosts: &[&str], entries: &[&str], dir: &Path) -> PathBuf {
     let folder = dir.join(name);
     let mut arguments = vec!["agent".into(), "add".into(), name.into(), "--conf".into(), conf.as_os_str().to_owned()];
     arguments.extend(["--dir".into(), folder.as_os_str().to_owned()]);
     arguments.extend(hosts.iter().flat_map(|host| ["--host".into(), (*host).into()]));
+    arguments.extend(entries.iter().flat_map(|entry| ["--entry".into(), (*entry).into()]));
     cams(arguments).success();
     folder.join("cams-webagent.conf")
 }

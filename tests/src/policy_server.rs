@@ -68,7 +68,12 @@ impl Files {
 
     /// Runs `cams` with these arguments and this configuration.
     pub fn cams(&self, arguments: &[&str]) -> crate::command::Output {
-        cams(arguments.iter().copied().chain(["--conf", self.conf().to_str().expect("UTF-8")]))
+        self.cams_with_input(arguments, b"")
+    }
+
+    /// As [`Files::cams`], with these bytes on standard input.
+    pub fn cams_with_input(&self, arguments: &[&str], input: &[u8]) -> crate::command::Output {
+        cams_with_input(arguments.iter().copied().chain(["--conf", self.conf().to_str().expect("UTF-8")]), input)
     }
 
     /// Registers an agent for `app.test`; the folder with its certificate and key.

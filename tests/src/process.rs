@@ -1,5 +1,6 @@
 //! A child process: its output is kept for the failure message, and it ends with its owner.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,13 @@ use crate::wait::within;
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of memory that a process has now.
+pub fn memory(pid: u32) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.expect("the resident pages") * 4096
+}
 
 #[derive(Debug)]
 pub struct Process {

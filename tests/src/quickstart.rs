@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
@@ -106,6 +107,16 @@ impl Quickstart {
         let reply = client.log_in(user, &self.user(user).password, "/private/").await;
         assert_eq!(reply.status, 303, "{reply:?}");
         client
+    }
+
+    /// The lines of the audit log so far.
+    pub fn audit(&self) -> Vec<Value> {
+        let conf = fs::read_to_string(&self.conf).expect("its configuration");
+        let file = conf.lines().find_map(|line| line.strip_prefix("cams.audit.file=")).expect("it has an audit log");
+        let text = fs::read_to_string(self.conf.with_file_name(file.trim())).expect("the server has started");
+        // Only what ends with a line feed is written to its end.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
     }
 
     pub fn raw(&self) -> RawClient {

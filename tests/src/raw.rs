@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::h2::H2;
 use crate::tls::Origin;
 
 /// How long a server may take to answer and close.
@@ -23,6 +24,11 @@ impl RawClient {
     /// `localhost:8443`.
     pub fn authority(&self) -> String {
         self.origin.authority()
+    }
+
+    /// A new connection of HTTP/2.
+    pub async fn h2(&self) -> H2 {
+        H2::connect(&self.origin).await
     }
 
     /// Sends the bytes on a new HTTP/1.1 connection and returns everything that comes back until the server closes.

@@ -24,6 +24,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Takes apart all that a server sent until it closed the connection.
+    pub fn whole(mut bytes: Vec<u8>) -> Self {
+        let end = find(&bytes, b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+        let body = bytes.split_off(end);
+        let head = String::from_utf8_lossy(&bytes).into_owned();
+        let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0);
+        Self { status, head, body }
+    }
+
     /// The header's first value.
     pub fn header(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));

@@ -13,6 +13,7 @@ use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::event::{LeaseResponse, Line, PublicMap};
+use shared_proto::login::EntryForm;
 use shared_proto::secret::Secret;
 
 use crate::memory::{Broken, Effect, Rules, Ticket};
@@ -49,6 +50,9 @@ pub struct Memory {
 struct State {
     rules: Rules,
     generation: u64,
+    /// The map of what is public came over this stream. A server sends it before the change that made it, so it is never
+    /// older than what the stream has come to.
+    shown: bool,
 }
 
 /// The grants of one session.
@@ -70,7 +74,7 @@ impl Memory {
         let weigh = |_: &[u8; 32], grant: &Arc<Grant>| u32::try_from(weight(&grant.answer)).unwrap_or(u32::MAX);
         Self {
             domain: domain.to_owned(),
-            state: RwLock::new(State { rules: Rules::new(lease), generation: 0 }),
+            state: RwLock::new(State { rules: Rules::new(lease), generation: 0, shown: false }),
             tokens: Cache::new(MAX_SESSIONS),
             sessions: Cache::new(MAX_SESSIONS),
             grants: Cache::builder().max_capacity(MAX_WEIGHT).weigher(weigh).build(),
@@ -138,12 +142,18 @@ impl Memory {
     /// The stream cannot be believed; everything is forgotten.
     pub fn apply(&self, line: Line) -> Result<Effect, Broken> {
         let mut state = self.write();
+        state.shown &= !matches!(line, Line::Reset { .. });
         let effect = state.rules.apply(line);
         match &effect {
             Err(_) | Ok(Effect::Everything) => self.forget_all(&mut state),
             Ok(Effect::Domain(domain)) if *domain == self.domain => self.forget_all(&mut state),
-            Ok(Effect::Session(session)) => self.sessions.invalidate(session.as_str()),
-            Ok(Effect::Public(map)) if map.domain == self.domain => self.public.store(Some(Arc::new(map.clone()))),
+            Ok(Effect::SessionEnded(session) | Effect::SessionChanged(session)) => {
+                self.sessions.invalidate(session.as_str());
+            }
+            Ok(Effect::Public(map)) if map.domain == self.domain => {
+                self.public.store(Some(Arc::new(map.clone())));
+                state.shown = true;
+            }
             Ok(Effect::Domain(_) | Effect::Public(_)) => return Ok(Effect::Nothing),
             Ok(Effect::Nothing) => {}
         }
@@ -208,6 +218,19 @@ impl Memory {
     /// Whether the request is open to everybody, by the last map the policy server sent.
     pub fn is_public(&self, question: &CheckRequest) -> bool {
         self.public.load().as_ref().is_some_and(|map| map.domain == question.domain && public::is_public(map, question))
+    }
+
+    /// What the form of a login entry asks for, by the last map. While the policy server has not told of it: a name, a
+    /// password, and the offer to remember.
+    pub fn form(&self, entry: &str) -> EntryForm {
+        let known = self.public.load().as_ref().and_then(|map| map.forms.get(entry).cloned());
+        known.unwrap_or(EntryForm { fields: Vec::new(), remember_me: true })
+    }
+
+    /// The same by a map that is as true as a remembered grant: no older than the live lease says.
+    pub fn is_surely_public(&self, question: &CheckRequest, now: Instant) -> bool {
+        let is_fresh = |state: &State| state.shown && state.rules.is_live(now);
+        self.state.read().is_ok_and(|state| is_fresh(&state) && self.is_public(question))
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {

@@ -105,11 +105,13 @@ fn each_change_forgets_what_it_is_about() {
     let now = Instant::now();
     let event = |seq, change| Line::Event { seq, change };
     let ended = |session: &str| Change::SessionEnded { session: session.into() };
+    let changed = |session: &str| Change::SessionChanged { session: session.into() };
     let domain = |domain: &str| Change::DomainChanged { domain: domain.into() };
     // (line, what remains of: session s, session t, anonymous)
     let cases = [
         (event(2, ended("s")), [false, true, true]),
         (event(2, ended("nobody's")), [true, true, true]),
+        (event(2, changed("t")), [true, false, true]),
         (event(2, domain("system")), [false, false, false]),
         (event(2, domain("other")), [true, true, true]),
         (event(2, Change::AgentsChanged), [false, false, false]),
@@ -146,9 +148,8 @@ fn a_session_keeps_a_bounded_number_of_grants() {
     assert!((1..=MAX_PER_SESSION).contains(&found), "{found}");
 }
 
-#[test]
-fn an_unknown_agent_has_no_public_pages() {
-    let memory = followed(1, Instant::now());
+/// Everything is public in a domain.
+fn public_map(domain: &str) -> PublicMap {
     let pattern = shared_proto::pattern::ResourcePattern {
         scheme: None,
         host: shared_proto::pattern::HostPattern::Any,
@@ -157,12 +158,76 @@ fn an_unknown_agent_has_no_public_pages() {
         methods: BTreeSet::new(),
     };
     let patterns = vec![shared_proto::event::PublicPattern { pattern, public: true }];
-    let map = |domain: &str| PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns: patterns.clone() };
-    memory.apply(Line::Public { map: map("other") }).unwrap();
+    PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns, forms: Default::default() }
+}
+
+/// Case by case: what happens after a stream has shown the map, and whether that is still as good as an answer.
+#[test]
+fn the_map_stands_in_for_an_answer_under_the_lease_of_its_stream_alone() {
+    let (now, asked) = (Instant::now(), question("/", None));
+    let reset = || Line::Reset { epoch: "e".into(), seq: 1 };
+    let lease = |memory: &Memory| {
+        memory.ask_lease("m".into(), now);
+        memory.answer_lease(LeaseResponse { nonce: "m".into(), epoch: "e".into(), seq: 1 }, now);
+    };
+    let again = |memory: &Memory| {
+        memory.end();
+        memory.begin(0);
+        memory.apply(reset()).unwrap();
+        lease(memory);
+    };
+    let show = |memory: &Memory| drop(memory.apply(Line::Public { map: public_map("system") }).unwrap());
+    type Case<'a> = (&'a str, &'a dyn Fn(&Memory), bool);
+    let cases: [Case<'_>; 7] = [
+        ("nothing", &|_| {}, true),
+        ("another agent", &|memory| drop(memory.apply(Line::Event { seq: 2, change: Change::AgentsChanged })), true),
+        ("a gap", &|memory| drop(memory.apply(Line::Event { seq: 9, change: Change::AgentsChanged })), false),
+        ("a reset", &|memory| (drop(memory.apply(reset()).unwrap()), lease(memory)).1, false),
+        ("the end", &Memory::end, false),
+        ("another stream", &again, false),
+        ("another stream that shows it", &|memory| (again(memory), show(memory)).1, true),
+    ];
+    for (what, happens, expected) in cases {
+        let memory = followed(1, now);
+        assert!(!memory.is_surely_public(&asked, now), "before it was shown");
+        show(&memory);
+        happens(&memory);
+        assert_eq!(memory.is_surely_public(&asked, now), expected, "{what}");
+        assert!(!memory.is_surely_public(&asked, now + LEASE), "{what}, and the lease is over");
+        assert!(memory.is_public(&asked), "{what}: for want of a server it goes on");
+    }
+}
+
+#[test]
+fn an_unknown_agent_has_no_public_pages() {
+    let memory = followed(1, Instant::now());
+    memory.apply(Line::Public { map: public_map("other") }).unwrap();
     assert!(!memory.is_public(&question("/", None)));
-    memory.apply(Line::Public { map: map("system") }).unwrap();
+    memory.apply(Line::Public { map: public_map("system") }).unwrap();
     memory.end();
     assert!(memory.is_public(&question("/", None)));
     memory.disown();
     assert!(!memory.is_public(&question("/", None)));
+}
+
+#[test]
+fn forms_are_those_the_server_told_of() {
+    let memory = followed(1, Instant::now());
+    let first = EntryForm { fields: Vec::new(), remember_me: true };
+    let told = |domain: &str, entries: &[&str]| {
+        let form = EntryForm { fields: Vec::new(), remember_me: false };
+        let forms = entries.iter().map(|entry| ((*entry).to_owned(), form.clone())).collect();
+        let map = PublicMap { domain: domain.into(), policy_hash: "h".into(), patterns: Vec::new(), forms };
+        memory.apply(Line::Public { map }).unwrap();
+        ["http", "strong"].map(|entry| memory.form(entry))
+    };
+    assert_eq!([memory.form("http"), memory.form("strong")], [first.clone(), first.clone()]);
+    assert_eq!(told("other", &["strong"]), [first.clone(), first.clone()], "of another domain");
+    assert_eq!(told("system", &[]), [first.clone(), first.clone()], "of an older server");
+    let known = EntryForm { fields: Vec::new(), remember_me: false };
+    assert_eq!(told("system", &["http"]), [known.clone(), first.clone()]);
+    memory.end();
+    assert_eq!(memory.form("http"), known, "while no server answers");
+    memory.disown();
+    assert_eq!(memory.form("http"), first);
 }

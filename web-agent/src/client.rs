@@ -147,6 +147,11 @@ impl Link {
         &self.servers
     }
 
+    /// Whether there is an open connection to any server.
+    pub fn is_up(&self) -> bool {
+        self.servers.iter().any(|server| server.borrow().sender().is_some())
+    }
+
     /// Fetches the keys to vouch for people with.
     ///
     /// # Errors

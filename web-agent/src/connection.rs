@@ -62,6 +62,16 @@ pub enum Standing {
     Down,
 }
 
+impl Standing {
+    /// What an open connection is asked over.
+    pub fn sender(&self) -> Option<&Sender> {
+        match self {
+            Self::Up(sender) if !sender.is_closed() => Some(sender),
+            _ => None,
+        }
+    }
+}
+
 /// A question that was not answered.
 #[derive(Debug)]
 pub struct Unanswered {

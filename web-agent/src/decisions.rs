@@ -6,10 +6,16 @@ use std::time::{Duration, Instant};
 
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
+use tokio::time::timeout;
 
 use crate::cache::Memory;
 use crate::client::{Answered, Link, LinkError};
 use crate::open::{OpenRequests, Standing};
+
+/// How long an answer is waited for where the map of what is public can stand in for it.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The same for a request with a session: the map knows nobody's name, and a link that is merely slow is to cost none.
+const PATIENCE_FOR_A_NAME: Duration = Duration::from_secs(1);
 
 /// Answers what the gate asks.
 #[derive(Debug)]
@@ -55,12 +61,37 @@ impl Decisions {
     /// # Errors
     /// There is no decision, which means that the request must not pass.
     pub async fn check(&self, question: &CheckRequest) -> Result<Decided, LinkError> {
+        self.decide(question, self.patience(question)).await
+    }
+
+    /// Decides again about a request that is being served; nobody waits for it.
+    ///
+    /// # Errors
+    /// There is no decision, which means that the request must not go on.
+    pub async fn check_again(&self, question: &CheckRequest) -> Result<Decided, LinkError> {
+        self.decide(question, None).await
+    }
+
+    /// How long an answer is waited for, if not as long as the link does: the map must be as good as an answer, or no
+    /// server there to give one.
+    fn patience(&self, question: &CheckRequest) -> Option<Duration> {
+        let is_enough = self.memory.is_surely_public(question, Instant::now())
+            || (!self.link.is_up() && self.memory.is_public(question));
+        is_enough.then_some(if question.session.is_some() { PATIENCE_FOR_A_NAME } else { PATIENCE })
+    }
+
+    async fn decide(&self, question: &CheckRequest, patience: Option<Duration>) -> Result<Decided, LinkError> {
         let now = Instant::now();
         if let Some(answer) = self.memory.recall(question, now) {
             return Ok(decided(answer, Source::Memory, now));
         }
         let ticket = self.memory.ticket();
-        match self.link.check(question).await {
+        let asking = self.link.check(question);
+        let answered = match patience {
+            Some(patience) => timeout(patience, asking).await.unwrap_or(Err(LinkError::Timeout)),
+            None => asking.await,
+        };
+        match answered {
             Ok(Answered { answer, server }) => {
                 if let Some(ticket) = ticket {
                     self.memory.keep(ticket, server, question, &answer, Instant::now());

@@ -126,10 +126,8 @@ impl Feed {
 
     /// The first of the first `count` servers that is up.
     fn first_up(&self, count: usize) -> Option<(usize, Sender)> {
-        let up = |(number, server): (usize, &watch::Receiver<Standing>)| match &*server.borrow() {
-            Standing::Up(sender) if !sender.is_closed() => Some((number, sender.clone())),
-            _ => None,
-        };
+        let up =
+            |(number, server): (usize, &watch::Receiver<Standing>)| Some((number, server.borrow().sender()?.clone()));
         self.servers.iter().take(count).enumerate().find_map(up)
     }
 
@@ -162,7 +160,8 @@ impl Feed {
         let now = Instant::now();
         match effect {
             Effect::Everything | Effect::Domain(_) => self.open.doubt_all(now),
-            Effect::Session(session) => self.open.session_ended(&session, now),
+            Effect::SessionEnded(session) => self.open.session_ended(&session, now),
+            Effect::SessionChanged(session) => self.open.doubt_session(&session, now),
             Effect::Nothing | Effect::Public(_) => {}
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
+use shared_proto::login::{EntryForm, LoginRequest, LoginResponse, LogoutRequest};
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
@@ -47,6 +47,10 @@ pub enum Question {
     Keys {
         host: String,
     },
+    /// What the form of this login entry asks for.
+    Form {
+        entry: String,
+    },
     /// The request's body, if it is no longer than `max` bytes.
     Body {
         max: usize,
@@ -62,6 +66,7 @@ pub enum Answer {
     Keys(Value),
     /// There is no key to sign with.
     NoKey,
+    Form(EntryForm),
     Body(Vec<u8>),
     BodyTooLarge,
     /// No policy server could be reached, or it would not speak with us.
@@ -78,6 +83,7 @@ impl fmt::Debug for Answer {
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
             Self::NoKey => "NoKey",
+            Self::Form(_) => "Form",
             Self::Body(_) => "Body",
             Self::BodyTooLarge => "BodyTooLarge",
             Self::LinkDown => "LinkDown",
@@ -98,6 +104,7 @@ enum State {
     /// Granted; the site shall be told for whom.
     Vouching(Request, Identity),
     ShowingKeys(Request),
+    ShowingForm(Request, login::Attempt),
     ReadingForm(Request),
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
@@ -126,9 +133,11 @@ impl Gate {
             (State::ReadingForm(_), Answer::BodyTooLarge) => {
                 decided(Step::Respond(Reply::refused(Refusal::new(413, "the form is too large"), true)))
             }
-            (State::LoggingIn(request, attempt), Answer::Login(response)) => {
-                decided(Step::Respond(login::outcome(&request, attempt, response)))
+            (State::ShowingForm(request, attempt), Answer::Form(form)) => {
+                decided(Step::Respond(login::page(&request, attempt, form)))
             }
+            (State::ShowingForm(..), _) => decided(Step::Respond(login::no_service())),
+            (State::LoggingIn(request, attempt), Answer::Login(response)) => login::outcome(request, attempt, response),
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingOut(request), Answer::Logout) => decided(Step::Respond(logout::done(&request))),
             (State::LoggingOut(request), _) => decided(Step::Respond(logout::failed(&request))),

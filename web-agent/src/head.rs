@@ -106,11 +106,17 @@ impl Refusal {
 /// Somebody wants to pass for what only the agent can tell.
 pub const RESERVED: Refusal = Refusal::bad("a header is reserved for the web agent");
 
+/// Bytes of the longest head that is read, from the request line to the empty line.
+pub const MAX_HEAD: usize = 64 * 1024;
+
 /// Fields of the longest head.
 const MAX_FIELDS: usize = 128;
 
 /// Bytes of all names and values together.
 const MAX_FIELD_BYTES: usize = 32 * 1024;
+
+/// A longer word at the start of a head is no method, for all we know.
+const LONGEST_METHOD: usize = 32;
 
 /// Headers that frame a message, folded: another spelling would contradict the real one.
 const UNALIASED: [(&str, &str); 2] = [("CONTENT_LENGTH", "Content-Length"), ("TRANSFER_ENCODING", "Transfer-Encoding")];
@@ -121,6 +127,9 @@ impl Head {
     /// # Errors
     /// Everything that two readers could read differently; the connection must be closed after the answer.
     pub fn parse_h1(raw: &[u8]) -> Result<Self, Refusal> {
+        if raw.len() > MAX_HEAD {
+            return Err(endless(raw));
+        }
         let text = raw.strip_suffix(b"\r\n\r\n").ok_or(Refusal::bad("the head does not end with an empty line"))?;
         let mut lines = Lines(Some(text));
         let (method, target, version) = request_line(lines.next().unwrap_or(Ok(b""))?)?;
@@ -128,6 +137,30 @@ impl Head {
         let head = Self { version, method, target, authority: None, headers };
         head.check()?;
         Ok(head)
+    }
+
+    /// Why an HTTP/1 head is refused that the proxy engine did not take. There may be more than the head, or less.
+    pub fn refusal(raw: &[u8]) -> Refusal {
+        const UNREADABLE: Refusal = Refusal::bad("the head of the request cannot be read");
+        match end(raw) {
+            Some(end) => Self::parse_h1(raw.get(..end).unwrap_or(raw)).err().unwrap_or(UNREADABLE),
+            None if raw.len() >= MAX_HEAD || raw.split(|b| *b == b'\n').nth(MAX_FIELDS + 2).is_some() => endless(raw),
+            None => UNREADABLE,
+        }
+    }
+
+    /// What can be made out of an HTTP/1 head that is refused: for the log, and for the form of the answer. Never to be
+    /// acted on.
+    pub fn glimpse(raw: &[u8]) -> Self {
+        let raw = raw.get(..end(raw).unwrap_or(raw.len())).unwrap_or_default();
+        let mut lines = raw.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let mut words = lines.next().unwrap_or_default().split(|b| *b == b' ').map(<[u8]>::to_owned);
+        let method = words.next().and_then(|word| String::from_utf8(word).ok());
+        let method = method.filter(|word| is_method(word) && word.len() <= LONGEST_METHOD).unwrap_or_default();
+        // What is no request at all could be anything, also what must not be logged.
+        let target = words.next().filter(|_| !method.is_empty()).unwrap_or_default();
+        let headers = lines.filter_map(|line| field(line).ok()).collect();
+        Self { version: Version::H11, method, target, authority: None, headers }
     }
 
     /// The rules that hold for every version; for HTTP/2 nothing else checks them.
@@ -138,7 +171,7 @@ impl Head {
         self.check_size()?;
         self.check_fields()?;
         self.check_framing()?;
-        if !self.method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') || self.method.is_empty() {
+        if !is_method(&self.method) {
             return Err(Refusal::bad("the method is not in capital letters"));
         }
         match self.method.as_str() {
@@ -238,6 +271,24 @@ impl Head {
             _ => Ok(()),
         }
     }
+}
+
+/// Where the head ends, behind its empty line.
+fn end(raw: &[u8]) -> Option<usize> {
+    const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+    raw.windows(EMPTY_LINE.len()).position(|bytes| bytes == EMPTY_LINE).map(|at| at + EMPTY_LINE.len())
+}
+
+/// The refusal of a head whose end comes too late: after RFC 9112 section 3 it depends on what is too long.
+fn endless(raw: &[u8]) -> Refusal {
+    match raw.iter().take(MAX_HEAD).any(|b| *b == b'\n') {
+        true => Refusal::new(431, "the head of the request is too long"),
+        false => Refusal::new(414, "the address is too long"),
+    }
+}
+
+fn is_method(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
 }
 
 /// The lines of a head; a carriage return or line feed on its own is an error.

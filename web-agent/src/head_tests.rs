@@ -22,6 +22,46 @@ fn a_plain_head_is_read_as_it_is() {
 }
 
 #[test]
+fn what_the_engine_did_not_take_has_a_status() {
+    let lines = |count: usize| format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(count)).into_bytes();
+    for (raw, status) in [
+        (b"".to_vec(), 400),
+        (b"\x16\x03\x01".to_vec(), 400),
+        (b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\nand more".to_vec(), 400),
+        (b"CONNECT app.test:80 HTTP/1.1\r\nHost: app.test\r\n\r\n".to_vec(), 405),
+        (with_lines("Expect: 200-maybe"), 417),
+        (lines(MAX_FIELDS), 400),
+        (lines(MAX_FIELDS + 2), 431),
+        ([lines(MAX_FIELDS + 2), b"\r\n".to_vec()].concat(), 431),
+        (vec![b'a'; MAX_HEAD - 1], 400),
+        (vec![b'a'; MAX_HEAD], 414),
+        ([lines(1), vec![b'a'; MAX_HEAD]].concat(), 431),
+        ([vec![b'a'; MAX_HEAD], b"\r\n\r\n".to_vec()].concat(), 414),
+    ] {
+        assert_eq!(Head::refusal(&raw).status, status, "{}: {:.60}", raw.len(), raw.escape_ascii().to_string());
+    }
+}
+
+#[test]
+fn a_glimpse_takes_what_is_plain_and_no_more() {
+    let glimpse = |raw: &[u8]| {
+        let head = Head::glimpse(raw);
+        (head.method.clone(), String::from_utf8_lossy(&head.target).into_owned(), head.headers.len())
+    };
+    for (raw, method, target, headers) in [
+        (&b"GET /x?y HTTP/9\r\nHost: app.test\r\nbad\r\n\r\nA: body"[..], "GET", "/x?y", 1),
+        (b"GET /x\nHost: app.test\nAccept: */*\n", "GET", "/x", 2),
+        (b"GET", "GET", "", 0),
+        (b"secret word\r\n", "", "", 0),
+        (b"Basic c2VjcmV0 x\r\n\r\n", "", "", 0),
+        (b"", "", "", 0),
+    ] {
+        assert_eq!(glimpse(raw), (method.to_owned(), target.to_owned(), headers), "{}", raw.escape_ascii());
+    }
+    assert_eq!(glimpse(&[b'A'; 100]).0, "", "no method is that long");
+}
+
+#[test]
 fn framing() {
     for (lines, expected) in [
         ("Content-Length: 5", 200),

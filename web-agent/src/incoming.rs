@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::gate::Answer;
 use crate::head::{Connection, Head, Refusal, Scheme, Version};
 use crate::tls::AskedFor;
 
-/// The longest head that is read; the engine itself would take 1 MiB.
-const HEAD_CAP: usize = 64 * 1024;
 /// For the whole of a body that the gate asks for.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// What is read of a body that nobody wants, before and after the answer, and for how long each time.
@@ -35,29 +36,50 @@ pub fn request_id() -> Result<String> {
 /// # Errors
 /// Why the request must not be looked at further.
 pub fn head(session: &Session) -> Result<Head, Refusal> {
-    let raw = match session.as_http2() {
-        None => session.to_h1_raw(),
-        Some(_) => return head_h2(session),
-    };
-    if raw.len() > HEAD_CAP {
-        return Err(Refusal::new(431, "the head of the request is too long"));
+    match session.as_http2() {
+        None => Head::parse_h1(&session.to_h1_raw()),
+        Some(_) => {
+            let (head, uri) = (head_h2(session), &session.req_header().uri);
+            // The engine drops the scheme where there is a Host for the authority.
+            if uri.authority().is_some() && uri.scheme_str().and_then(Scheme::parse).is_none() {
+                return Err(Refusal::bad("the scheme is neither http nor https"));
+            }
+            head.check().map(|()| head)
+        }
     }
-    Head::parse_h1(&raw)
 }
 
-fn head_h2(session: &Session) -> Result<Head, Refusal> {
+/// What can be made out of a head that is refused.
+pub fn glimpse(session: &Session) -> Head {
+    match session.as_http2() {
+        None => Head::glimpse(&session.to_h1_raw()),
+        Some(_) => head_h2(session),
+    }
+}
+
+/// As the engine has it: of HTTP/2 there is nothing more.
+pub fn head_h2(session: &ServerSession) -> Head {
     let request = session.req_header();
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_owned())
     };
-    let head = Head {
+    Head {
         version: Version::H2,
         method: request.method.as_str().to_owned(),
         target: request.raw_path().to_owned(),
         authority: request.uri.authority().map(|authority| authority.as_str().to_owned()),
         headers: request.headers.iter().map(header).collect(),
+    }
+}
+
+/// Lets a client go that was answered and may still be sending: a connection that is closed on unread bytes can take the
+/// answer with it.
+pub async fn part(mut connection: Stream) {
+    let end = async {
+        connection.shutdown().await?;
+        tokio::io::copy(&mut connection.take(LINGER_CAP as u64), &mut tokio::io::sink()).await
     };
-    head.check().map(|()| head)
+    drop(timeout(DRAIN_LIMIT, end).await);
 }
 
 /// The connection, as the operating system and the TLS handshake know it.

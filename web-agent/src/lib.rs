@@ -37,6 +37,7 @@ pub mod report;
 pub mod run;
 pub mod tls;
 mod tunnel;
+pub mod upload;
 pub mod upstream;
 pub mod voucher;
 pub mod watched;

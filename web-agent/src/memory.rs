@@ -19,7 +19,9 @@ pub enum Effect {
     Everything,
     Domain(String),
     /// By its public id.
-    Session(String),
+    SessionEnded(String),
+    /// By its public id.
+    SessionChanged(String),
     Public(PublicMap),
 }
 
@@ -97,7 +99,8 @@ impl Rules {
                 }
                 position.seq = seq;
                 match change {
-                    Change::SessionEnded { session } => Ok(Effect::Session(session)),
+                    Change::SessionEnded { session } => Ok(Effect::SessionEnded(session)),
+                    Change::SessionChanged { session } => Ok(Effect::SessionChanged(session)),
                     Change::DomainChanged { domain } => Ok(Effect::Domain(domain)),
                     Change::AgentsChanged => Ok(Effect::Everything),
                     Change::Unknown => Err(Broken::Unknown),

@@ -25,7 +25,7 @@ impl Kill {
         self.0.notified().await;
     }
 
-    fn kill(&self) {
+    pub fn kill(&self) {
         // It is not lost on who does not listen yet.
         self.0.notify_one();
     }
@@ -104,9 +104,20 @@ impl OpenRequests {
 
     /// Any decision may be another one now.
     pub fn doubt_all(&self, now: Instant) {
+        self.doubt(now, |_| true);
+    }
+
+    /// Any decision on this session may be another one now.
+    pub fn doubt_session(&self, session: &str, now: Instant) {
+        self.doubt(now, |grant| grant.session.as_deref() == Some(session));
+    }
+
+    /// Doubts those grants, and all requests that are not decided on yet.
+    fn doubt(&self, now: Instant, is_meant: impl Fn(&Standing) -> bool) {
         let mut inner = self.lock();
         let Inner { open, doubted, .. } = &mut *inner;
-        for (id, entry) in open {
+        let meant = open.iter_mut().filter(|(_, entry)| entry.grant.as_ref().is_none_or(&is_meant));
+        for (id, entry) in meant {
             if entry.doubted.is_none() && entry.grant.is_some() {
                 doubted.push_back(*id);
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -15,14 +16,13 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision};
-use tokio::sync::oneshot;
 
 use crate::access_log::Record;
 use crate::client::LinkError;
 use crate::decisions::Decisions;
 use crate::feed::Following;
 use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, Step};
-use crate::head::Refusal;
+use crate::head::{Head, Refusal};
 use crate::incoming;
 use crate::open::Open;
 use crate::permit::Permit;
@@ -30,8 +30,10 @@ use crate::reply::Replies;
 use crate::report::{self, Reports};
 use crate::site::GateConfig;
 use crate::target::Target;
+use crate::upload::Upload;
 use crate::upstream::Upstreams;
 use crate::voucher::Voucher;
+use crate::watched::Awaited;
 
 /// For a single write to the client; a slow reader that still reads is not cut.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
@@ -51,6 +53,8 @@ pub struct AgentProxy {
     pub following: Following,
     pub voucher: Arc<Voucher>,
     pub reports: Reports,
+    /// For the next part of a body that goes to a site.
+    pub upload_limit: Duration,
 }
 
 /// What belongs to one request.
@@ -63,6 +67,8 @@ pub struct Context {
     record: Record,
     /// Lets the request be cut when its grant is over.
     open: Option<Open>,
+    /// While its body is still to come.
+    upload: Option<Upload>,
 }
 
 impl AgentProxy {
@@ -73,11 +79,11 @@ impl AgentProxy {
         let head = match incoming::head(session) {
             Ok(head) => head,
             Err(refusal) => {
-                let reply = Reply::refused(refusal, true);
-                // What the engine made of it, since there is nothing better.
-                let request = session.req_header();
-                request.method.as_str().clone_into(&mut ctx.record.method);
-                self.report(&ctx.record, request.raw_path(), &reply);
+                let glimpse = incoming::glimpse(session);
+                let reply = Reply::unread(refusal, &glimpse);
+                ctx.record.method.clone_from(&glimpse.method);
+                ctx.record.host = report::host(glimpse.host());
+                self.report(&ctx.record, &glimpse.target, &reply);
                 return Ok(Step::Respond(reply));
             }
         };
@@ -110,6 +116,7 @@ impl AgentProxy {
             Question::Keys { host } => {
                 return Ok(self.voucher.public_keys(&host).await.map_or(Answer::NoKey, Answer::Keys));
             }
+            Question::Form { entry } => return Ok(Answer::Form(self.decisions.memory.form(&entry))),
             Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
             Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
             Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
@@ -140,17 +147,16 @@ impl ProxyHttp for AgentProxy {
 
     fn new_ctx(&self) -> Context {
         let live = self.live.load_full();
-        Context { live, permit: None, attempt: 0, record: Record::default(), open: None }
+        Context { live, permit: None, attempt: 0, record: Record::default(), open: None, upload: None }
     }
 
     /// None: what passes is not ours to change.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// Called when the head is read and was not refused by the engine: [`crate::app`] waits for the word.
-    fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, head_unread: Box<dyn Any + Send + Sync>) {
-        if let Ok(head_unread) = head_unread.downcast::<oneshot::Sender<()>>() {
-            // Nobody waits any more where the deadline is over.
-            let _ = head_unread.send(());
+    fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, awaited: Box<dyn Any + Send + Sync>) {
+        if let Ok(awaited) = awaited.downcast::<Awaited>() {
+            awaited.is_read();
         }
     }
 
@@ -167,6 +173,9 @@ impl ProxyHttp for AgentProxy {
                 if permit.is_upgrade() {
                     // A tunnel may be silent for as long as its two ends like.
                     session.set_read_timeout(None);
+                }
+                if session.is_http2() && !session.is_body_done() {
+                    ctx.upload = Some(Upload::watch(self.upload_limit));
                 }
                 ctx.permit = Some(permit);
                 Ok(false)
@@ -220,12 +229,28 @@ impl ProxyHttp for AgentProxy {
         Ok(())
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        match &ctx.upload {
+            Some(_) if end_of_stream => ctx.upload = None,
+            Some(upload) => upload.moved(),
+            None => {}
+        }
+        Ok(())
+    }
+
     async fn upstream_response_filter(
         &self,
         _session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        ctx.upload = None;
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
         let headers = permit.response_headers(response.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
         let mut permitted = ResponseHeader::build(response.status, Some(headers.len()))?;
@@ -304,19 +329,12 @@ fn failed(status: u16) -> Reply {
     Reply::refused(Refusal::new(status, reason), true)
 }
 
-/// Tells of a request that the engine refused before any of its hooks: what was asked for is not known.
-pub fn refused_unseen(reports: &Reports, record: &Record, status: u16) {
-    let reply = Reply::refused(Refusal::new(status, unseen_reason(status)), true);
-    reports.refused(record, b"", status, reply.audit.reason);
+/// Tells of a request that none of the engine's hooks saw: `glimpse` is what could be made out of it.
+pub fn refused_unseen(reports: &Reports, record: &mut Record, glimpse: &Head, reply: &Reply) {
+    record.method.clone_from(&glimpse.method);
+    record.host = report::host(glimpse.host());
+    reports.refused(record, &glimpse.target, reply.status, reply.audit.reason);
     audit(record, &reply.audit);
-}
-
-fn unseen_reason(status: u16) -> &'static str {
-    match status {
-        405 => "the method is not served",
-        408 => "the head of the request did not come in time",
-        _ => "the head of the request cannot be read",
-    }
 }
 
 fn audit(record: &Record, audit: &Audit) {

@@ -46,6 +46,7 @@ mod tests {
                 pattern("/open/*", &[], true),
                 pattern("/*", &[], false),
             ],
+            forms: Default::default(),
         };
         let cases = [
             ("GET", "/open", true),

@@ -33,7 +33,7 @@ pub async fn ask_again(decisions: Arc<Decisions>) {
 
 async fn settle(decisions: &Decisions, doubted: &Doubted) {
     let limit = doubted.since + decisions.lease;
-    let asked = timeout_at(limit.into(), decisions.check(&doubted.question)).await;
+    let asked = timeout_at(limit.into(), decisions.check_again(&doubted.question)).await;
     match asked {
         Ok(Ok(decided)) if stands(doubted, &decided) => decisions.open.confirm(doubted.id, decided.standing.until),
         _ => decisions.open.cut(doubted.id),

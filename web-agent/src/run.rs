@@ -38,6 +38,7 @@ use crate::reload::{self, Follower};
 use crate::reply::Replies;
 use crate::report;
 use crate::tls::{self, Certificate, Certificates};
+use crate::upload;
 use crate::upstream::Upstreams;
 use crate::voucher::Voucher;
 
@@ -111,12 +112,13 @@ pub fn check(file: &Path) -> Result<(), Problems> {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub head: Duration,
+    pub upload: Duration,
     pub timing: Timing,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: app::HEAD_LIMIT, timing: Timing::default() }
+        Self { head: app::HEAD_LIMIT, upload: upload::UPLOAD_LIMIT, timing: Timing::default() }
     }
 }
 
@@ -156,8 +158,15 @@ impl Agent {
         let following = Following::start(&decisions, limits.timing);
         let trusted = live.clone();
         let connections = Connections::new(config.caps, move |peer| trusted.load().gate.trusts(peer));
-        let proxy = AgentProxy { live, decisions, following, voucher, reports: reports.clone() };
-        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), reports, limits.head);
+        let proxy = AgentProxy {
+            live: live.clone(),
+            decisions,
+            following,
+            voucher,
+            reports: reports.clone(),
+            upload_limit: limits.upload,
+        };
+        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), live, reports, limits.head);
         let app = Arc::new(app);
         let (shutdown, told) = watch::channel(false);
         let (mut service, mut addresses) = (JoinSet::new(), Vec::new());

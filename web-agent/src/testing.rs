@@ -7,9 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use shared_proto::assertion::{AssertionKeyResponse, PublicKey};
 use shared_proto::check::{CheckRequest, Client, Identity};
+use shared_proto::login::EntryForm;
 use shared_proto::names::CookieNames;
 
-use crate::gate::{Gate, Reply, Step};
+use crate::gate::{Answer, Gate, Question, Reply, Step};
 use crate::head::{Connection, Head, Refusal, Scheme};
 use crate::origin::Origin;
 use crate::site::{GateConfig, Site, Upstream};
@@ -56,10 +57,12 @@ pub const NAVIGATION: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;
 /// A session's cookie.
 pub const COOKIE: &str = "Cookie: a=b; CAMS_SID_MYCAMSCLUSTER_SYSTEM=token";
 
-/// Starts the gate on a head for `app.test`.
+/// Starts the gate on a head for `app.test`. What a login page would ask for is answered.
 pub fn start(request_line: &str, lines: &[&str]) -> (Gate, Step) {
     let head = head(request_line, lines).unwrap();
-    Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1")
+    let (mut gate, step) = Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1");
+    let step = formed(&mut gate, step);
+    (gate, step)
 }
 
 pub fn alice() -> Identity {
@@ -88,6 +91,16 @@ pub fn question(path: &str, session: Option<&str>) -> CheckRequest {
         entry: "http".to_owned(),
         session: session.map(Into::into),
         client: Client { address: [192, 0, 2, 1].into(), user_agent: String::new() },
+    }
+}
+
+/// The answer of a gate that asks what the form of an entry asks for: nothing more than ever.
+pub fn formed(gate: &mut Gate, step: Step) -> Step {
+    match step {
+        Step::Ask(Question::Form { .. }) => {
+            gate.answer(Answer::Form(EntryForm { fields: Vec::new(), remember_me: true }))
+        }
+        other => other,
     }
 }
 

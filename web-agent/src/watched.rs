@@ -1,10 +1,11 @@
-//! A client's connection that tells whether bytes of a head came and what was answered. The proxy engine says nothing of
-//! heads that it refuses by itself, so this is how [`crate::app`] learns of them. It changes nothing of what passes.
+//! A client's connection while a head is awaited on it: keeps the bytes that came, bounds them, and lets nothing pass that
+//! the proxy engine answers meanwhile. The engine says nothing of heads that it refuses by itself and answers them with
+//! nothing; so [`crate::app`] gets the connection back from here, and answers. Otherwise nothing of what passes changes.
 
-use std::io::{IoSlice, Result};
+use std::io::{Cursor, IoSlice, Result};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,43 +17,83 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
-/// What passed since the connection became ready for the request that is being read.
+use crate::head::MAX_HEAD;
+
+/// What came over a connection since it became ready for the request that is being read.
 #[derive(Debug, Default)]
 pub struct Seen {
-    read: AtomicBool,
-    /// 0 until an answer begins.
-    status: AtomicU16,
+    awaiting: AtomicBool,
+    unread: Mutex<Unread>,
+}
+
+#[derive(Debug, Default)]
+struct Unread {
+    /// As it came, up to [`MAX_HEAD`].
+    head: Vec<u8>,
+    refused: bool,
+    connection: Option<Stream>,
+}
+
+/// Handed through the engine to its first hook, which says that the head was read. Dropped without a word where the
+/// engine refuses the head.
+#[derive(Debug)]
+pub struct Awaited {
+    seen: Arc<Seen>,
+    read: oneshot::Sender<()>,
+}
+
+impl Awaited {
+    pub fn is_read(self) {
+        self.seen.awaiting.store(false, Ordering::Relaxed);
+        self.seen.unread().head = Vec::new();
+        // Nobody waits any more where the deadline is over.
+        let _ = self.read.send(());
+    }
 }
 
 impl Seen {
-    /// Forgets the request before.
-    pub fn begin(&self) {
-        self.read.store(false, Ordering::Relaxed);
-        self.status.store(0, Ordering::Relaxed);
+    /// Forgets the request before and waits for the next one.
+    pub fn begin(self: &Arc<Self>) -> (Awaited, oneshot::Receiver<()>) {
+        *self.unread() = Unread::default();
+        self.awaiting.store(true, Ordering::Relaxed);
+        let (read, is_read) = oneshot::channel();
+        (Awaited { seen: Arc::clone(self), read }, is_read)
     }
 
-    /// Whether the client sent anything.
-    pub fn read(&self) -> bool {
-        self.read.load(Ordering::Relaxed)
+    /// What came of a head that was not read to its end.
+    pub fn head(&self) -> Vec<u8> {
+        std::mem::take(&mut self.unread().head)
     }
 
-    /// The first answer's status.
-    pub fn status(&self) -> Option<u16> {
-        Some(self.status.load(Ordering::Relaxed)).filter(|status| *status > 0)
+    /// The connection, where the engine refused the head and let it go: to be answered on and closed.
+    pub fn refused(&self) -> Option<Stream> {
+        let mut unread = self.unread();
+        unread.connection.take().filter(|_| unread.refused)
     }
 
-    fn written(&self, bytes: &[u8]) {
-        if self.status.load(Ordering::Relaxed) == 0 {
-            self.status.store(status(bytes).unwrap_or_default(), Ordering::Relaxed);
-        }
+    fn is_awaiting(&self) -> bool {
+        self.awaiting.load(Ordering::Relaxed)
     }
-}
 
-/// The status of an answer that begins with these bytes.
-fn status(bytes: &[u8]) -> Option<u16> {
-    let digits = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    fn unread(&self) -> MutexGuard<'_, Unread> {
+        // Nothing in here stops half-way.
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the engine may read on; without an end, more than this is no head.
+    fn takes_more(&self) -> bool {
+        let mut unread = self.unread();
+        unread.refused |= unread.head.len() >= MAX_HEAD;
+        !unread.refused
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let mut unread = self.unread();
+        let room = MAX_HEAD.saturating_sub(unread.head.len());
+        unread.head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
 }
 
 /// The connection itself.
@@ -67,18 +108,33 @@ impl Watched {
         Self { inner, seen: Arc::default() }
     }
 
-    /// What passes over this connection, if it is one of these.
+    /// What comes over this connection, if it is one of these.
     pub fn seen(stream: &Stream) -> Option<Arc<Seen>> {
         stream.as_ref().as_any().downcast_ref::<Self>().map(|watched| Arc::clone(&watched.seen))
     }
 }
 
+/// A connection whose head was not read goes to whoever asks for it.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.seen.is_awaiting() {
+            let inner = std::mem::replace(&mut self.inner, Box::new(Cursor::new(Vec::new())));
+            self.seen.unread().connection = Some(inner);
+        }
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let awaiting = self.seen.is_awaiting();
+        if awaiting && !self.seen.takes_more() {
+            // To the engine this is the end of the connection.
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.seen.read.store(true, Ordering::Relaxed);
+        if awaiting {
+            self.seen.take(buf.filled().get(before..).unwrap_or_default());
         }
         polled
     }
@@ -86,7 +142,10 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-        self.seen.written(buf);
+        if self.seen.is_awaiting() {
+            self.seen.unread().refused = true;
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -95,7 +154,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        self.seen.written(bufs.first().map_or(&[], |first| first));
+        if self.seen.is_awaiting() {
+            self.seen.unread().refused = true;
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -108,6 +170,9 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.seen.is_awaiting() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
@@ -115,7 +180,9 @@ impl AsyncWrite for Watched {
 #[async_trait]
 impl Shutdown for Watched {
     async fn shutdown(&mut self) {
-        Shutdown::shutdown(self.inner.as_mut()).await;
+        if !self.seen.is_awaiting() {
+            Shutdown::shutdown(self.inner.as_mut()).await;
+        }
     }
 }
 

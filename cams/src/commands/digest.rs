@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use policy_server::digest::{self, Policy};
+use shared_proto::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::cli::{DigestArgs, DigestCommand};
@@ -23,6 +24,12 @@ pub fn run(args: DigestArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A password as people pipe it: one newline at the end is `echo`'s, not the password's.
+pub fn read_piped_password() -> anyhow::Result<Secret> {
+    let bytes = read_password()?;
+    Ok(Secret::new(bytes.strip_suffix(b"\n").unwrap_or(&bytes)))
 }
 
 /// The bytes as they are; a newline typed at a terminal is no part of a password.

@@ -8,11 +8,19 @@ mod digest;
 #[cfg(feature = "policy-server")]
 mod explain;
 #[cfg(feature = "policy-server")]
+mod group;
+#[cfg(feature = "policy-server")]
 mod init;
 #[cfg(feature = "policy-server")]
 mod session;
 #[cfg(feature = "policy-server")]
 mod test_login;
+#[cfg(feature = "policy-server")]
+mod totp;
+#[cfg(feature = "policy-server")]
+mod unlock;
+#[cfg(feature = "policy-server")]
+mod user;
 
 use std::process::ExitCode;
 #[cfg(feature = "policy-server")]
@@ -50,6 +58,10 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "policy-server")]
         Command::Agent { command } => agent::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::User { command } => user::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Group { command } => group::run(command),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
     }

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use policy_server::auth::pipeline::ModuleReport;
+use policy_server::auth::pipeline::{LoginEntry, ModuleReport};
 use serde::Serialize;
 use shared_proto::secret::Secret;
 
-use super::digest::read_password;
+use super::digest::read_piped_password;
 use crate::cli::TestLoginArgs;
 use crate::{output, runtime};
 
@@ -26,7 +26,13 @@ struct Report<'a> {
 }
 
 pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
-    let (_, loaded) = policy_server::wire::check(&args.conf.conf)?;
+    let runtime = runtime::tokio()?;
+    let (_, mut loaded) = policy_server::wire::check(&args.conf.conf)?;
+    // Only then: a login that needs no store must not make one.
+    let entry = loaded.domains.get(&args.domain).and_then(|domain| domain.entry(&args.entry));
+    if entry.is_some_and(LoginEntry::needs_store) {
+        loaded = runtime.block_on(policy_server::wire::check_with_store(&args.conf.conf))?;
+    }
     let known = || loaded.domains.keys().cloned().collect::<Vec<_>>().join(", ");
     let domain = loaded
         .domains
@@ -37,9 +43,9 @@ pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("the security domain `{}` has no login entry `{}`", args.domain, args.entry))?;
     let answers = BTreeMap::from([
         ("username".to_owned(), Secret::from(args.user.as_str())),
-        ("password".to_owned(), password()?),
+        ("password".to_owned(), read_piped_password()?),
     ]);
-    let run = runtime::tokio()?.block_on(entry.login(&answers, Timestamp::now()));
+    let run = runtime.block_on(entry.login(&answers, Timestamp::now()));
     let (subject, error) = match &run.result {
         Ok(subject) => (Some(subject), None),
         Err(error) => (None, Some(error)),
@@ -59,12 +65,6 @@ pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
         show(&report)?;
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// As people pipe it: one newline at the end is `echo`'s, not the password's.
-fn password() -> anyhow::Result<Secret> {
-    let bytes = read_password()?;
-    Ok(Secret::new(bytes.strip_suffix(b"\n").unwrap_or(&bytes)))
 }
 
 fn show(report: &Report<'_>) -> anyhow::Result<()> {

@@ -139,14 +139,7 @@ impl Summary {
 
 fn user(name: &str, roles: &[&str]) -> anyhow::Result<User> {
     let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-    Ok(User { name: name.to_owned(), password: password()?, roles })
-}
-
-/// 80 random bits in letters and digits that cannot be mistaken for one another.
-fn password() -> anyhow::Result<String> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let random = policy_server::token::random::<16>()?;
-    Ok(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32))).map(|c| char::from(*c)).collect())
+    Ok(User { name: name.to_owned(), password: policy_server::token::readable(16)?, roles })
 }
 
 fn users_xml(users: &[User]) -> anyhow::Result<String> {

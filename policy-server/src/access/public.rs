@@ -1,16 +1,20 @@
 //! What a policy grants to everybody, whoever they are and however they come: what may go on without asking.
 
+use std::collections::BTreeMap;
+
 use shared_proto::event::{PublicMap, PublicPattern};
 
 use super::{Policy, Rule};
 
-/// Every pattern of the policy, most specific first: one that is not public hides broader ones that are.
+/// Every pattern of the policy, most specific first: one that is not public hides broader ones that are. Of forms a
+/// policy knows nothing.
 pub fn public_map(domain: &str, policy: &Policy) -> PublicMap {
     let patterns = policy.permissions().iter().map(|permission| PublicPattern {
         pattern: permission.pattern.clone(),
         public: constant(&permission.acr.rule) == Some(true),
     });
-    PublicMap { domain: domain.to_owned(), policy_hash: policy.hash().to_owned(), patterns: patterns.collect() }
+    let (domain, policy_hash) = (domain.to_owned(), policy.hash().to_owned());
+    PublicMap { domain, policy_hash, patterns: patterns.collect(), forms: BTreeMap::new() }
 }
 
 /// Whether the rule grants whatever the case, or denies whatever the case; `None` where it depends.

@@ -7,13 +7,16 @@ use std::fmt;
 
 use shared_proto::names::code;
 
+/// A user name is locked for a network after too many failures.
+const MULTIPLE_FAILED_LOGINS: &str = "com.cafesoft.cams.auth.MultipleFailedLoginsException";
+
 const PACKAGE: &str = "javax.security.auth.login.";
 
 /// The class every other one descends from.
 pub const LOGIN_EXCEPTION: &str = "javax.security.auth.login.LoginException";
 
 /// What kind of failure it is. Everything but `FailedLogin` and `Unavailable` may only be told to somebody who knew the
-/// right password, or it would say which accounts exist.
+/// right password, or it would say which accounts exist; `MultipleFailedLogins` is the same for names that do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Wrong name or password: always this one for both.
@@ -23,6 +26,10 @@ pub enum ErrorKind {
     /// The account is disabled.
     Account,
     CredentialExpired,
+    /// Too many failures under this name from this network. Seconds until the next attempt counts.
+    MultipleFailedLogins {
+        retry_after: u64,
+    },
     /// The login could not be carried out: a module or the configuration is at fault, not the person.
     Login,
     /// As `Login`, because a module could not be asked: its directory is down, the server has no capacity left, or the
@@ -53,9 +60,23 @@ impl LoginError {
             ErrorKind::AccountLocked => "javax.security.auth.login.AccountLockedException",
             ErrorKind::Account => "javax.security.auth.login.AccountException",
             ErrorKind::CredentialExpired => "javax.security.auth.login.CredentialExpiredException",
+            ErrorKind::MultipleFailedLogins { .. } => MULTIPLE_FAILED_LOGINS,
             ErrorKind::Login | ErrorKind::Unavailable => LOGIN_EXCEPTION,
             ErrorKind::Custom(class) => class,
         }
+    }
+
+    /// Seconds until another attempt is worth it, where that is known.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self.kind {
+            ErrorKind::MultipleFailedLogins { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    /// Whether a module looked at the credentials and did not accept them; otherwise it could not do its work.
+    pub fn refuses(&self) -> bool {
+        !matches!(self.kind, ErrorKind::Login | ErrorKind::Unavailable)
     }
 
     /// The code a site's own login page gets, one of [`shared_proto::names::code`].
@@ -74,8 +95,11 @@ impl fmt::Display for LoginError {
     }
 }
 
-/// The class above this one in Java's library; a class it does not know descends from `LoginException` directly.
+/// The class above this one in Java's library, and above our own; any other descends from `LoginException` directly.
 pub fn superclass(class: &str) -> Option<&'static str> {
+    if class == MULTIPLE_FAILED_LOGINS {
+        return Some("javax.security.auth.login.FailedLoginException");
+    }
     match class.strip_prefix(PACKAGE) {
         Some("LoginException") => None,
         Some("AccountExpiredException" | "AccountLockedException" | "AccountNotFoundException") => {
@@ -101,6 +125,7 @@ mod tests {
             (ErrorKind::AccountLocked, 2),
             (ErrorKind::Account, 1),
             (ErrorKind::CredentialExpired, 2),
+            (ErrorKind::MultipleFailedLogins { retry_after: 1 }, 2),
             (ErrorKind::Login, 0),
             (ErrorKind::Unavailable, 0),
             (custom, 1),

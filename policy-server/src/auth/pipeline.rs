@@ -11,12 +11,12 @@ use serde::Serialize;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 
-use super::callback::CallbackHandler;
+use super::callback::{CallbackHandler, Callbacks};
 use super::error::{ErrorKind, LoginError};
-use super::modules::{LoginContext, LoginModule, Services, Standing};
+use super::modules::{self, LoginContext, LoginModule, Services, Standing};
 use super::stack::{Flag, Outcome, Stack};
 use super::subject::{Proof, Subject};
-use crate::config::login_config::{EntryConfig, LoginConfig};
+use crate::config::login_config::{EntryConfig, LoginConfig, ModuleConfig};
 
 /// An entry of `login-config.xml`, ready to be used.
 pub struct LoginEntry {
@@ -32,6 +32,8 @@ pub struct EntryModule {
     pub class: &'static str,
     pub flag: Flag,
     pub module: Box<dyn LoginModule>,
+    /// The further callback that this module is shown as the password, of option `passwordCallback`.
+    pub password: Option<String>,
 }
 
 /// What came of a login.
@@ -43,6 +45,8 @@ pub struct LoginRun {
     /// The failure is no verdict on the password: a module could not be asked, and none refused whose word decides. The
     /// stack may report another module's `FailedLogin` all the same, as Java does.
     pub unavailable: bool,
+    /// Somebody did not accept the credentials, whatever the stack made of it: this was a guess.
+    pub refused: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +56,14 @@ pub struct ModuleReport {
     /// `succeed`, `ignore`, `fail` or `not-asked`.
     pub outcome: &'static str,
     pub detail: String,
+}
+
+/// Which modules are asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Those whose answer is at hand: fit for every request.
+    AtHand,
+    Full,
 }
 
 /// What came of asking again.
@@ -64,65 +76,89 @@ pub enum RecheckRun {
 
 impl LoginEntry {
     /// The entry with its modules, or `None` with the reasons in `problems`.
-    fn build(config: EntryConfig, services: &Services, problems: &mut Problems) -> Option<Self> {
-        let modules: Vec<Option<EntryModule>> = config
-            .modules
+    fn build(
+        config: EntryConfig,
+        services: &Services,
+        problems: &mut Problems,
+        warnings: &mut Problems,
+    ) -> Option<Self> {
+        let EntryConfig { name, modules, handler, login_url, parameters } = config;
+        let modules: Vec<Option<EntryModule>> = modules
             .into_iter()
-            .map(|module| {
-                let built = module.kind.build(module.options, services, problems)?;
-                Some(EntryModule { class: module.kind.class, flag: module.flag, module: built })
+            .enumerate()
+            .map(|(place, module)| {
+                let (file, line) = (module.options.file().to_owned(), module.options.line());
+                let built = EntryModule::build(place, module, &handler, services, problems)?;
+                if built.module.recheck().is_none() {
+                    let class = built.class;
+                    let message = format!(
+                        "entry `{name}`: {class} cannot look up an account without its password as it is configured: \
+                         sessions outlive a disabled account or a lost role until they end by themselves"
+                    );
+                    warnings.add(&file, line, message);
+                }
+                Some(built)
             })
             .collect();
-        Some(Self {
-            name: config.name,
-            modules: modules.into_iter().collect::<Option<_>>()?,
-            handler: config.handler,
-            login_url: config.login_url,
-            parameters: config.parameters,
-        })
+        Some(Self { name, modules: modules.into_iter().collect::<Option<_>>()?, handler, login_url, parameters })
     }
 
-    /// All entries by name, or `None` with the reasons in `problems`.
+    /// All entries by name, or `None` with the reasons in `problems`; what works, but should be known, is in `warnings`.
     pub fn build_all(
         config: LoginConfig,
         services: &Services,
         problems: &mut Problems,
+        warnings: &mut Problems,
     ) -> Option<BTreeMap<String, Self>> {
         let before = problems.len();
-        let built = config.entries.into_iter().filter_map(|entry| Self::build(entry, services, problems));
+        let built = config.entries.into_iter().filter_map(|entry| Self::build(entry, services, problems, warnings));
         let entries = built.map(|entry| (entry.name.clone(), entry)).collect();
         (problems.len() == before).then_some(entries)
     }
 
-    /// Runs the login stack once. `answers` are callback values by name, without the `cams_cb_` prefix.
+    /// Whether a module of it keeps its users in the store.
+    pub fn needs_store(&self) -> bool {
+        self.modules.iter().any(|module| modules::find(module.class).is_some_and(|kind| kind.needs_store))
+    }
+
+    /// A login that ended before its stack was run.
+    pub(super) fn not_run(&self, error: LoginError) -> LoginRun {
+        let unavailable = error.kind == ErrorKind::Unavailable;
+        let modules = self.modules.iter().map(EntryModule::not_asked).collect();
+        LoginRun { result: Err(error), modules, unavailable, refused: false }
+    }
+
+    /// Runs the login stack once, without the valves that belong around every login of a person
+    /// ([`AuthPipeline`](super::valve::AuthPipeline)). `answers` are callback values by name, without the `cams_cb_` prefix.
     pub async fn login(&self, answers: &BTreeMap<String, Secret>, now: Timestamp) -> LoginRun {
         let mut modules: Vec<ModuleReport> = self.modules.iter().map(EntryModule::not_asked).collect();
         let callbacks = match self.handler.answers(answers) {
             Ok(callbacks) => callbacks,
-            Err(error) => return LoginRun { result: Err(error), modules, unavailable: false },
+            Err(error) => return LoginRun { result: Err(error), modules, unavailable: false, refused: true },
         };
-        let cx = LoginContext { callbacks: &callbacks, now };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
-        let (mut down, mut refused) = (false, false);
+        let (mut down, mut decided, mut refused) = (false, false, false);
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
-            let outcome = guarded(entry.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()));
+            let outcome = entry.ask(&callbacks, now, stack.proved()).await;
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
-                refused |= !unavailable && entry.flag.decides();
+                decided |= !unavailable && entry.flag.decides();
+                refused |= error.refuses();
             }
             report.note(&outcome);
             stack.record(place, outcome);
         }
         let result = stack.finish();
         let unavailable =
-            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !refused));
-        LoginRun { result, modules, unavailable }
+            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !decided));
+        LoginRun { result, modules, unavailable, refused }
     }
 
-    /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked keeps its word.
-    pub async fn recheck(&self, subject: &Subject, now: Timestamp) -> RecheckRun {
+    /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away
+    /// for this depth, keeps its word.
+    pub async fn recheck(&self, subject: &Subject, depth: Depth, now: Timestamp) -> RecheckRun {
         let mut proofs = Vec::new();
         for proof in &subject.proofs {
             // The stack was configured anew since the login: what this proof is worth now, nobody can say.
@@ -130,7 +166,7 @@ impl LoginEntry {
                 let detail = format!("module {} of the login is not {} any more", proof.module, proof.class);
                 return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
             };
-            match entry.standing(proof, now).await {
+            match entry.standing(proof, depth, now).await {
                 Standing::Unknown(why) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
                     proofs.push(proof.clone());
@@ -154,12 +190,59 @@ impl LoginEntry {
 }
 
 impl EntryModule {
+    fn build(
+        place: usize,
+        config: ModuleConfig,
+        handler: &CallbackHandler,
+        services: &Services,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let ModuleConfig { kind, flag, mut options } = config;
+        let (file, line) = (options.file().to_owned(), options.line());
+        let password = options.take("passwordCallback");
+        let demand = |name: &str, line, problems: &mut Problems| {
+            if !handler.asks_for(name) {
+                let message = format!("the callback handler of this entry has no <callback name=\"{name}\">");
+                problems.add(&file, line, message);
+            }
+        };
+        if let Some((name, line)) = &password {
+            demand(name, *line, problems);
+        }
+        let module = kind.build(options, services, problems)?;
+        if let Some(factor) = module.second_factor() {
+            demand(&factor.callback, line, problems);
+            if place == 0 {
+                problems.add(&file, line, "this module only adds to what another one proved: put that one before it");
+            }
+            if let Some((_, line)) = &password {
+                problems.add(&file, *line, "option `passwordCallback`: this module asks for no password");
+            }
+        }
+        Some(Self { class: kind.class, flag, module, password: password.map(|(name, _)| name) })
+    }
+
+    async fn ask(&self, callbacks: &Callbacks, now: Timestamp, proved: Option<&str>) -> Outcome {
+        let own = match &self.password {
+            None => None,
+            Some(name) => match callbacks.with_password(name) {
+                None => {
+                    let detail = format!("callback `{name}`, the password of this module, was left open");
+                    return Outcome::Fail(LoginError::new(ErrorKind::FailedLogin, detail));
+                }
+                own => own,
+            },
+        };
+        let cx = LoginContext { callbacks: own.as_ref().unwrap_or(callbacks), now, proved };
+        guarded(self.module.login(&cx)).await.unwrap_or_else(|| Outcome::Fail(crash()))
+    }
+
     fn not_asked(&self) -> ModuleReport {
         ModuleReport { class: self.class, flag: self.flag, outcome: "not-asked", detail: String::new() }
     }
 
-    async fn standing(&self, proof: &Proof, now: Timestamp) -> Standing {
-        match self.module.recheck() {
+    async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Standing {
+        match self.module.recheck().filter(|recheck| depth == Depth::Full || recheck.is_at_hand()) {
             None => Standing::Current(proof.clone().into_identity(self.class)),
             Some(recheck) => guarded(recheck.recheck(&proof.user, now))
                 .await

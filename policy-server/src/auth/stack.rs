@@ -96,6 +96,11 @@ impl Stack {
         (!self.closed && self.asked < self.flags.len()).then_some(self.asked)
     }
 
+    /// The person that the modules so far vouch for; `None` while nobody does, or once the login has failed.
+    pub fn proved(&self) -> Option<&str> {
+        self.proofs.first().filter(|_| self.fatal.is_none()).map(|proof| proof.user.as_str())
+    }
+
     /// Takes the outcome of the module that [`next`](Self::next) named. Any other one makes the login fail.
     pub fn record(&mut self, module: usize, outcome: Outcome) {
         let Some(flag) = self.flags.get(module).copied().filter(|_| self.next() == Some(module)) else {
@@ -284,6 +289,30 @@ mod tests {
                     assert_eq!((subject.user.as_str(), subject.roles.len(), subject.proofs.len()), ("alice", 1, 1));
                 }
             }
+        }
+    }
+
+    /// The outcomes before, and whom a module that is asked then may take as proved.
+    #[test]
+    fn a_later_module_knows_whom_the_earlier_ones_proved() {
+        let alice = || Outcome::Succeed(identity("alice", &[]));
+        let failed = || Outcome::Fail(LoginError::new(ErrorKind::FailedLogin, ""));
+        for (before, expected) in [
+            (vec![], None),
+            (vec![(Flag::Required, alice())], Some("alice")),
+            (vec![(Flag::Required, failed())], None),
+            (vec![(Flag::Required, failed()), (Flag::Required, alice())], None),
+            (vec![(Flag::Required, alice()), (Flag::Required, failed())], None),
+            (vec![(Flag::Optional, failed())], None),
+            (vec![(Flag::Sufficient, failed()), (Flag::Optional, alice())], Some("alice")),
+            (vec![(Flag::Required, Outcome::Ignore)], None),
+        ] {
+            let flags: Vec<Flag> = before.iter().map(|(flag, _)| *flag).chain([Flag::Required]).collect();
+            let mut stack = Stack::new(&flags);
+            for (module, (_, outcome)) in before.iter().enumerate() {
+                stack.record(module, outcome.clone());
+            }
+            assert_eq!((stack.proved(), stack.next()), (expected, Some(before.len())), "{before:?}");
         }
     }
 

@@ -50,6 +50,10 @@ impl XmlUsers {
         self.users.get(name)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<XmlUser>> {
+        self.users.values()
+    }
+
     pub fn len(&self) -> usize {
         self.users.len()
     }

@@ -9,7 +9,9 @@ use shared_proto::problem::Problems;
 use super::cams_users::{self, XmlUsers};
 use super::login_config::{self, LoginConfig};
 use super::login_exceptions::{self, LoginMessages};
-use super::security_domain::{self, SecurityDomain, ServiceKind, SessionLimits};
+use super::security_domain::{self, PoolConfig, SecurityDomain, ServiceConfig, ServiceKind, SessionLimits};
+use crate::auth::password::PasswordPolicy;
+use crate::auth::valve::ValveConfig;
 
 const SECURITY_DOMAIN: &str = "security-domain.xml";
 const LOGIN_CONFIG: &str = "login-config.xml";
@@ -20,10 +22,15 @@ const LOGIN_EXCEPTIONS: &str = "login-exception.properties";
 pub struct DomainConfig {
     pub name: String,
     pub sessions: SessionLimits,
+    /// The outermost first.
+    pub valves: Vec<ValveConfig>,
     pub login: LoginConfig,
     pub messages: LoginMessages,
     /// The XML user repositories by service id.
     pub users: BTreeMap<String, UsersFile>,
+    pub local: Option<LocalService>,
+    /// The pools of connections to databases by service id.
+    pub pools: BTreeMap<String, PoolConfig>,
     /// Every file that was read.
     pub files: Vec<PathBuf>,
 }
@@ -32,6 +39,13 @@ pub struct DomainConfig {
 pub struct UsersFile {
     pub path: PathBuf,
     pub users: XmlUsers,
+}
+
+/// The built-in directory of the domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalService {
+    pub id: String,
+    pub passwords: PasswordPolicy,
 }
 
 /// Reads a file and says so in `files`.
@@ -53,15 +67,23 @@ pub fn load(
     let domain = folder.parse(Path::new(SECURITY_DOMAIN), problems, security_domain::read);
     let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
     let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
-    let SecurityDomain { services, sessions } = domain?;
-    let mut users = BTreeMap::new();
-    for service in services {
-        let ServiceKind::XmlUserRepository { path } = service.kind;
-        let content = folder.parse(&path, problems, cams_users::read).unwrap_or_default();
-        users.insert(service.id, UsersFile { path: dir.join(path), users: content });
+    let SecurityDomain { services, sessions, valves } = domain?;
+    let (mut users, mut local, mut pools) = (BTreeMap::new(), None, BTreeMap::new());
+    for ServiceConfig { id, kind } in services {
+        match kind {
+            ServiceKind::XmlUserRepository { path } => {
+                let content = folder.parse(&path, problems, cams_users::read).unwrap_or_default();
+                users.insert(id, UsersFile { path: dir.join(path), users: content });
+            }
+            ServiceKind::LocalDirectory(passwords) => local = Some(LocalService { id, passwords }),
+            ServiceKind::JdbcPool(pool) => {
+                pools.insert(id, *pool);
+            }
+        }
     }
     let (login, messages) = (login.unwrap_or_default(), messages.unwrap_or_default());
-    Some(DomainConfig { name: name.to_owned(), sessions, login, messages, users, files: folder.files })
+    let (name, files) = (name.to_owned(), folder.files);
+    Some(DomainConfig { name, sessions, valves, login, messages, users, local, pools, files })
 }
 
 impl Folder<'_> {
@@ -120,7 +142,7 @@ mod tests {
         assert!(!users.find("admin").unwrap().account.enabled);
 
         let services = Services::new(Shared::offline(), "system", domain.users);
-        let entries = LoginEntry::build_all(domain.login, &services, &mut problems);
+        let entries = LoginEntry::build_all(domain.login, &services, &mut problems, &mut Problems::default());
         assert!(entries.is_some_and(|entries| entries.contains_key("http")), "{problems}");
     }
 
@@ -160,7 +182,10 @@ mod tests {
             });
             let domain = domain.unwrap();
             let services = Services::new(Shared::offline(), "system", domain.users);
-            assert!(LoginEntry::build_all(domain.login, &services, &mut problems).is_none(), "{to}");
+            assert!(
+                LoginEntry::build_all(domain.login, &services, &mut problems, &mut Problems::default()).is_none(),
+                "{to}"
+            );
             let found = problems.iter().find(|problem| problem.message.contains(expected));
             let found = found.unwrap_or_else(|| panic!("{to}: {problems}"));
             assert!(found.line > 0 && file(&found.file) == "login-config.xml", "{found}");

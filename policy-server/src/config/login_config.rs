@@ -9,6 +9,7 @@ use shared_proto::names::is_name;
 use shared_proto::options::Options;
 use shared_proto::problem::{Problems, did_you_mean};
 
+use super::callback_handler;
 use super::xml::{self, Element};
 use crate::auth::callback::CallbackHandler;
 use crate::auth::modules::{self, ModuleKind};
@@ -75,7 +76,7 @@ fn entry(element: &Element, problems: &mut Problems) -> Option<EntryConfig> {
     }
     let modules =
         element.children_named("login-module-entry").filter_map(|module| module_entry(module, problems)).collect();
-    let handler = handler(element, problems).unwrap_or(CallbackHandler::NamePassword);
+    let handler = callback_handler::read(element, problems).unwrap_or(CallbackHandler::NAME_PASSWORD);
     let mut parameters = parameters(element, problems);
     let login_url = login_url(&mut parameters, problems);
     let parameters = parameters.take_prefixed("").into_iter().map(|(name, value, _)| (name, value)).collect();
@@ -100,21 +101,6 @@ fn module_entry(element: &Element, problems: &mut Problems) -> Option<ModuleConf
     });
     let options = element.child_options("options", "option", "option", problems);
     Some(ModuleConfig { kind: kind?, flag: flag.unwrap_or(Flag::Required), options })
-}
-
-fn handler(entry: &Element, problems: &mut Problems) -> Option<CallbackHandler> {
-    let Some(element) = entry.only_child("callback-handler", problems) else {
-        entry.problem(problems, "<login-config-entry> needs a <callback-handler>");
-        return None;
-    };
-    element.only(&["className", "classname"], &[], problems);
-    let class = element.class_name(problems)?;
-    let handler = CallbackHandler::from_class(class);
-    if handler.is_none() {
-        let known = CallbackHandler::ALL.into_iter().map(CallbackHandler::class);
-        element.problem(problems, unknown_class("callback handler", class, known));
-    }
-    handler
 }
 
 /// The parameters of all lists together.
@@ -185,7 +171,7 @@ mod tests {
         let entry = &config.unwrap().entries[0];
         let flags: Vec<Flag> = entry.modules.iter().map(|module| module.flag).collect();
         assert_eq!((entry.name.as_str(), flags), ("http", vec![Flag::Required, Flag::Optional]));
-        assert_eq!((entry.login_url.as_str(), entry.handler), ("/cams/login", CallbackHandler::NamePassword));
+        assert_eq!((entry.login_url.as_str(), &entry.handler), ("/cams/login", &CallbackHandler::NAME_PASSWORD));
         assert_eq!(entry.parameters, BTreeMap::from([("theme".to_owned(), "dark".to_owned())]));
     }
 
@@ -206,7 +192,7 @@ mod tests {
                 "XmlLoginModul",
                 "l.xml:3: unknown login module `com.cafesoft.cams.auth.login.module.XmlLo",
             ),
-            (class, "org.Ldap", &format!("l.xml:3: unknown login module `org.Ldap`: known are {class}")),
+            (class, "org.Ldap", "l.xml:3: unknown login module `org.Ldap`: known are com.cafesoft.cams.auth.login."),
             ("className=", "classname=\"x\" className=", "l.xml:3: className is given twice"),
             ("<options>", "<options><opt/>", "l.xml:4: unknown element <opt> in <options>"),
             ("<options>", "<options/><options>", "l.xml:4: <login-module-entry> may hold one <options> only"),

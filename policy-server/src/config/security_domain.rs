@@ -9,33 +9,60 @@ use std::time::Duration;
 
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
+use shared_proto::secret::SecretRef;
 
 use super::login_config::unknown_class;
 use super::xml::{self, Element};
+use crate::auth::password::PasswordPolicy;
+use crate::auth::valve::{self, ValveConfig};
+use crate::auth::valves;
+use crate::directory::sql::Settings;
+use crate::directory::sql::url::{Location, Source, Url, check_driver};
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
+pub const JDBC_POOL: &str = "com.cafesoft.security.engine.service.JdbcConnectionPoolService";
+pub const LOCAL_DIRECTORY: &str = "com.cafesoft.security.engine.service.LocalDirectoryService";
+const SERVICES: [&str; 3] = [XML_USER_REPOSITORY, JDBC_POOL, LOCAL_DIRECTORY];
 const SESSION_MANAGER: &str = "com.cafesoft.security.engine.session.StandardSessionManager";
 const AUTH_PIPELINE: &str = "com.cafesoft.security.engine.auth.StandardAuthPipeline";
-/// The auth valves this version has.
-const AUTH_VALVES: [&str; 0] = [];
 
 #[derive(Debug)]
 pub struct SecurityDomain {
     /// Those that are enabled.
     pub services: Vec<ServiceConfig>,
     pub sessions: SessionLimits,
+    /// The outermost first: those that are in force without being named, then the named ones.
+    pub valves: Vec<ValveConfig>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ServiceConfig {
     pub id: String,
     pub kind: ServiceKind,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ServiceKind {
     /// `path` is relative to the domain's folder.
-    XmlUserRepository { path: PathBuf },
+    XmlUserRepository {
+        path: PathBuf,
+    },
+    /// The users and groups of this domain in the store.
+    LocalDirectory(PasswordPolicy),
+    JdbcPool(Box<PoolConfig>),
+}
+
+/// A pool of connections to a database.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    pub file: PathBuf,
+    pub line: usize,
+    pub location: Location,
+    pub username: Option<String>,
+    pub password: Option<SecretRef>,
+    pub settings: Settings,
+    /// About its URL.
+    pub warnings: Vec<String>,
 }
 
 /// When a session ends by itself.
@@ -45,11 +72,17 @@ pub struct SessionLimits {
     pub idle_timeout: Duration,
     /// This long after the login, used or not.
     pub maximum_lifetime: Duration,
+    /// How often the account of a live session is looked up again.
+    pub recheck_interval: Duration,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(30 * 60), maximum_lifetime: Duration::from_secs(12 * 3600) }
+        Self {
+            idle_timeout: Duration::from_secs(30 * 60),
+            maximum_lifetime: Duration::from_secs(12 * 3600),
+            recheck_interval: Duration::from_secs(5 * 60),
+        }
     }
 }
 
@@ -57,7 +90,7 @@ impl Default for SessionLimits {
 pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<SecurityDomain> {
     let before = problems.len();
     let root = xml::parse_root(file, text, &["security-domain", "service-manager"], problems)?;
-    let mut domain = SecurityDomain { services: Vec::new(), sessions: SessionLimits::default() };
+    let mut domain = SecurityDomain { services: Vec::new(), sessions: SessionLimits::default(), valves: Vec::new() };
     if root.name == "service-manager" {
         domain.services = services(&root, problems);
     } else {
@@ -69,9 +102,10 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<Security
             domain.sessions = session_limits(element, problems);
         }
         if let Some(element) = root.only_child("auth-service", problems) {
-            auth_service(element, problems);
+            domain.valves = auth_valves(element, problems);
         }
     }
+    domain.valves.splice(0..0, valve::defaults(&domain.valves, file, root.line));
     (problems.len() == before).then_some(domain)
 }
 
@@ -89,7 +123,12 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
         if let (Some(id), Some(kind)) = (id, service_kind(element, problems))
             && enabled
         {
-            found.push(ServiceConfig { id: id.to_owned(), kind });
+            let is_local = |service: &ServiceConfig| matches!(service.kind, ServiceKind::LocalDirectory(_));
+            let service = ServiceConfig { id: id.to_owned(), kind };
+            if is_local(&service) && found.iter().any(is_local) {
+                element.problem(problems, "a security domain has one built-in directory: this is a second one");
+            }
+            found.push(service);
         }
     }
     found
@@ -97,14 +136,86 @@ fn services(manager: &Element, problems: &mut Problems) -> Vec<ServiceConfig> {
 
 fn service_kind(element: &Element, problems: &mut Problems) -> Option<ServiceKind> {
     let class = element.class_name(problems)?;
-    if class != XML_USER_REPOSITORY {
-        element.problem(problems, unknown_class("service", class, [XML_USER_REPOSITORY].into_iter()));
+    if !SERVICES.contains(&class) {
+        element.problem(problems, unknown_class("service", class, SERVICES.into_iter()));
         return None;
     }
     let mut params = params(element, problems);
-    let path = params.require("path", problems);
+    let kind = match class {
+        LOCAL_DIRECTORY => Some(ServiceKind::LocalDirectory(password_policy(element, &mut params, problems))),
+        JDBC_POOL => jdbc_pool(element, &mut params, problems).map(|pool| ServiceKind::JdbcPool(Box::new(pool))),
+        _ => params.require("path", problems).map(|path| ServiceKind::XmlUserRepository { path: path.into() }),
+    };
     params.finish(problems);
-    Some(ServiceKind::XmlUserRepository { path: PathBuf::from(path?) })
+    kind
+}
+
+fn password_policy(element: &Element, params: &mut Options, problems: &mut Problems) -> PasswordPolicy {
+    let default = PasswordPolicy::default();
+    let maximum_age = params.take_duration("maximumAge", Duration::ZERO, problems);
+    let policy = PasswordPolicy {
+        minimum_length: params.take_parsed("minimumLength", default.minimum_length, "a number", problems),
+        maximum_age: (!maximum_age.is_zero()).then_some(maximum_age),
+        history: params.take_parsed("history", default.history, "a number", problems),
+    };
+    if !(8..=64).contains(&policy.minimum_length) {
+        element.problem(problems, "minimumLength must be from 8 to 64 characters");
+    }
+    if policy.history > 24 {
+        element.problem(problems, "history must be at most 24 passwords");
+    }
+    policy
+}
+
+fn jdbc_pool(element: &Element, params: &mut Options, problems: &mut Problems) -> Option<PoolConfig> {
+    let line = params.line_of("jdbcUrl");
+    let url = params.require("jdbcUrl", problems);
+    let driver = params.take("jdbcDriver");
+    let username = params.take_string("jdbcUsername").filter(|name| !name.is_empty());
+    let password = params.take_string("jdbcPassword").map(|text| SecretRef::parse(&text));
+    let settings = pool_settings(element, params, problems);
+    let mut problem = |line, message: String| problems.add(params.file(), line, message);
+    let url = Url::parse(&url?).map_err(|why| problem(line, format!("parameter `jdbcUrl`: {why}"))).ok()?;
+    if let Some((class, line)) = driver
+        && let Err(why) = check_driver(&class, &url.source)
+    {
+        problem(line, format!("parameter `jdbcDriver`: {why}"));
+    }
+    let Source::Database(location) = url.source else {
+        problem(line, "parameter `jdbcUrl`: a pool needs the URL of a database, not of a pool".to_owned());
+        return None;
+    };
+    Some(PoolConfig {
+        file: params.file().to_owned(),
+        line,
+        location: *location,
+        username: username.or(url.username),
+        password: password.or(url.password.map(SecretRef::Literal)),
+        settings,
+        warnings: url.warnings,
+    })
+}
+
+fn pool_settings(element: &Element, params: &mut Options, problems: &mut Problems) -> Settings {
+    let default = Settings::default();
+    let settings = Settings {
+        max_connections: params.take_parsed("maxConnections", default.max_connections, "a number", problems),
+        min_connections: params.take_parsed("minConnections", default.min_connections, "a number", problems),
+        keep: true,
+        acquire_timeout: params.take_duration("acquireTimeout", default.acquire_timeout, problems),
+        idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
+        max_lifetime: params.take_duration("maxLifetime", default.max_lifetime, problems),
+        test_before_acquire: params.take_bool("testBeforeAcquire", default.test_before_acquire, problems),
+        connect_timeout: params.take_duration("connectTimeout", default.connect_timeout, problems),
+    };
+    if !(1..=1000).contains(&settings.max_connections) || settings.min_connections > settings.max_connections {
+        element.problem(problems, "maxConnections must be from 1 to 1000, and minConnections not more than that");
+    }
+    let times = [settings.acquire_timeout, settings.idle_timeout, settings.max_lifetime, settings.connect_timeout];
+    if times.iter().any(Duration::is_zero) {
+        element.problem(problems, "the times of a pool must be more than nothing");
+    }
+    settings
 }
 
 fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
@@ -115,26 +226,46 @@ fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
     let limits = SessionLimits {
         idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
         maximum_lifetime: params.take_duration("maximumLifetime", default.maximum_lifetime, problems),
+        recheck_interval: params.take_duration("recheckInterval", default.recheck_interval, problems),
     };
     params.finish(problems);
     if limits.idle_timeout.is_zero() || limits.idle_timeout > limits.maximum_lifetime {
         element.problem(problems, "idleTimeout must be more than nothing and at most maximumLifetime");
     }
+    if limits.recheck_interval.is_zero() {
+        element.problem(problems, "recheckInterval must be more than nothing");
+    }
     limits
 }
 
-fn auth_service(element: &Element, problems: &mut Problems) {
-    element.only(&[], &["auth-pipeline"], problems);
-    let Some(pipeline) = element.only_child("auth-pipeline", problems) else { return };
-    pipeline.only(&["className", "classname"], &["auth-valve"], problems);
+fn auth_valves(service: &Element, problems: &mut Problems) -> Vec<ValveConfig> {
+    service.only(&[], &["auth-pipeline"], problems);
+    let Some(pipeline) = service.only_child("auth-pipeline", problems) else { return Vec::new() };
+    // The original's reference spells the tag in both ways.
+    pipeline.only(&["className", "classname"], &["auth-valve", "auth-value"], problems);
     optional_class(pipeline, AUTH_PIPELINE, "auth pipeline", problems);
-    for valve in pipeline.children_named("auth-valve") {
-        valve.only(&["className", "classname", "enabled"], &["param-list"], problems);
-        valve.flag("enabled", true, problems);
-        if let Some(class) = valve.class_name(problems) {
-            valve.problem(problems, unknown_class("auth valve", class, AUTH_VALVES.into_iter()));
+    let mut found: Vec<ValveConfig> = Vec::new();
+    for element in &pipeline.children {
+        let Some(valve) = auth_valve(element, problems) else { continue };
+        if found.iter().any(|other| other.kind.class == valve.kind.class) {
+            element.problem(problems, format!("auth valve `{}` is there twice", valve.kind.class));
         }
+        found.push(valve);
     }
+    found
+}
+
+fn auth_valve(element: &Element, problems: &mut Problems) -> Option<ValveConfig> {
+    element.only(&["className", "classname", "enabled"], &["param-list"], problems);
+    let enabled = element.flag("enabled", true, problems);
+    let params = params(element, problems);
+    let class = element.class_name(problems)?;
+    let Some(kind) = valves::find(class) else {
+        let known = valves::all().map(|kind| kind.class);
+        element.problem(problems, unknown_class("auth valve", class, known));
+        return None;
+    };
+    Some(ValveConfig { kind, enabled, params })
 }
 
 /// There is one class to choose from, so it need not be named.
@@ -152,97 +283,5 @@ fn params(element: &Element, problems: &mut Problems) -> Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"<security-domain>
-<service-manager>
-<service id="users" className="com.cafesoft.security.engine.service.XmlUserRepositoryService" enabled="true">
-<param-list><param name="path" value="cams-users.xml"/></param-list></service>
-<service id="off" className="com.cafesoft.security.engine.service.XmlUserRepositoryService" enabled="false">
-<param-list><param name="path" value="other.xml"/></param-list></service>
-</service-manager>
-<session-manager-service className="com.cafesoft.security.engine.session.StandardSessionManager">
-<param-list><param name="idleTimeout" value="10m"/></param-list></session-manager-service>
-<auth-service><auth-pipeline className="com.cafesoft.security.engine.auth.StandardAuthPipeline">
-</auth-pipeline></auth-service>
-</security-domain>"#;
-
-    fn read_text(text: &str) -> (Option<SecurityDomain>, String) {
-        let mut problems = Problems::default();
-        let domain = read(Path::new("s.xml"), text, &mut problems);
-        (domain, problems.to_string())
-    }
-
-    #[test]
-    fn enabled_services_and_limits_are_read() {
-        let (domain, problems) = read_text(GOOD);
-        assert_eq!(problems, "");
-        let domain = domain.unwrap();
-        let path = PathBuf::from("cams-users.xml");
-        let users = ServiceConfig { id: "users".to_owned(), kind: ServiceKind::XmlUserRepository { path } };
-        assert_eq!(domain.services, [users]);
-        let limits = SessionLimits { idle_timeout: Duration::from_secs(600), ..SessionLimits::default() };
-        assert_eq!(domain.sessions, limits);
-    }
-
-    #[test]
-    fn a_service_manager_alone_is_a_domain() {
-        let services = &GOOD[GOOD.find("<service-manager>").unwrap()..GOOD.find("<session-manager").unwrap()];
-        let (domain, problems) = read_text(services);
-        assert_eq!(problems, "");
-        let domain = domain.unwrap();
-        assert_eq!((domain.services.len(), domain.sessions), (1, SessionLimits::default()));
-        let default = Duration::from_secs(30 * 60);
-        assert_eq!((default, default * 24), (domain.sessions.idle_timeout, domain.sessions.maximum_lifetime));
-    }
-
-    /// Each change of the good file is a problem, reported where it stands.
-    #[test]
-    fn what_is_not_understood_is_refused() {
-        for (change, to, expected) in [
-            (
-                "<security-domain>",
-                "<security-domain><logger/>",
-                "s.xml:1: unknown element <logger> in <security-domain>",
-            ),
-            ("\"off\"", "\"users\"", "s.xml:5: service `users` is there twice"),
-            ("id=\"users\" ", "", "s.xml:3: <service> needs the attribute `id`"),
-            (
-                "RepositoryService",
-                "RepositorService",
-                "s.xml:3: unknown service `com.cafesoft.security.engine.service.XmlU",
-            ),
-            ("\"true\"", "\"yes\"", "s.xml:3: attribute `enabled` of <service>: `yes` is not true or false"),
-            ("name=\"path\"", "name=\"pth\"", "s.xml:4: unknown parameter `pth`, did you mean `path`?"),
-            ("name=\"path\"", "name=\"pth\"", "s.xml:4: parameter `path` is missing"),
-            ("cams-users.xml", "", "s.xml:4: parameter `path` is empty"),
-            ("\"10m\"", "\"10 parsecs\"", "s.xml:9: parameter `idleTimeout`: `10 parsecs` is not a time"),
-            ("\"10m\"", "\"0\"", "s.xml:8: idleTimeout must be more than nothing"),
-            ("\"10m\"", "\"13h\"", "s.xml:8: idleTimeout must be more than nothing and at most maximumLifetime"),
-            ("idleTimeout", "idletimeout", "s.xml:9: unknown parameter `idletimeout`, did you mean `idleTimeout`?"),
-            (
-                "StandardSessionManager",
-                "Fast",
-                "s.xml:8: unknown session manager `com.cafesoft.security.engine.session.Fast",
-            ),
-            ("StandardAuthPipeline", "Fast", "s.xml:10: unknown auth pipeline `com.cafesoft.security.engine.auth.Fast"),
-            (
-                "</auth-pipe",
-                "<auth-valve className='V'/></auth-pipe",
-                "s.xml:11: unknown auth valve `V`: there are none yet",
-            ),
-            ("</auth-pipe", "<auth-valve/></auth-pipe", "s.xml:11: <auth-valve> needs the attribute `className`"),
-            (
-                "</auth-pipe",
-                "<auth-value/></auth-pipe",
-                "s.xml:11: unknown element <auth-value> in <auth-pipeline>, did",
-            ),
-        ] {
-            assert!(GOOD.contains(change), "{change}");
-            let (domain, problems) = read_text(&GOOD.replacen(change, to, 1));
-            assert!(domain.is_none(), "{to}");
-            assert!(problems.lines().any(|problem| problem.starts_with(expected)), "{to}:\n{problems}");
-        }
-    }
-}
+#[path = "security_domain_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@
 
 mod create;
 mod crypt;
+mod decoys;
 mod hash;
 mod kdf;
 mod label;
@@ -17,6 +18,7 @@ use subtle::ConstantTimeEq;
 
 pub use create::{DigestError, SALT, Scheme, UnknownScheme, create};
 pub use crypt::Crypt;
+pub use decoys::Decoys;
 pub use hash::Hash;
 use kdf::Memory;
 pub use label::{Label, label};

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::kdf::Memory;
-use super::{MAX_PASSWORD, Policy, check, label};
+use super::{Decoys, DigestError, MAX_PASSWORD, Policy, SALT, Scheme, check, create, label};
 
 /// An Argon2id digest with the costs of new ones. Its hash was drawn at random: no password is known to match.
 const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sYhw$\
@@ -19,6 +19,15 @@ const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sY
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("too many passwords are being checked at once")]
 pub struct Overloaded;
+
+/// Why a new digest was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CreateError {
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+}
 
 /// Bounds how many passwords are hashed at once and how many wait for it.
 #[derive(Debug, Clone)]
@@ -42,17 +51,37 @@ impl DigestPool {
         }
     }
 
-    /// As [`verify`](super::verify). `None` stands for a user who does not exist: the answer is no, after the time a
-    /// new digest takes. Stored values that are cheap to check, or cannot match, take that time as well.
+    /// As [`verify`](super::verify), for the user of this name in the directory that has these decoys. `None` stands for
+    /// a user who does not exist: the answer is no, after the time that one who exists takes. Stored values that are
+    /// cheap to check, or cannot match, take that time as well.
     ///
     /// # Errors
     /// [`Overloaded`] where the queue is full.
-    pub async fn verify(&self, stored: Option<String>, password: Secret, policy: Policy) -> Result<bool, Overloaded> {
+    pub async fn verify(
+        &self,
+        decoys: &Decoys,
+        name: &str,
+        stored: Option<String>,
+        password: Secret,
+        policy: Policy,
+    ) -> Result<bool, Overloaded> {
         // Before the queue and the look at the stored value, so that it is the same for every user.
         if password.expose().len() > MAX_PASSWORD {
             return Ok(false);
         }
-        self.run(move |memory| verify_evenly(stored.as_deref(), password.expose(), policy, memory)).await
+        if let Some(stored) = &stored {
+            decoys.learn(stored);
+        }
+        let decoy = decoys.pick(name).unwrap_or_else(|| DUMMY.to_owned());
+        self.run(move |memory| verify_evenly(stored.as_deref(), &decoy, password.expose(), policy, memory)).await
+    }
+
+    /// As [`create`](super::create), of the default scheme. The salt must come fresh from a cryptographic generator.
+    ///
+    /// # Errors
+    /// As that, or [`Overloaded`] where the queue is full.
+    pub async fn create(&self, password: Secret, salt: [u8; SALT]) -> Result<String, CreateError> {
+        Ok(self.run(move |_| create(Scheme::default(), password.expose(), salt)).await??)
     }
 
     async fn run<T, W>(&self, work: W) -> Result<T, Overloaded>
@@ -76,10 +105,10 @@ impl DigestPool {
     }
 }
 
-fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy, memory: &mut Memory) -> bool {
+fn verify_evenly(stored: Option<&str>, decoy: &str, password: &[u8], policy: Policy, memory: &mut Memory) -> bool {
     let outcome = stored.and_then(|stored| check(stored, password, policy, memory));
     if outcome.is_none() || stored.is_some_and(|stored| label(stored).is_legacy()) {
-        std::hint::black_box(check(DUMMY, password, policy, memory));
+        std::hint::black_box(check(decoy, password, policy, memory));
     }
     outcome.unwrap_or(false)
 }
@@ -88,7 +117,6 @@ fn verify_evenly(stored: Option<&str>, password: &[u8], policy: Policy, memory: 
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::{SALT, Scheme, create};
     use super::*;
 
     const POLICY: Policy = Policy { allow_cleartext: true };
@@ -101,6 +129,7 @@ mod tests {
     #[tokio::test]
     async fn verifies_on_other_threads() {
         let pool = DigestPool::new(0, 2);
+        let decoys = Decoys::default();
         for (stored, password, expected) in [
             (Some("secret"), "secret", true),
             (Some("secret"), "Secret", false),
@@ -109,12 +138,15 @@ mod tests {
             (None, "", false),
         ] {
             let stored = stored.map(str::to_owned);
-            assert_eq!(pool.verify(stored, Secret::from(password), POLICY).await, Ok(expected));
+            assert_eq!(pool.verify(&decoys, "alice", stored, Secret::from(password), POLICY).await, Ok(expected));
         }
         let long = "x".repeat(MAX_PASSWORD + 1);
-        assert_eq!(pool.verify(Some(long.clone()), Secret::from(long), POLICY).await, Ok(false));
+        assert_eq!(pool.verify(&decoys, "alice", Some(long.clone()), Secret::from(long), POLICY).await, Ok(false));
         let made = create(Scheme::Ssha, b"secret", [7; SALT]).unwrap();
-        assert_eq!(pool.verify(Some(made), Secret::from("secret"), POLICY).await, Ok(true));
+        assert_eq!(pool.verify(&decoys, "alice", Some(made), Secret::from("secret"), POLICY).await, Ok(true));
+        let made = pool.create(Secret::from("secret"), [7; SALT]).await.unwrap();
+        assert_eq!(pool.verify(&decoys, "alice", Some(made), Secret::from("secret"), POLICY).await, Ok(true));
+        assert_eq!(pool.create(Secret::default(), [7; SALT]).await, Err(DigestError::Empty.into()));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::mode_problem;
 
 use crate::config::cams_users::{self, XmlUser, XmlUsers};
+use crate::digest::Decoys;
 use crate::files;
 
 /// What a look at the file brought.
@@ -51,6 +52,14 @@ impl XmlUserRepository {
     /// The user of exactly this name.
     pub fn find(&self, user: &str) -> Option<Arc<XmlUser>> {
         self.current.load().find(user).cloned()
+    }
+
+    /// The decoys for those who do not exist.
+    pub fn decoys(&self) -> Decoys {
+        let decoys = Decoys::default();
+        let users = self.current.load();
+        users.iter().filter_map(|user| user.password.expose_str()).for_each(|stored| decoys.learn(stored));
+        decoys
     }
 
     /// Reads the file and takes its users over if they changed. Blocks on the disk.

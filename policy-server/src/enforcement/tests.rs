@@ -54,8 +54,20 @@ impl SessionStore for Full {
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
         self.0.find(token).await
     }
-    async fn update(&self, session: &Session) -> Result<(), SessionError> {
-        self.0.update(session).await
+    async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError> {
+        self.0.touch(id, used).await
+    }
+    async fn replace_subject(&self, id: &str, old: &Subject, new: &Subject) -> Result<(), SessionError> {
+        self.0.replace_subject(id, old, new).await
+    }
+    async fn take_unchecked(
+        &self,
+        domain: &str,
+        before: i64,
+        now: i64,
+        limit: i64,
+    ) -> Result<Vec<Session>, SessionError> {
+        self.0.take_unchecked(domain, before, now, limit).await
     }
     async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
         self.0.list(filter).await
@@ -112,5 +124,39 @@ async fn an_agent_ends_sessions_of_its_domains_alone() {
         assert_eq!(logout(&server, &agent, &request).await.is_ok(), allowed, "{session}");
         assert_eq!(sessions(&server).await.contains_key(session), !allowed, "{session}");
         assert_eq!(site.events("agent-refused").len() - refused, usize::from(!allowed), "{session}");
+    }
+}
+
+/// What a login names, and whether it is the person's mistake, the agent's, or none.
+#[tokio::test]
+async fn a_wrong_entry_is_told_and_anything_else_refused() {
+    let site = Site::new();
+    let server = site.server().await;
+    let mut both = agent();
+    both.rights.entries.push("gone".into());
+    let mut disarmed = agent();
+    disarmed.rights.capabilities.clear();
+    for (agent, domain, entry, host, expected) in [
+        (agent(), "system", "http", "app.test", Ok(None)),
+        (agent(), "system", "strong", "app.test", Ok(Some(code::BAD_ENTRY))),
+        (agent(), "system", "", "app.test", Ok(Some(code::BAD_ENTRY))),
+        // Registered for it, but the configuration does not have it.
+        (both, "system", "gone", "app.test", Ok(Some(code::BAD_ENTRY))),
+        (agent(), "other", "http", "app.test", Err(())),
+        (agent(), "other", "strong", "app.test", Err(())),
+        (agent(), "system", "strong", "other.test", Err(())),
+        (agent(), "system", "http", "other.test", Err(())),
+        (disarmed, "system", "strong", "app.test", Err(())),
+    ] {
+        let refused = site.events("agent-refused").len();
+        let (domain, entry, host) = (domain.to_owned(), entry.to_owned(), host.to_owned());
+        let request = LoginRequest { domain, entry, host, ..right_login("none") };
+        let found = match login(&server, &agent, &request).await {
+            Ok(LoginResponse::Success { .. }) => Ok(None),
+            Ok(LoginResponse::Failure { code, .. }) => Ok(Some(code)),
+            Ok(LoginResponse::Unknown) | Err(_) => Err(()),
+        };
+        assert_eq!(found, expected, "{request:?}");
+        assert_eq!(site.events("agent-refused").len() - refused, usize::from(expected != Ok(None)), "{request:?}");
     }
 }

@@ -31,8 +31,8 @@ pub struct Feed {
     stop: watch::Receiver<bool>,
     /// How far the agent has been told.
     told: Position,
-    /// For each domain, the hash of the policy whose public map the agent has.
-    shown: BTreeMap<String, String>,
+    /// The hash of the configuration whose public maps the agent has.
+    shown: String,
     lines: VecDeque<Line>,
     more: bool,
     looked: Instant,
@@ -49,7 +49,7 @@ impl Feed {
     ) -> Result<Self, EnforcementError> {
         may_listen(&agent)?;
         let (head, now) = (server.head.subscribe(), Instant::now());
-        let (shown, lines) = (BTreeMap::new(), VecDeque::new());
+        let (shown, lines) = (String::new(), VecDeque::new());
         let mut feed = Self { server, agent, head, stop, told, shown, lines, more: false, looked: now, spoke: now };
         if feed.read().await.map_err(SessionError::from)? {
             return Ok(feed);
@@ -117,22 +117,24 @@ impl Feed {
         Ok(registered.is_some_and(|agent| agent == self.agent))
     }
 
-    /// The public maps that the agent has not got, or not of the policy in force.
+    /// The public maps, unless the agent has those of the configuration in force.
     fn show_public(&mut self) {
         let loaded = self.server.loaded();
-        for name in &self.agent.rights.domains {
-            let map = loaded.domains.get(name).map_or_else(|| nothing_public(name), |domain| domain.public.clone());
-            if self.shown.get(name) != Some(&map.policy_hash) {
-                self.shown.insert(name.clone(), map.policy_hash.clone());
-                self.lines.push_back(Line::Public { map });
-            }
+        if self.shown == loaded.hash {
+            return;
         }
+        for name in &self.agent.rights.domains {
+            let mut map = loaded.domains.get(name).map_or_else(|| nothing_public(name), |domain| domain.public.clone());
+            map.forms.retain(|entry, _| self.agent.rights.entries.contains(entry));
+            self.lines.push_back(Line::Public { map });
+        }
+        self.shown.clone_from(&loaded.hash);
     }
 }
 
 /// Of a domain that is not here (any more).
 fn nothing_public(domain: &str) -> PublicMap {
-    PublicMap { domain: domain.to_owned(), policy_hash: String::new(), patterns: Vec::new() }
+    PublicMap { domain: domain.to_owned(), policy_hash: String::new(), patterns: Vec::new(), forms: BTreeMap::new() }
 }
 
 /// Whether these events, read after the head, are all that happened since `told`.

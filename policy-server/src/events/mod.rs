@@ -5,9 +5,9 @@
 //!
 //! # Why a stale decision is never the current one
 //!
-//! A check reads the log's position first, then the agent, the session, the account and the policy. A change of a session
-//! or agent is committed together with its event: a check that missed the change has a position before the event. Users
-//! and policies change in memory, *first* the content and *then* the event: a check that saw the old content read its
+//! A check reads the log's position first, then the agent, the session, the account and the policy. A change of a
+//! session, an agent or the built-in directory is committed together with its event: a check that missed the change has a
+//! position before the event. Users of files and policies change in memory, *first* the content and *then* the event: a check that saw the old content read its
 //! position before the swap, so before the event. A check between the two has the new content and an old position:
 //! it is forgotten early, which harms nobody.
 

@@ -26,6 +26,8 @@ pub struct Session {
     pub subject: Subject,
     pub created: i64,
     pub last_used: i64,
+    /// When all modules of its login were last asked about the account, or about to be.
+    pub rechecked: i64,
     /// When it ends however much it is used.
     pub ends: i64,
     pub address: String,
@@ -72,8 +74,19 @@ pub struct Filter {
 pub trait SessionStore: Send + Sync {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError>;
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
-    /// Records use and, where the account changed, the new subject.
-    async fn update(&self, session: &Session) -> Result<(), SessionError>;
+    /// Records when a session was last used.
+    async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;
+    /// Puts what the account is now in place of what it was; nothing where it is neither any more.
+    async fn replace_subject(&self, id: &str, old: &Subject, new: &Subject) -> Result<(), SessionError>;
+    /// At most so many of the domain's sessions whose accounts were last rechecked at `before` or earlier, and marks
+    /// them as rechecked `now`, so that no other server takes them as well.
+    async fn take_unchecked(
+        &self,
+        domain: &str,
+        before: i64,
+        now: i64,
+        limit: i64,
+    ) -> Result<Vec<Session>, SessionError>;
     async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError>;
     /// The security domains that have sessions.
     async fn domains(&self) -> Result<Vec<String>, SessionError>;

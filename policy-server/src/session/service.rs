@@ -62,6 +62,7 @@ impl SessionService {
             subject,
             created: now,
             last_used: now,
+            rechecked: now,
             ends: rules::end_of(now, limits.lifetime),
             address: client.address.to_string(),
             user_agent: client.user_agent.chars().take(USER_AGENT).collect(),
@@ -85,23 +86,34 @@ impl SessionService {
         }
     }
 
-    /// Records that the session was used and what its account is now; writes only when that is news.
-    pub async fn keep(
-        &self,
-        session: &mut Session,
-        current: Option<Subject>,
-        limits: Limits,
-        now: i64,
-    ) -> Result<(), SessionError> {
-        let changed = current.filter(|subject| *subject != session.subject);
-        if changed.is_none() && !rules::needs_touch(session.last_used, limits.idle, now) {
+    /// Records that the session was used; writes only when that is news.
+    pub async fn keep(&self, session: &mut Session, limits: Limits, now: i64) -> Result<(), SessionError> {
+        if !rules::needs_touch(session.last_used, limits.idle, now) {
             return Ok(());
         }
-        if let Some(subject) = changed {
-            session.subject = subject;
-        }
         session.last_used = session.last_used.max(now);
-        self.store.update(session).await
+        self.store.touch(&session.id, session.last_used).await
+    }
+
+    /// Records what the account of a session is now; writes only when that is news.
+    pub async fn renew(&self, session: &mut Session, current: Subject) -> Result<(), SessionError> {
+        if current != session.subject {
+            self.store.replace_subject(&session.id, &session.subject, &current).await?;
+            session.subject = current;
+        }
+        Ok(())
+    }
+
+    /// At most so many of the domain's sessions whose accounts were not rechecked for so long. They count as rechecked
+    /// from now on.
+    pub async fn take_unchecked(
+        &self,
+        domain: &str,
+        every: Duration,
+        now: i64,
+        limit: i64,
+    ) -> Result<Vec<Session>, SessionError> {
+        self.store.take_unchecked(domain, rules::idle_since(every, now), now, limit).await
     }
 
     /// Ends one session; false where it had ended already.

@@ -1,13 +1,17 @@
-//! What survives a restart: sealed keys, registered agents, sessions, the event log. SQL that runs on SQLite and
-//! PostgreSQL alike.
+//! What survives a restart: sealed keys, registered agents, sessions, failed logins, the secrets of one-time codes, the
+//! event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
 
 mod agents;
 mod events;
+mod failures;
+mod groups;
 mod keys;
 mod location;
 mod sessions;
+mod totp;
+mod users;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -21,8 +25,12 @@ use sqlx::{AnyPool, Executor, SqlSafeStr};
 use tokio::sync::Notify;
 
 pub use events::{Event, Position};
+pub use failures::{Kept, Pair, Total};
+pub use groups::Membership;
 pub use keys::SealedKey;
 use location::Location;
+pub use totp::TotpUser;
+pub use users::{Added, Edited};
 
 use crate::files;
 
@@ -30,6 +38,10 @@ use crate::files;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "events", include_str!("migrations/0002_events.sql")),
+    (3, "local directory", include_str!("migrations/0003_local_directory.sql")),
+    (4, "totp", include_str!("migrations/0004_totp.sql")),
+    (5, "login failures", include_str!("migrations/0005_login_failures.sql")),
+    (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use shared_proto::event::Change;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Store, StoreError};
+use crate::auth::subject::Subject;
 use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash};
 
-const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, ends, address, user_agent";
+const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent";
 
 #[async_trait]
 impl SessionStore for Store {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError> {
         let query = format!(
-            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
         );
         sqlx::query(AssertSqlSafe(query))
             .bind(token.as_str())
@@ -22,9 +23,10 @@ impl SessionStore for Store {
             .bind(&session.domain)
             .bind(&session.entry)
             .bind(&session.subject.user)
-            .bind(subject_text(session)?)
+            .bind(subject_text(&session.subject)?)
             .bind(session.created)
             .bind(session.last_used)
+            .bind(session.rechecked)
             .bind(session.ends)
             .bind(&session.address)
             .bind(&session.user_agent)
@@ -44,15 +46,41 @@ impl SessionStore for Store {
         row.as_ref().map(session).transpose().map_err(SessionError::from)
     }
 
-    async fn update(&self, session: &Session) -> Result<(), SessionError> {
-        sqlx::query("UPDATE sessions SET last_used = $1, subject = $2 WHERE id = $3")
-            .bind(session.last_used)
-            .bind(subject_text(session)?)
-            .bind(&session.id)
+    async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError> {
+        sqlx::query("UPDATE sessions SET last_used = $1 WHERE id = $2 AND last_used < $1")
+            .bind(used)
+            .bind(id)
             .execute(&self.writer)
             .await
             .map_err(StoreError::from)?;
         Ok(())
+    }
+
+    async fn replace_subject(&self, id: &str, old: &Subject, new: &Subject) -> Result<(), SessionError> {
+        Ok(self.change_subject(id, old, new).await?)
+    }
+
+    async fn take_unchecked(
+        &self,
+        domain: &str,
+        before: i64,
+        now: i64,
+        limit: i64,
+    ) -> Result<Vec<Session>, SessionError> {
+        let query = format!(
+            "UPDATE sessions SET rechecked = $1 WHERE rechecked <= $2 AND id IN \
+             (SELECT id FROM sessions WHERE domain = $3 AND rechecked <= $2 ORDER BY rechecked LIMIT $4) \
+             RETURNING {COLUMNS}"
+        );
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .bind(now)
+            .bind(before)
+            .bind(domain)
+            .bind(limit)
+            .fetch_all(&self.writer)
+            .await
+            .map_err(StoreError::from)?;
+        rows.iter().map(|row| session(row).map_err(SessionError::from)).collect()
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
@@ -105,10 +133,45 @@ impl Store {
         self.commit(work, news.as_slice()).await?;
         Ok(ended)
     }
+
+    /// The account and the news of it, in one transaction.
+    async fn change_subject(&self, id: &str, old: &Subject, new: &Subject) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let done = sqlx::query("UPDATE sessions SET subject = $1 WHERE id = $2 AND subject = $3")
+            .bind(subject_text(new)?)
+            .bind(id)
+            .bind(subject_text(old)?)
+            .execute(&mut *work)
+            .await?;
+        let news = (done.rows_affected() == 1).then(|| Change::SessionChanged { session: id.to_owned() });
+        self.commit(work, news.as_slice()).await
+    }
 }
 
-fn subject_text(session: &Session) -> Result<String, StoreError> {
-    serde_json::to_string(&session.subject).map_err(|error| StoreError::Corrupt("a session", error))
+/// Ends, as a part of this work, the sessions that rest on this user of a directory: `id` is the directory's own.
+pub(super) async fn end_sessions_of(
+    work: &mut Transaction<'static, Any>,
+    domain: &str,
+    user: &str,
+    id: &str,
+) -> Result<Vec<Session>, StoreError> {
+    let query = format!("SELECT {COLUMNS} FROM sessions WHERE domain = $1 AND user_name = $2");
+    let rows = sqlx::query(AssertSqlSafe(query)).bind(domain).bind(user).fetch_all(&mut **work).await?;
+    let mut ended = Vec::new();
+    for session in rows.iter().map(session).collect::<Result<Vec<_>, _>>()? {
+        if !session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)) {
+            continue;
+        }
+        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&session.id).execute(&mut **work).await?;
+        if done.rows_affected() == 1 {
+            ended.push(session);
+        }
+    }
+    Ok(ended)
+}
+
+fn subject_text(subject: &Subject) -> Result<String, StoreError> {
+    serde_json::to_string(subject).map_err(|error| StoreError::Corrupt("a session", error))
 }
 
 fn session(row: &AnyRow) -> Result<Session, StoreError> {
@@ -120,6 +183,7 @@ fn session(row: &AnyRow) -> Result<Session, StoreError> {
         subject: serde_json::from_str(&subject).map_err(|error| StoreError::Corrupt("a session", error))?,
         created: row.try_get("created")?,
         last_used: row.try_get("last_used")?,
+        rechecked: row.try_get("rechecked")?,
         ends: row.try_get("ends")?,
         address: row.try_get("address")?,
         user_agent: row.try_get("user_agent")?,

@@ -7,6 +7,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Key as AesKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -30,6 +31,14 @@ pub fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| SealError::Random)?;
     Ok(bytes)
+}
+
+/// As many random letters and digits, none of which can be mistaken for another; five bits each.
+pub fn readable(length: usize) -> Result<String, SealError> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = Zeroizing::new(vec![0; length]);
+    getrandom::fill(&mut random).map_err(|_| SealError::Random)?;
+    Ok(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32))).map(|c| char::from(*c)).collect())
 }
 
 /// A 256-bit key and the id that sealed values name it by.
@@ -117,6 +126,13 @@ impl KeyRing {
         Ok([&[VERSION], self.current.id.as_slice(), &nonce, &sealed].concat())
     }
 
+    /// Says nothing of the text to whoever lacks the current key, and the same of the same text for the same purpose.
+    pub fn keyed_hash(&self, purpose: &Purpose, text: &[u8]) -> [u8; 32] {
+        let key =
+            Zeroizing::new(hmac(self.current.bytes.as_slice(), &[b"cams keyed hash", purpose.0.as_slice()].concat()));
+        hmac(key.as_slice(), text)
+    }
+
     pub fn open(&self, purpose: &Purpose, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let rest = sealed.strip_prefix(&[VERSION]).ok_or(SealError::Unusable)?;
         let (id, rest) = rest.split_first_chunk::<KEY_ID>().ok_or(SealError::Unusable)?;
@@ -128,6 +144,16 @@ impl KeyRing {
             .map(Zeroizing::new)
             .map_err(|_| SealError::Unusable)
     }
+}
+
+/// HMAC-SHA256 (RFC 2104).
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    // A block of the hash; no key here is longer.
+    let mut block = Zeroizing::new([0; 64]);
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    let mut mac = <Hmac<Sha256> as KeyInit>::new(&(*block).into());
+    mac.update(text);
+    mac.finalize().into_bytes().into()
 }
 
 /// The version and key id are authenticated with the purpose.
@@ -170,6 +196,20 @@ mod tests {
         for length in 0..sealed.len() {
             assert_eq!(ring().open(&purpose, &sealed[..length]).unwrap_err(), SealError::Unusable);
         }
+    }
+
+    /// RFC 4231, case 2.
+    #[test]
+    fn a_keyed_hash_depends_on_key_purpose_and_text() {
+        let jefe = hmac(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&jefe), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        let purpose = Purpose::new(&["p"]);
+        let hash = ring().keyed_hash(&purpose, b"x");
+        assert_eq!(hash, ring().keyed_hash(&purpose, b"x"));
+        let other_key = KeyRing::new(Key::from_bytes([2; 32]), vec![]);
+        assert_ne!(hash, other_key.keyed_hash(&purpose, b"x"));
+        assert_ne!(hash, ring().keyed_hash(&Purpose::new(&["q"]), b"x"));
+        assert_ne!(hash, ring().keyed_hash(&purpose, b"y"));
     }
 
     #[test]

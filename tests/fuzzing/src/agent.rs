@@ -40,8 +40,9 @@ pub fn target(data: &[u8]) {
     assert!(!target.query().unwrap_or_default().contains('#'));
 }
 
-/// An accepted head means the same when it is written out again.
+/// An accepted head means the same when it is written out again; of every other there is something to say.
 pub fn head(data: &[u8]) {
+    assert!((400..500).contains(&Head::refusal(data).status) && Head::glimpse(data).method.len() <= 32);
     let Ok(head) = Head::parse_h1(data) else { return };
     let version: &[u8] = if head.version == Version::H10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
     let mut text = [head.method.as_bytes(), b" ", &head.target, b" ", version, b"\r\n"].concat();

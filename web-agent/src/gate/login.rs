@@ -1,7 +1,7 @@
 //! The login page and what it posts.
 
-use shared_proto::login::{LoginRequest, LoginResponse};
-use shared_proto::names::{code, field};
+use shared_proto::login::{EntryForm, InputMode, LoginRequest, LoginResponse};
+use shared_proto::names::{CALLBACK_PREFIX, code, field};
 
 use crate::cookies;
 use crate::gate::reply::{Audit, Event, Reply};
@@ -12,19 +12,29 @@ use crate::login_form::{self, LoginForm, callback_name};
 use crate::pages::{LoginField, LoginPage, Page};
 use crate::redirect;
 
-/// What a login needs to remember while the policy server is asked.
+/// What a login needs to remember while the policy server is asked, and the page shows.
 #[derive(Debug)]
 pub struct Attempt {
     entry: String,
     username: String,
     /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
     original_url: String,
+    failure: Option<Failure>,
+}
+
+/// Why nobody is logged in.
+#[derive(Debug)]
+struct Failure {
+    exception: String,
+    message: String,
+    /// Seconds until another attempt counts.
+    retry_after: Option<u64>,
 }
 
 /// A request for the login URI.
 pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match request.method.as_str() {
-        "GET" | "HEAD" => Ok(decided(Step::Respond(show(&request)?))),
+        "GET" | "HEAD" => show(request),
         "POST" if sender::is_foreign(&request, head)? => Ok(decided(Step::Respond(Reply::cross_site()))),
         "POST" => {
             login_form::check_type(head)?;
@@ -41,15 +51,20 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
 }
 
 /// The login page. Absent parameters are the agent's own domain and entry, so that a bookmark works.
-fn show(request: &Request) -> Result<Reply, Refusal> {
+fn show(request: Request) -> Result<(State, Step), Refusal> {
     let form = LoginForm::parse(request.target.query().unwrap_or_default().as_bytes())?;
-    if let Some(reply) = wrong_place(request, form.domain.as_deref(), form.entry.as_deref()) {
-        return Ok(reply);
+    if let Some(reply) = wrong_place(&request, form.domain.as_deref(), form.entry.as_deref()) {
+        return Ok(decided(Step::Respond(reply)));
     }
     let entry = form.entry.as_deref().unwrap_or(&request.config.entry).to_owned();
-    let attempt = Attempt { entry, username: String::new(), original_url: original_url(request, &form) };
-    let audit = Audit::new(Event::Shown, "the login page");
-    Ok(Reply::page(200, page(request, attempt, None), audit))
+    let original_url = original_url(&request, &form);
+    Ok(ask_form(request, Attempt { entry, username: String::new(), original_url, failure: None }))
+}
+
+/// The page follows once it is known what the entry asks for.
+fn ask_form(request: Request, attempt: Attempt) -> (State, Step) {
+    let question = Question::Form { entry: attempt.entry.clone() };
+    (State::ShowingForm(request, attempt), Step::Ask(question))
 }
 
 /// Takes the posted form and puts the question. Unlike the page, the form must name domain and entry.
@@ -66,6 +81,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         entry: entry.to_owned(),
         username: form.username().to_owned(),
         original_url: original_url(&request, &form),
+        failure: None,
     };
     if !request.config.auto_login {
         form.callbacks.remove(callback_name(field::AUTO_LOGIN));
@@ -82,9 +98,9 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
     (State::LoggingIn(request, attempt), Step::Ask(Question::Login(question)))
 }
 
-/// What the policy server made of it.
-pub fn outcome(request: &Request, attempt: Attempt, response: LoginResponse) -> Reply {
-    match response {
+/// What the policy server made of it. After a failure, the built-in page once more.
+pub fn outcome(request: Request, attempt: Attempt, response: LoginResponse) -> (State, Step) {
+    let reply = match response {
         LoginResponse::Success { session, identity } => match session.expose_str() {
             Some(value) if cookies::is_value(value.as_bytes()) => {
                 let cookie = cookies::start_session(&request.config, request.scheme, value);
@@ -98,16 +114,25 @@ pub fn outcome(request: &Request, attempt: Attempt, response: LoginResponse) -> 
             }
             _ => no_service(),
         },
-        LoginResponse::Failure { code: code::AUTHENTICATION_FAILED, exception, message, login_url } => {
-            let own_page = login_url.filter(|url| !is_builtin(request, url));
-            own_page
-                .and_then(|url| back_to(request, &url, &attempt, &exception, &message))
-                .unwrap_or_else(|| again(request, attempt, message))
+        LoginResponse::Failure {
+            code: code::AUTHENTICATION_FAILED,
+            exception,
+            message,
+            login_url,
+            retry_after_seconds,
+        } => {
+            let own_page = login_url.filter(|url| !is_builtin(&request, url));
+            let failure = Failure { exception, message, retry_after: retry_after_seconds };
+            match own_page.and_then(|url| back_to(&request, &url, &attempt, &failure)) {
+                Some(reply) => reply,
+                None => return ask_form(request, Attempt { failure: Some(failure), ..attempt }),
+            }
         }
         LoginResponse::Failure { code: code::NO_SERVICE, .. } => no_service(),
         LoginResponse::Failure { code, message, .. } => error(code, &message),
         LoginResponse::Unknown => error(code::AUTHENTICATION_FAILED, "The login could not be completed."),
-    }
+    };
+    decided(Step::Respond(reply))
 }
 
 /// Nobody can be logged in now.
@@ -119,28 +144,31 @@ pub fn no_service() -> Reply {
     reply
 }
 
-/// The built-in page once more, with the reason and what was typed except the secrets.
-fn again(request: &Request, attempt: Attempt, message: String) -> Reply {
-    let audit = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
-    let mut reply = Reply::page(401, page(request, attempt, Some(message)), audit);
-    reply.challenge(&request.config.domain);
-    reply
+/// When to try again, in words, rather too late than too early.
+fn try_again(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..=90 => (seconds.max(1), "second"),
+        91..=7_200 => (seconds.div_ceil(60), "minute"),
+        _ => (seconds.div_ceil(3_600), "hour"),
+    };
+    format!("Try again in {count} {unit}{}.", if count == 1 { "" } else { "s" })
 }
 
 /// Back to the login page that an entry names as its own, if it is a page of the cluster.
-fn back_to(request: &Request, login_url: &str, attempt: &Attempt, exception: &str, message: &str) -> Option<Reply> {
+fn back_to(request: &Request, login_url: &str, attempt: &Attempt, failure: &Failure) -> Option<Reply> {
     let url = redirect::resolve(&request.config, &request.here(), login_url)?;
-    let url = redirect::with_parameters(
-        url,
-        &[
-            (field::DOMAIN, &request.config.domain),
-            (field::ENTRY, &attempt.entry),
-            (field::ORIGINAL_URL, &attempt.original_url),
-            (field::ERROR, &code::AUTHENTICATION_FAILED.to_string()),
-            (field::EXCEPTION, exception),
-            (field::MESSAGE, message),
-        ],
-    );
+    let code = code::AUTHENTICATION_FAILED.to_string();
+    let retry_after = failure.retry_after.map(|seconds| seconds.to_string());
+    let mut parameters = vec![
+        (field::DOMAIN, request.config.domain.as_str()),
+        (field::ENTRY, &attempt.entry),
+        (field::ORIGINAL_URL, &attempt.original_url),
+        (field::ERROR, &code),
+        (field::EXCEPTION, &failure.exception),
+        (field::MESSAGE, &failure.message),
+    ];
+    parameters.extend(retry_after.as_deref().map(|seconds| (field::RETRY_AFTER, seconds)));
+    let url = redirect::with_parameters(url, &parameters);
     Some(Reply::see_other(url, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())))
 }
 
@@ -176,23 +204,55 @@ fn original_url(request: &Request, form: &LoginForm) -> String {
     redirect::original(&request.config, &request.here(), wanted).unwrap_or_default()
 }
 
-fn page(request: &Request, attempt: Attempt, error: Option<String>) -> Page {
+/// The built-in page; after a failure with the reason and the user name, but none of the other answers. Retry-After
+/// belongs to 429 (RFC 6585, section 4).
+pub fn page(request: &Request, attempt: Attempt, form: EntryForm) -> Reply {
+    let failed = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
+    let page = |error| Page::Login(contents(request, &attempt, form, error));
+    match &attempt.failure {
+        None => Reply::page(200, page(None), Audit::new(Event::Shown, "the login page")),
+        Some(Failure { message, retry_after: None, .. }) => {
+            let mut reply = Reply::page(401, page(Some(message.clone())), failed);
+            reply.challenge(&request.config.domain);
+            reply
+        }
+        Some(Failure { message, retry_after: Some(seconds), .. }) => {
+            let message = format!("{}. {}", message.trim_end_matches('.'), try_again(*seconds));
+            let mut reply = Reply::page(429, page(Some(message)), failed);
+            reply.headers.push(("Retry-After", seconds.to_string()));
+            reply
+        }
+    }
+}
+
+fn contents(request: &Request, attempt: &Attempt, form: EntryForm, error: Option<String>) -> LoginPage {
     let ask = |name: &str, label: &str, secret| LoginField {
         name: name.to_owned(),
         label: label.to_owned(),
         secret,
         required: true,
+        max_length: None,
+        input_mode: InputMode::Text,
     };
-    Page::Login(LoginPage {
+    let further = form.fields.into_iter().map(|field| LoginField {
+        name: format!("{CALLBACK_PREFIX}{}", field.name),
+        label: field.label,
+        secret: field.secret,
+        required: field.required,
+        max_length: Some(field.max_length),
+        input_mode: field.input_mode,
+    });
+    let always = [ask(field::USERNAME, "User name", false), ask(field::PASSWORD, "Password", true)];
+    LoginPage {
         action: request.config.login_uri.clone(),
         domain: request.config.domain.clone(),
-        entry: attempt.entry,
-        original_url: attempt.original_url,
+        entry: attempt.entry.clone(),
+        original_url: attempt.original_url.clone(),
         site: request.site.host.clone(),
-        username: attempt.username,
+        username: attempt.username.clone(),
         error,
         notice: None,
-        fields: vec![ask(field::USERNAME, "User name", false), ask(field::PASSWORD, "Password", true)],
-        remember_me: request.config.auto_login,
-    })
+        fields: always.into_iter().chain(further).collect(),
+        remember_me: request.config.auto_login && form.remember_me,
+    }
 }

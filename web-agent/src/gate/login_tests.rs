@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use shared_proto::login::LoginResponse;
+use shared_proto::login::{EntryForm, FormField, InputMode, LoginResponse};
 use shared_proto::names::code;
 use shared_proto::secret::Secret;
 
 use super::{Answer, Event, Gate, Question, Reply, ReplyBody, Step};
 use crate::pages::{LoginPage, Page};
-use crate::testing::{COOKIE, NAVIGATION, alice, connection, gate_config, head, start};
+use crate::site::GateConfig;
+use crate::testing::{COOKIE, NAVIGATION, alice, connection, formed, gate_config, head, start};
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 const FIELDS: &str =
@@ -23,7 +24,8 @@ fn log_in(more: &str, answer: LoginResponse) -> Reply {
     let (mut gate, _) = post(&[]);
     let asked = gate.answer(Answer::Body(format!("{FIELDS}{more}").into_bytes()));
     assert!(matches!(asked, Step::Ask(Question::Login(_))), "{asked:?}");
-    gate.answer(Answer::Login(answer)).reply()
+    let step = gate.answer(Answer::Login(answer));
+    formed(&mut gate, step).reply()
 }
 
 fn success() -> LoginResponse {
@@ -36,6 +38,7 @@ fn failure(login_url: Option<&str>) -> LoginResponse {
         exception: "javax.security.auth.login.FailedLoginException".to_owned(),
         message: "Wrong & wrong".to_owned(),
         login_url: login_url.map(str::to_owned),
+        retry_after_seconds: None,
     }
 }
 
@@ -88,6 +91,48 @@ fn the_page_shows_what_is_served_here() {
         let step = start(&format!("{method} /cams/login"), &[]).1;
         assert_eq!(error_code(step), (405, 5002), "{method}");
     }
+}
+
+/// The page of an entry, at first and after a failure, by what the policy server told of its form.
+#[test]
+fn the_page_asks_for_what_the_entry_declares() {
+    let pin = FormField {
+        name: "pin".to_owned(),
+        label: "<PIN>".to_owned(),
+        required: false,
+        secret: true,
+        max_length: 12,
+        input_mode: InputMode::Numeric,
+    };
+    for (auto_login, remember_me) in [(true, true), (true, false), (false, true), (false, false)] {
+        for failed in [false, true] {
+            let config = Arc::new(GateConfig { auto_login, ..gate_config() });
+            let line = if failed { "POST /cams/login" } else { "GET /cams/login?cams_login_config=strong" };
+            let (mut gate, mut step) = Gate::start(&config, &connection(), &head(line, &[FORM]).unwrap(), "r1");
+            if failed {
+                gate.answer(Answer::Body(FIELDS.replace("=http", "=strong").into_bytes()));
+                step = gate.answer(Answer::Login(failure(None)));
+            }
+            let Step::Ask(Question::Form { entry }) = step else { panic!("{step:?}") };
+            assert_eq!(entry, "strong");
+            let form = EntryForm { fields: vec![pin.clone()], remember_me };
+            let reply = gate.answer(Answer::Form(form)).reply();
+            let page = login_page(&reply);
+            let [name, password, further] = &page.fields[..] else { panic!("{page:?}") };
+            assert_eq!((name.name.as_str(), password.name.as_str()), ("cams_cb_username", "cams_cb_password"));
+            assert_eq!((further.name.as_str(), further.label.as_str()), ("cams_cb_pin", "<PIN>"));
+            assert_eq!((further.secret, further.required, further.max_length), (true, false, Some(12)));
+            assert_eq!((page.remember_me, further.input_mode), (auto_login && remember_me, InputMode::Numeric));
+            assert_eq!((reply.status, page.error.is_some()), if failed { (401, true) } else { (200, false) });
+        }
+    }
+}
+
+#[test]
+fn no_form_is_no_login() {
+    let head = head("GET /cams/login", &[]).unwrap();
+    let (mut gate, _) = Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1");
+    assert_eq!(error_code(gate.answer(Answer::LinkDown)), (503, 5001));
 }
 
 #[test]
@@ -216,10 +261,53 @@ fn failure_leads_back_to_a_page_of_ones_own() {
     assert_eq!((reply.status, reply.values("Location")), (303, vec![expected]));
 }
 
+fn locked(login_url: Option<&str>, seconds: u64) -> LoginResponse {
+    LoginResponse::Failure {
+        code: code::AUTHENTICATION_FAILED,
+        exception: "com.cafesoft.cams.auth.MultipleFailedLoginsException".to_owned(),
+        message: "Too many".to_owned(),
+        login_url: login_url.map(str::to_owned),
+        retry_after_seconds: Some(seconds),
+    }
+}
+
+#[test]
+fn who_is_locked_out_is_told_for_how_long() {
+    for (seconds, words) in [
+        (0, "1 second"),
+        (1, "1 second"),
+        (90, "90 seconds"),
+        (91, "2 minutes"),
+        (899, "15 minutes"),
+        (900, "15 minutes"),
+        (7_200, "120 minutes"),
+        (7_201, "3 hours"),
+        (u64::MAX, "5124095576030432 hours"),
+    ] {
+        let reply = log_in("", locked(None, seconds));
+        let expected = format!("Too many. Try again in {words}.");
+        assert_eq!((reply.status, login_page(&reply).error.as_deref()), (429, Some(expected.as_str())));
+        assert_eq!(reply.values("Retry-After"), [seconds.to_string()]);
+        assert!(reply.values("WWW-Authenticate").is_empty() && reply.values("Set-Cookie").is_empty());
+    }
+    let reply = log_in("", locked(Some("https://portal.test/in"), 900));
+    assert_eq!((reply.status, reply.values("Retry-After").len()), (303, 0));
+    let location = reply.values("Location").concat();
+    assert!(
+        location.ends_with("MultipleFailedLoginsException&cams_message=Too+many&cams_retry_after=900"),
+        "{location}"
+    );
+}
+
 #[test]
 fn what_went_wrong_at_the_server_keeps_its_code() {
-    let failed =
-        |code| LoginResponse::Failure { code, exception: String::new(), message: "m".to_owned(), login_url: None };
+    let failed = |code| LoginResponse::Failure {
+        code,
+        exception: String::new(),
+        message: "m".to_owned(),
+        login_url: None,
+        retry_after_seconds: None,
+    };
     for (answer, expected) in [
         (failed(5001), (503, 5001)),
         (failed(5003), (400, 5003)),

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::gate::request::Request;
-use crate::head::Refusal;
+use crate::gate::request::{Request, is_navigation};
+use crate::head::{Head, Refusal};
 use crate::pages::Page;
 
 /// What is sent instead of the site's response. Whoever sends it adds the headers that pages need.
@@ -83,6 +83,11 @@ impl Reply {
             reply.headers.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
         }
         reply
+    }
+
+    /// The same where only this much could be made out of the head.
+    pub fn unread(refusal: Refusal, glimpse: &Head) -> Self {
+        Self::refused(refusal, is_navigation(glimpse))
     }
 
     pub(super) fn page(status: u16, page: Page, audit: Audit) -> Self {

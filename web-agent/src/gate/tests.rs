@@ -5,7 +5,7 @@ use shared_proto::secret::Secret;
 use super::*;
 use crate::head::{Scheme, Version};
 use crate::pages::Page;
-use crate::testing::{COOKIE, NAVIGATION, Random, alice, connection, gate_config, head, start};
+use crate::testing::{COOKIE, NAVIGATION, Random, alice, connection, formed, gate_config, head, start};
 
 pub(super) fn granted(standing: SessionStanding, identity: Option<Identity>) -> Answer {
     check(Decision::Granted, standing, identity)
@@ -59,7 +59,8 @@ fn a_host_without_a_site_serves_the_login_and_nothing_else() {
         [("GET /cams/login", 200), ("GET /cams/logout/forget", 204), ("GET /", 404), ("GET /private/", 404)]
     {
         let head = head(request_line, &[COOKIE]).unwrap();
-        let (_, step) = Gate::start(&Arc::new(config.clone()), &connection(), &head, "r1");
+        let (mut gate, step) = Gate::start(&Arc::new(config.clone()), &connection(), &head, "r1");
+        let step = formed(&mut gate, step);
         assert_eq!(step.status(), status, "{request_line}");
     }
 }

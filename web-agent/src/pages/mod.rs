@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
+use shared_proto::login::InputMode;
 use shared_proto::names;
 
 pub use page::{LoginField, LoginPage, Page};
@@ -202,7 +203,20 @@ fn is_origin(text: &str) -> bool {
 
 /// Pages that between them take every branch of a template, so that most mistakes show when the agent starts.
 fn samples() -> Vec<Page> {
-    let field = |name: &str, secret| LoginField { name: name.into(), label: name.into(), secret, required: true };
+    let field = |name: &str, secret| LoginField {
+        name: name.into(),
+        label: name.into(),
+        secret,
+        required: true,
+        max_length: None,
+        input_mode: InputMode::Text,
+    };
+    let further = LoginField {
+        required: false,
+        max_length: Some(12),
+        input_mode: InputMode::Numeric,
+        ..field("cams_cb_pin", true)
+    };
     let login = LoginPage {
         action: "/cams/login".into(),
         domain: "system".into(),
@@ -212,13 +226,14 @@ fn samples() -> Vec<Page> {
         fields: vec![field(names::field::USERNAME, false), field(names::field::PASSWORD, true)],
         ..LoginPage::default()
     };
-    let again = LoginPage {
+    let mut again = LoginPage {
         username: "alice".into(),
         error: Some("Authentication failed".into()),
         notice: Some("Please sign in again".into()),
         remember_me: true,
         ..login.clone()
     };
+    again.fields.push(further);
     vec![
         Page::Login(login),
         Page::Login(again),

@@ -3,6 +3,7 @@
 //! The names of the variables are what administrators write in their own templates: `conf/pages/README.md` lists them.
 
 use minijinja::{Value, context};
+use shared_proto::login::InputMode;
 use shared_proto::names::{CALLBACK_PREFIX, field};
 
 /// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
@@ -70,6 +71,9 @@ pub struct LoginField {
     /// Not to be shown while it is typed.
     pub secret: bool,
     pub required: bool,
+    /// Characters of the longest answer, where there is a limit to tell of.
+    pub max_length: Option<usize>,
+    pub input_mode: InputMode,
 }
 
 impl Page {
@@ -128,13 +132,13 @@ impl LoginField {
 
     /// What is asked becomes the attributes that help browsers, keyboards and password managers.
     fn variables(&self, username: &str, autofocus: bool) -> Value {
-        let (kind, autocomplete, inputmode) = match self.name.as_str() {
-            field::USERNAME => ("text", "username", "text"),
-            field::PASSWORD => ("password", "current-password", "text"),
+        let (kind, autocomplete) = match self.name.as_str() {
+            field::USERNAME => ("text", "username"),
+            field::PASSWORD => ("password", "current-password"),
             // Worthless once used: people may see what they copy, and phones offer it.
-            name if is_one_time_code(name) => ("text", "one-time-code", "numeric"),
-            _ if self.secret => ("password", "off", "text"),
-            _ => ("text", "off", "text"),
+            name if is_one_time_code(name) => ("text", "one-time-code"),
+            _ if self.secret => ("password", "off"),
+            _ => ("text", "off"),
         };
         context! {
             name => &self.name,
@@ -142,7 +146,8 @@ impl LoginField {
             value => self.value(username),
             type => kind,
             autocomplete,
-            inputmode,
+            inputmode => self.input_mode.name(),
+            maxlength => self.max_length,
             required => self.required,
             autofocus,
         }

@@ -50,7 +50,14 @@ fn sample_files() -> Files {
 /// Every page with this text in every place that takes one.
 fn filled_with(text: &str) -> Vec<Page> {
     let text = || text.to_owned();
-    let field = |name: String, secret, required| LoginField { name, label: text(), secret, required };
+    let field = |name: String, secret, required| LoginField {
+        name,
+        label: text(),
+        secret,
+        required,
+        max_length: Some(7),
+        input_mode: InputMode::Tel,
+    };
     let login = LoginPage {
         action: text(),
         domain: text(),
@@ -213,7 +220,14 @@ fn the_names_are_those_of_the_files() {
 }
 
 fn login(username: &str, error: Option<&str>, asked: &[&str]) -> Vec<Tag> {
-    let field = |name: &&str| LoginField { name: (*name).into(), label: "Label".into(), secret: true, required: true };
+    let field = |name: &&str| LoginField {
+        name: (*name).into(),
+        label: "Label".into(),
+        secret: true,
+        required: true,
+        max_length: name.ends_with("pin").then_some(12),
+        input_mode: if name.ends_with("pin") { InputMode::Numeric } else { InputMode::Text },
+    };
     let page = LoginPage {
         action: "/cams/login".into(),
         username: username.into(),
@@ -282,17 +296,18 @@ fn an_error_is_announced_only_when_there_is_one() {
 #[test]
 fn browsers_and_password_managers_know_the_fields() {
     let cases = [
-        ("cams_cb_username", "text", "username", "text"),
-        ("cams_cb_password", "password", "current-password", "text"),
-        ("cams_cb_totp", "text", "one-time-code", "numeric"),
-        ("cams_cb_pin", "password", "off", "text"),
+        ("cams_cb_username", "text", "username", "text", None),
+        ("cams_cb_password", "password", "current-password", "text", None),
+        ("cams_cb_totp", "text", "one-time-code", "text", None),
+        ("cams_cb_pin", "password", "off", "numeric", Some("12")),
     ];
-    for (name, kind, autocomplete, inputmode) in cases {
+    for (name, kind, autocomplete, inputmode, maxlength) in cases {
         let tags = login("", None, &[name]);
         let input = tags.iter().find(|tag| values(std::slice::from_ref(*tag), "name") == [name]).unwrap();
         for (attribute, expected) in [("type", kind), ("autocomplete", autocomplete), ("inputmode", inputmode)] {
             assert_eq!(values(std::slice::from_ref(input), attribute), [expected], "{name}");
         }
+        assert_eq!(values(std::slice::from_ref(input), "maxlength"), Vec::from_iter(maxlength), "{name}");
     }
 }
 

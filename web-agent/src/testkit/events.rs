@@ -80,6 +80,10 @@ impl Events {
         self.happen(json!({"is": "session-ended", "session": session}));
     }
 
+    pub fn session_changed(&self, session: &str) {
+        self.happen(json!({ "is": "session-changed", "session": session }));
+    }
+
     pub fn domain_changed(&self) {
         self.happen(json!({"is": "domain-changed", "domain": "system"}));
     }

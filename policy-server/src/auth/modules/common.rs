@@ -1,12 +1,15 @@
-//! The options every login module takes: how a typed name becomes a user name, and how roles are named. Pure.
+//! The options every login module takes: how a typed name becomes a user name, and how roles are named.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::str::FromStr;
 
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
+use shared_proto::secret::{Secret, SecretRef};
 
 use crate::auth::stack::Outcome;
+use crate::files;
 
 #[derive(Debug, Clone)]
 pub struct Common {
@@ -86,6 +89,14 @@ impl Common {
             Outcome::Fail(error) => tracing::info!(class, user, %error, "login module: fail"),
         }
     }
+}
+
+/// A secret among the options: `file:PATH` (relative to the domain's folder), `env:NAME`, or the secret itself.
+pub fn take_secret(options: &mut Options, name: &str, problems: &mut Problems) -> Option<Secret> {
+    let (value, line) = options.take(name)?;
+    let base = options.file().parent().unwrap_or(Path::new(""));
+    let secret = files::resolve_secret(&SecretRef::parse(&value), base);
+    secret.map_err(|why| problems.add(options.file(), line, format!("option `{name}`: {why}"))).ok()
 }
 
 #[cfg(test)]

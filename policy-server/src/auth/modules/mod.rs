@@ -7,10 +7,15 @@
 mod active_directory;
 mod common;
 mod ldap;
+mod local;
 mod pace;
+mod sql;
+pub mod totp;
 mod xml;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,9 +27,10 @@ use super::callback::Callbacks;
 use super::error::{ErrorKind, LoginError};
 use super::stack::Outcome;
 use super::subject::ModuleIdentity;
-use crate::config::domain::UsersFile;
+use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
 use crate::directory::ldap::LdapError;
+use crate::directory::sql::{Database, Pools};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
 use crate::token::KeyRing;
@@ -34,12 +40,27 @@ use crate::token::KeyRing;
 pub struct LoginContext<'a> {
     pub callbacks: &'a Callbacks,
     pub now: Timestamp,
+    /// The user that earlier modules of the stack proved, as they named them.
+    pub proved: Option<&'a str>,
+}
+
+/// What a module demands of its entry that only adds to an earlier proof.
+#[derive(Debug)]
+pub struct SecondFactor {
+    /// The further callback it checks.
+    pub callback: String,
+    pub codes: totp::Codes,
 }
 
 #[async_trait]
 pub trait LoginModule: Send + Sync {
     /// An unknown user must take as long as a wrong password.
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome;
+
+    /// For a module that finds nobody by itself.
+    fn second_factor(&self) -> Option<&SecondFactor> {
+        None
+    }
 
     /// For a module whose directory can be asked about a user without the password.
     fn recheck(&self) -> Option<&dyn Recheck> {
@@ -51,6 +72,12 @@ pub trait LoginModule: Send + Sync {
 pub trait Recheck: Send + Sync {
     /// `user` as the module itself named the person at login.
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing;
+
+    /// Whether the answer is at hand without asking over a network: then it is asked for with every request, others
+    /// every few minutes.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
 }
 
 /// What a directory says about somebody who logged in earlier.
@@ -69,12 +96,18 @@ pub struct Shared {
     pub digests: DigestPool,
     /// `None` where a configuration is only validated: a module that needs it is built all the same and can log nobody in.
     pub vault: Option<Vault>,
+    /// Connections to the users' databases, kept from one configuration to the next.
+    pub pools: Pools,
 }
 
 impl Shared {
+    pub fn new(digests: DigestPool, vault: Option<Vault>) -> Self {
+        Self { digests, vault, pools: Pools::default() }
+    }
+
     /// For what only validates a configuration.
     pub fn offline() -> Self {
-        Self { digests: DigestPool::new(1, 1), vault: None }
+        Self::new(DigestPool::new(1, 1), None)
     }
 }
 
@@ -93,13 +126,23 @@ pub struct Services {
     pub domain: String,
     /// By service id.
     pub users: BTreeMap<String, Arc<XmlUserRepository>>,
+    pub local: Option<LocalService>,
+    /// Pools of connections to databases, by service id.
+    pub pools: BTreeMap<String, Database>,
+    /// What works, but should not stay so.
+    pub warnings: RefCell<Problems>,
 }
 
 impl Services {
     pub fn new(shared: Shared, domain: &str, users: BTreeMap<String, UsersFile>) -> Self {
         let repository = |UsersFile { path, users }| Arc::new(XmlUserRepository::new(path, users));
         let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
-        Self { shared, domain: domain.to_owned(), users }
+        let (pools, warnings) = (BTreeMap::new(), RefCell::default());
+        Self { shared, domain: domain.to_owned(), users, local: None, pools, warnings }
+    }
+
+    pub fn warn(&self, file: &Path, line: usize, message: String) {
+        self.warnings.borrow_mut().add(file, line, message);
     }
 }
 
@@ -111,12 +154,17 @@ type Constructor = fn(&mut Options, &Services, &mut Problems) -> Option<Box<dyn 
 pub struct ModuleKind {
     pub class: &'static str,
     construct: Constructor,
+    /// Whether it can log nobody in without [`Shared::vault`].
+    pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 3] = [
-    ModuleKind { class: active_directory::CLASS, construct: active_directory::construct },
-    ModuleKind { class: ldap::CLASS, construct: ldap::construct },
-    ModuleKind { class: xml::CLASS, construct: xml::construct },
+static TABLE: [ModuleKind; 6] = [
+    ModuleKind { class: active_directory::CLASS, construct: active_directory::construct, needs_store: false },
+    ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
+    ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+    ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },
+    ModuleKind { class: totp::CLASS, construct: totp::construct, needs_store: true },
+    ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
 ];
 
 pub fn find(class: &str) -> Option<&'static ModuleKind> {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use shared_proto::secret::Secret;
 
-use crate::digest::Policy;
 use crate::digest::pool::DigestPool;
+use crate::digest::{Decoys, Policy};
 
 /// Refusals that are remembered: enough that what is chosen from them looks like them.
 const REMEMBERED: usize = 64;
@@ -35,7 +35,7 @@ impl Pace {
         match self.one_of_the_latest() {
             Some(took) => tokio::time::sleep_until((found_nothing + took).into()).await,
             // Overloaded: then everybody waits, and not for this.
-            None => _ = digests.verify(None, password.clone(), Policy { allow_cleartext: false }).await,
+            None => _ = digests.verify(&Decoys::default(), "", None, password.clone(), Policy::default()).await,
         }
     }
 

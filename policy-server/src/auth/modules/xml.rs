@@ -14,8 +14,8 @@ use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::ModuleIdentity;
 use crate::config::cams_users::XmlUser;
-use crate::digest::Policy;
 use crate::digest::pool::DigestPool;
+use crate::digest::{Decoys, Policy};
 use crate::directory::xml_users::XmlUserRepository;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
@@ -23,6 +23,7 @@ pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
 struct XmlLoginModule {
     users: Arc<XmlUserRepository>,
     digests: DigestPool,
+    decoys: Decoys,
     policy: Policy,
     common: Common,
 }
@@ -31,7 +32,8 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
     let common = Common::take(options, problems);
     let policy = Policy { allow_cleartext: options.take_bool("allowCleartext", false, problems) };
     let users = repository(options, services, problems)?;
-    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), policy, common }))
+    let decoys = users.decoys();
+    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), decoys, policy, common }))
 }
 
 fn repository(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Arc<XmlUserRepository>> {
@@ -55,7 +57,7 @@ impl XmlLoginModule {
         let stored = user.as_ref().and_then(|user| user.password.expose_str()).map(str::to_owned);
         let right = self
             .digests
-            .verify(stored, password.clone(), self.policy)
+            .verify(&self.decoys, name, stored, password.clone(), self.policy)
             .await
             .map_err(|overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))?;
         let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
@@ -105,6 +107,10 @@ impl Recheck for XmlLoginModule {
             Err(error) => Standing::Gone(error),
         }
     }
+
+    fn is_at_hand(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +141,7 @@ mod tests {
         let path = PathBuf::from("u.xml");
         let users = cams_users::read(&path, &USERS.replace("DIGEST", DIGEST), &mut problems).unwrap();
         let services = Services::new(
-            Shared { digests, vault: None },
+            Shared::new(digests, None),
             "system",
             [("users".to_owned(), UsersFile { path, users })].into(),
         );
@@ -148,8 +154,8 @@ mod tests {
 
     async fn login(module: &dyn LoginModule, user: &str, password: &str) -> Outcome {
         let answers = [("username", user), ("password", password)].map(|(k, v)| (k.to_owned(), Secret::from(v)));
-        let callbacks = CallbackHandler::NamePassword.answers(&answers.into()).unwrap();
-        module.login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap() }).await
+        let callbacks = CallbackHandler::NAME_PASSWORD.answers(&answers.into()).unwrap();
+        module.login(&LoginContext { callbacks: &callbacks, now: NOW.parse().unwrap(), proved: None }).await
     }
 
     /// The user it vouched for, or what it said instead.

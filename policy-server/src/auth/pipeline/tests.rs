@@ -1,18 +1,25 @@
 //! The pipeline with modules that do as they are told.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use async_trait::async_trait;
+use shared_proto::login::{FormField, InputMode};
 
 use super::*;
-use crate::auth::modules::Recheck;
+use crate::auth::modules::{Recheck, Shared};
 use crate::auth::subject::{Attributes, ModuleIdentity};
+use crate::config::domain::UsersFile;
+use crate::config::{cams_users, login_config};
 
 const CLASS: &str = "test.Module";
 
 #[derive(Clone)]
 enum Script {
     Say(Outcome),
+    /// Vouches for a person called as the password it is shown, or as it is told that somebody was proved.
+    ShowPassword,
+    ShowProved,
     /// Panics, after having waited once or at once.
     Crash {
         waits: bool,
@@ -30,6 +37,8 @@ impl LoginModule for Scripted {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         assert!(!cx.callbacks.password().is_empty(), "an empty password reached a module");
         match &self.script {
+            Script::ShowPassword => succeed_as(cx.callbacks.password().expose_str().unwrap()),
+            Script::ShowProved => succeed_as(cx.proved.unwrap_or("nobody")),
             Script::Say(outcome) => outcome.clone(),
             Script::Crash { waits } => {
                 if *waits {
@@ -68,6 +77,11 @@ fn succeed(role: &str) -> Script {
     }))
 }
 
+fn succeed_as(user: &str) -> Outcome {
+    let (user, attributes) = (user.to_owned(), Attributes::new());
+    Outcome::Succeed(ModuleIdentity { class: CLASS, user, source_id: None, roles: roles(&[]), attributes })
+}
+
 fn fail(kind: ErrorKind) -> Script {
     Script::Say(Outcome::Fail(LoginError::new(kind, "as told")))
 }
@@ -89,12 +103,12 @@ fn current(names: &[&str]) -> Standing {
 fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
     let modules = modules.into_iter().map(|(flag, script, standing)| {
         let module = Box::new(Scripted { script, standing });
-        EntryModule { class: CLASS, flag, module }
+        EntryModule { class: CLASS, flag, module, password: None }
     });
     LoginEntry {
         name: "http".to_owned(),
         modules: modules.collect(),
-        handler: CallbackHandler::NamePassword,
+        handler: CallbackHandler::NAME_PASSWORD,
         login_url: "/cams/login".to_owned(),
         parameters: BTreeMap::new(),
     }
@@ -199,7 +213,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let case = format!("{flag} {standing:?}");
         let entry = entry(vec![(flag, succeed("a"), standing), (Flag::Required, succeed("b"), None)]);
         let subject = login(&entry, "pw").await.result.unwrap();
-        match (entry.recheck(&subject, Timestamp::UNIX_EPOCH).await, expected) {
+        match (entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await, expected) {
             (RecheckRun::Current(now), Some(roles)) => {
                 assert_eq!((&now.user, &now.roles), (&subject.user, roles), "{case}")
             }
@@ -211,7 +225,7 @@ async fn rechecks_end_or_refresh_a_session() {
         let entry = entry(vec![(flag, succeed("a"), Some(Some(gone())))]);
         let subject = login(&entry, "pw").await.result.unwrap();
         assert_eq!(subject.roles, role_a);
-        let run = entry.recheck(&subject, Timestamp::UNIX_EPOCH).await;
+        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{flag}: nobody else vouches");
     }
 }
@@ -222,11 +236,100 @@ async fn a_stack_that_changed_ends_the_session() {
         entry(vec![(Flag::Optional, Script::Say(Outcome::Ignore), None), (Flag::Required, succeed("a"), None)]);
     let subject = login(&before, "pw").await.result.unwrap();
     let mut renamed = entry(vec![(Flag::Required, succeed("a"), None), (Flag::Required, succeed("a"), None)]);
-    assert_eq!(renamed.recheck(&subject, Timestamp::UNIX_EPOCH).await, RecheckRun::Current(subject.clone()));
+    assert_eq!(
+        renamed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await,
+        RecheckRun::Current(subject.clone())
+    );
     renamed.modules[1].class = "test.Other";
     let shorter = entry(vec![(Flag::Required, succeed("a"), None)]);
     for changed in [renamed, shorter] {
-        let run = changed.recheck(&subject, Timestamp::UNIX_EPOCH).await;
+        let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{run:?}");
+    }
+}
+
+/// A module with `passwordCallback` sees that answer as the password, and is not asked where there is none.
+#[tokio::test]
+async fn a_module_may_check_another_callback() {
+    let mut handler = CallbackHandler::CONFIGURABLE;
+    let (name, label) = ("pin".to_owned(), "PIN".to_owned());
+    let field = FormField { name, label, required: false, secret: true, max_length: 9, input_mode: InputMode::Text };
+    handler.add(field).unwrap();
+    for (password, pin, expected) in
+        [(None, "1234", Ok("pw")), (Some("pin"), "1234", Ok("1234")), (Some("pin"), " ", Err(ErrorKind::FailedLogin))]
+    {
+        let mut entry = entry(vec![(Flag::Required, Script::ShowPassword, None)]);
+        entry.handler = handler.clone();
+        entry.modules[0].password = password.map(str::to_owned);
+        let answers = [("username", "alice"), ("password", "pw"), ("pin", pin)];
+        let answers = answers.map(|(name, value)| (name.to_owned(), Secret::from(value))).into();
+        let run = entry.login(&answers, Timestamp::UNIX_EPOCH).await;
+        let said = run.result.as_ref().map(|subject| subject.user.as_str()).map_err(|error| error.kind.clone());
+        assert_eq!(said, expected, "{password:?} {pin}");
+    }
+}
+
+#[tokio::test]
+async fn modules_are_told_whom_earlier_ones_proved() {
+    for (first, expected) in [(succeed("a"), "alice"), (fail(ErrorKind::FailedLogin), "nobody")] {
+        let run =
+            login(&entry(vec![(Flag::Optional, first, None), (Flag::Required, Script::ShowProved, None)]), "pw").await;
+        assert_eq!(run.result.unwrap().user, expected);
+    }
+}
+
+/// What the modules of an entry demand of its form and of their place.
+#[test]
+fn a_stack_that_cannot_work_is_a_problem() {
+    const XML: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
+    const TOTP: &str = "com.cafesoft.cams.auth.login.module.TotpLoginModule";
+    let check = |handler: &str, modules: &[(&str, &str)]| {
+        let module = |(class, options): &(&str, &str)| {
+            format!(
+                "<login-module-entry className='{class}' flag='REQUIRED'>\n<options>{options}</options></login-module-entry>\n"
+            )
+        };
+        let text = format!(
+            "<login-config><login-config-entry name='http'>\n{}<callback-handler className='\
+             com.cafesoft.cams.auth.callback.{handler}</callback-handler></login-config-entry></login-config>",
+            modules.iter().map(module).collect::<String>()
+        );
+        let mut problems = Problems::default();
+        let config = login_config::read(Path::new("l.xml"), &text, &mut problems).unwrap();
+        let users = cams_users::read(Path::new("u.xml"), "<cams-users/>", &mut problems).unwrap();
+        let users = [("users".to_owned(), UsersFile { path: "u.xml".into(), users })].into();
+        let services = Services::new(Shared::offline(), "system", users);
+        LoginEntry::build_all(config, &services, &mut problems, &mut Problems::default());
+        problems.to_string()
+    };
+    let users = "<option name='serviceId' value='users'/>";
+    let pin = format!("{users}\n<option name='passwordCallback' value='pin'/>");
+    let asks = |name: &str| format!("ConfigurableCallbackHandler'><callback name='{name}' label='x'/>");
+    let plain = "NamePasswordCallbackHandler'>";
+    for (handler, modules, expected) in [
+        (asks("totp").as_str(), &[(XML, users), (TOTP, "")][..], ""),
+        (&asks("code"), &[(XML, users), (TOTP, "<option name='callback' value='code'/>")], ""),
+        (&asks("pin"), &[(XML, users), (XML, &pin)], ""),
+        (
+            plain,
+            &[(XML, users), (TOTP, "")],
+            "l.xml:5: the callback handler of this entry has no <callback name=\"totp\">",
+        ),
+        (plain, &[(XML, &pin)], "l.xml:4: the callback handler of this entry has no <callback name=\"pin\">"),
+        (&asks("totp"), &[(TOTP, ""), (XML, users)], "l.xml:3: this module only adds to what another one proved: put"),
+        (
+            &asks("totp"),
+            &[(XML, users), (TOTP, "<option name='passwordCallback' value='totp'/>")],
+            "l.xml:5: option `passwordCallback`: this module asks for no password",
+        ),
+        (
+            &asks("totp"),
+            &[(XML, users), (TOTP, "<option name='digits' value='4'/>")],
+            "l.xml:5: option `digits`: write 6",
+        ),
+    ] {
+        let problems = check(handler, modules);
+        assert!(problems.starts_with(expected) && problems.lines().count() <= 1, "{handler} {modules:?}: {problems}");
+        assert_eq!(problems.is_empty(), expected.is_empty(), "{handler} {modules:?}: {problems}");
     }
 }

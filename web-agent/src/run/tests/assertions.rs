@@ -73,13 +73,15 @@ pub async fn reported(setting: &Setting, count: usize) -> Vec<Value> {
 async fn what_the_engine_refuses_alone_is_reported() {
     let setting = Setting::with(policy, Limits { head: Duration::from_secs(1), ..Limits::default() }).await;
     let cases = [
-        (get("/secret", "Bad Name: x\r\n"), 400),
-        (get("/secret", "Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
-        (get("/secret", &"A: b\r\n".repeat(300)), 400),
-        ("GET /secret HTTP/2.0\r\nHost: app.test\r\n\r\n".to_owned(), 400),
-        ("GET /secret HTTP/1.0\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), 400),
-        ("\x16\x03\x01\x02\0\x01\0\x01\n\n".to_owned(), 400),
-        ("CONNECT app.test:80 HTTP/1.1\r\nHost: app.test\r\n\r\n".to_owned(), 405),
+        (get("/x?secret", "Bad Name: secret\r\n"), 400, "/x"),
+        (get("/x?secret", "Content-Length: 1\r\nContent-Length: 2\r\n"), 400, "/x"),
+        (get("/x?secret", &"A: b\r\n".repeat(300)), 431, "/x"),
+        (get("/x?secret", &"A: b\r\n".repeat(20_000)), 431, "/x"),
+        (get(&format!("/x?{}", "secret".repeat(20_000)), ""), 414, "/x"),
+        ("GET /x?secret HTTP/2.0\r\nHost: app.test\r\n\r\n".to_owned(), 400, "/x"),
+        ("GET /x HTTP/1.0\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), 400, "/x"),
+        ("secret secret\n\x16\x03\x01\x02\0\x01\0\x01\n\n".to_owned(), 400, ""),
+        ("CONNECT app.test:80 HTTP/1.1\r\nHost: app.test\r\n\r\n".to_owned(), 405, "app.test:80"),
     ];
     // Neither connections without a request nor good requests are refused, nor who goes away in the middle of one.
     Client::connect(setting.http).await.finish().await;
@@ -87,7 +89,7 @@ async fn what_the_engine_refuses_alone_is_reported() {
     gone.send("GET /secret").await;
     gone.finish().await;
     assert_eq!(gone.rest().await, "");
-    for (request, status) in &cases {
+    for (request, status, _) in &cases {
         let mut client = Client::connect(setting.http).await;
         client.send(get("/public/", "")).await;
         assert_eq!(client.answer().await.unwrap().status, 200);
@@ -99,14 +101,14 @@ async fn what_the_engine_refuses_alone_is_reported() {
     let tunnel = http::Request::connect("app.test:443").body(http_body_util::Full::default()).unwrap();
     assert_eq!(tunnels.send_request(tunnel).await.unwrap().status(), 405);
     let (mut idle, mut slow) = (Client::connect(setting.http).await, Client::connect(setting.http).await);
-    slow.send("GET /secret HTTP/1.1\r\n").await;
+    slow.send("GET /x?secret HTTP/1.1\r\n").await;
     assert_eq!((slow.rest().await, idle.rest().await), (String::new(), String::new()));
 
     let events = reported(&setting, cases.len() + 2).await;
-    let expected = cases.iter().map(|(_, status)| *status).chain([405, 408]);
-    for (event, status) in events.iter().zip(expected) {
+    let expected = cases.iter().map(|(_, status, path)| (*status, *path)).chain([(405, "app.test:443"), (408, "/x")]);
+    for (event, (status, path)) in events.iter().zip(expected) {
         assert_eq!((&event["is"], &event["status"]), (&json!("request-refused"), &json!(status)), "{event}");
-        assert_eq!((&event["client"], &event["path"]), (&json!("127.0.0.1"), &json!("")), "{event}");
+        assert_eq!((&event["client"], &event["path"]), (&json!("127.0.0.1"), &json!(path)), "{event}");
         assert!(!event["reason"].as_str().unwrap().is_empty() && !event.to_string().contains("secret"), "{event}");
     }
 }

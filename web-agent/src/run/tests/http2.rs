@@ -1,18 +1,32 @@
 //! The same gate over HTTP/2 and TLS.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::*;
 
-pub async fn connect(setting: &Setting) -> SendRequest<Full<Bytes>> {
+pub type Client = SendRequest<Full<Bytes>>;
+
+pub async fn connect(setting: &Setting) -> Client {
+    connect_with(setting).await
+}
+
+async fn connect_with<B>(setting: &Setting) -> SendRequest<B>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let mut tls = ClientConfig::builder().with_root_certificates(setting.ca.roots()).with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let tcp = tokio::net::TcpStream::connect(setting.https).await.unwrap();
@@ -84,4 +98,48 @@ async fn an_early_answer_leaves_the_connection_usable() {
         let next = client.send_request(request("/public/", &[])).await.unwrap();
         assert_eq!(next.status(), 200, "{length}");
     }
+}
+
+/// A body whose parts come when they come.
+struct Parts(mpsc::Receiver<Bytes>);
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
+    }
+}
+
+/// Case 70: an upload that stands still ends, and the site is let go; one that moves may take its time.
+#[tokio::test]
+async fn an_upload_that_stands_still_is_cut() {
+    let limits = Limits { upload: Duration::from_secs(2), ..Limits::default() };
+    let setting = Setting::with(policy, limits).await;
+    let client = connect_with::<Parts>(&setting).await;
+    let upload = |path: &str| {
+        let (parts, body) = mpsc::channel(1);
+        let (mut head, _) = request(path, &[("content-length", "6")]).into_parts();
+        head.method = http::Method::POST;
+        let mut client = client.clone();
+        (parts, async move { client.send_request(Request::from_parts(head, Parts(body))).await })
+    };
+    let (slow, answer) = upload("/public/slow");
+    let moves = async {
+        for part in ["a", "b", "c", "d", "e", "f"] {
+            slow.send(part.into()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        drop(slow);
+    };
+    let (kept, cut) = upload("/public/still");
+    kept.send("a".into()).await.unwrap();
+    let both = async { tokio::join!(answer, moves, cut) };
+    let (answer, (), cut) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    assert_eq!(answer.unwrap().status(), 200);
+    assert!(cut.unwrap_err().to_string().contains("http2 error"));
 }

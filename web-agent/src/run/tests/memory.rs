@@ -115,7 +115,7 @@ fn public_map() -> PublicMap {
         public,
     };
     let patterns = vec![pattern("/public/members/*", false), pattern("/public/*", true), pattern("/*", false)];
-    PublicMap { domain: "system".into(), policy_hash: "h".into(), patterns }
+    PublicMap { domain: "system".into(), policy_hash: "h".into(), patterns, forms: Default::default() }
 }
 
 fn scripted(events: &Events, path: &str, question: &Value, [session, role, decides]: [bool; 3]) -> Act {
@@ -315,7 +315,7 @@ async fn a_change_is_asked_about_again_and_cuts_what_is_not_granted() {
     .unwrap();
     runs(&mut private).await;
     world.role.store(false, Ordering::SeqCst);
-    world.events.domain_changed();
+    world.events.session_changed("s1");
     is_cut(&mut private).await;
     is_cut(&mut stream).await;
     runs(&mut public).await;

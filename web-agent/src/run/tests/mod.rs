@@ -6,6 +6,7 @@ mod logs;
 mod memory;
 mod requests;
 mod streams;
+mod targets;
 mod upstreams;
 
 use serde_json::{Value, json};

@@ -22,8 +22,8 @@ use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
-use crate::digest::Policy;
-use crate::digest::pool::DigestPool;
+use crate::digest::pool::{DigestPool, Overloaded};
+use crate::digest::{Decoys, Policy};
 use crate::directory::ldap::{self, Connection, Directory, Entry, Search, dn, ppolicy};
 
 use options::{Lookup, Method, Settings};
@@ -43,6 +43,7 @@ struct LdapLoginModule {
     directory: Directory,
     settings: Settings,
     digests: DigestPool,
+    decoys: Decoys,
     pace: Pace,
     common: Common,
 }
@@ -61,7 +62,8 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
         tracing::warn!(%endpoint, "passwords go to this directory in clear text: set ssl or startTls");
     }
     let digests = services.shared.digests.clone();
-    Some(Box::new(LdapLoginModule { directory, settings: settings?, digests, pace: Pace::default(), common }))
+    let (settings, decoys, pace) = (settings?, Decoys::default(), Pace::default());
+    Some(Box::new(LdapLoginModule { directory, settings, digests, decoys, pace, common }))
 }
 
 fn failed(detail: impl Into<String>) -> LoginError {
@@ -89,11 +91,11 @@ impl LdapLoginModule {
                 let entry = match found {
                     Ok(entry) => entry,
                     Err(error) => {
-                        self.waste(method, asked, password).await;
+                        self.waste(method, asked, name, password).await;
                         return Err(error);
                     }
                 };
-                let bound = self.prove(&entry, password, asked).await?;
+                let bound = self.prove(&entry, name, password, asked).await?;
                 (entry, bound)
             }
         };
@@ -106,7 +108,13 @@ impl LdapLoginModule {
     }
 
     /// Proves that the password is that of the entry; the connection, where the proof was a bind.
-    async fn prove(&self, entry: &Entry, password: &Secret, asked: Instant) -> Result<Option<Connection>, LoginError> {
+    async fn prove(
+        &self,
+        entry: &Entry,
+        name: &str,
+        password: &Secret,
+        asked: Instant,
+    ) -> Result<Option<Connection>, LoginError> {
         let attribute = &self.settings.password_attribute;
         match self.settings.method {
             Method::Bind => {
@@ -126,17 +134,17 @@ impl LdapLoginModule {
                 }
             },
             Method::Retrieve(policy) => {
-                let right = self.check_digests(entry, password, policy).await?;
+                let right = self.check_digests(entry, name, password, policy).await?;
                 if right { Ok(None) } else { Err(failed(format!("no value of {attribute} of {} matches", entry.dn))) }
             }
         }
     }
 
     /// Where there is nobody whose password could be wrong: as much time as if there were.
-    async fn waste(&self, method: &Method, asked: Instant, password: &Secret) {
+    async fn waste(&self, method: &Method, asked: Instant, name: &str, password: &Secret) {
         match method {
             Method::Bind | Method::Compare => self.pace.wait(asked, &self.digests, password).await,
-            Method::Retrieve(policy) => _ = self.digests.verify(None, password.clone(), *policy).await,
+            Method::Retrieve(policy) => _ = self.verify(name, None, password, *policy).await,
         }
     }
 
@@ -149,19 +157,34 @@ impl LdapLoginModule {
         verdict::bind(dn, &outcome, policy)
     }
 
-    async fn check_digests(&self, entry: &Entry, password: &Secret, policy: Policy) -> Result<bool, LoginError> {
-        let busy = |error: crate::digest::pool::Overloaded| LoginError::new(ErrorKind::Unavailable, error.to_string());
-        let stored: Vec<String> =
-            entry.texts(&self.settings.password_attribute).take(MAX_DIGESTS).map(str::to_owned).collect();
-        if stored.is_empty() {
-            return self.digests.verify(None, password.clone(), policy).await.map_err(busy);
-        }
-        for stored in stored {
-            if self.digests.verify(Some(stored), password.clone(), policy).await.map_err(busy)? {
+    /// Whether it is one of the entry's passwords.
+    async fn check_digests(
+        &self,
+        entry: &Entry,
+        name: &str,
+        password: &Secret,
+        policy: Policy,
+    ) -> Result<bool, LoginError> {
+        let stored = entry.texts(&self.settings.password_attribute).take(MAX_DIGESTS);
+        let stored: Vec<Option<String>> = stored.map(|value| Some(value.to_owned())).collect();
+        // Without any it is as with somebody who does not exist.
+        for stored in if stored.is_empty() { vec![None] } else { stored } {
+            if self.verify(name, stored, password, policy).await? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    async fn verify(
+        &self,
+        name: &str,
+        stored: Option<String>,
+        password: &Secret,
+        policy: Policy,
+    ) -> Result<bool, LoginError> {
+        let checked = self.digests.verify(&self.decoys, name, stored, password.clone(), policy).await;
+        checked.map_err(|overloaded: Overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))
     }
 
     /// The one entry of this name; the inner error is for a name that is not one entry's.

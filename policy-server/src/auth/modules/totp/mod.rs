@@ -1,0 +1,150 @@
+//! `TotpLoginModule`: the code that a person's authenticator app shows, as a second step behind another module.
+//!
+//! It finds nobody by itself: the person is the one that an earlier module proved, whatever name was typed. A code is
+//! accepted once, and only for somebody whose password was right, so that nobody can use up the codes of others.
+
+mod codes;
+mod secrets;
+
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use shared_proto::options::Options;
+use shared_proto::problem::Problems;
+use shared_proto::secret::Secret;
+
+pub use codes::{Codes, Invitation};
+pub use secrets::{EnrolError, enrol};
+
+use super::common::Common;
+use super::{LoginContext, LoginModule, Recheck, SecondFactor, Services, Standing, Vault};
+use crate::auth::error::{ErrorKind, LoginError};
+use crate::auth::stack::Outcome;
+use crate::auth::subject::{Attributes, ModuleIdentity};
+
+pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.TotpLoginModule";
+
+/// Checked where a person has no secret, so that it takes the time of a wrong code.
+const NOBODYS: [u8; 20] = [0; 20];
+
+struct TotpLoginModule {
+    factor: SecondFactor,
+    not_enrolled: NotEnrolled,
+    vault: Option<Vault>,
+    domain: String,
+    common: Common,
+}
+
+/// What becomes of people who have no secret.
+#[derive(Clone, Copy)]
+enum NotEnrolled {
+    Fail,
+    Ignore,
+}
+
+impl FromStr for NotEnrolled {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "fail" => Ok(Self::Fail),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err(()),
+        }
+    }
+}
+
+pub fn construct(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Box<dyn LoginModule>> {
+    let common = Common::take(options, problems);
+    let callback = options.take_string("callback").unwrap_or_else(|| "totp".to_owned());
+    let factor = SecondFactor { callback, codes: Codes::take(options, problems) };
+    let not_enrolled = options.take_parsed("notEnrolled", NotEnrolled::Fail, "fail or ignore", problems);
+    let (vault, domain) = (services.shared.vault.clone(), services.domain.clone());
+    Some(Box::new(TotpLoginModule { factor, not_enrolled, vault, domain, common }))
+}
+
+impl TotpLoginModule {
+    fn vault(&self) -> Result<&Vault, LoginError> {
+        self.vault.as_ref().ok_or_else(|| unavailable("a configuration that is only checked has no store"))
+    }
+
+    /// `user` is who was proved or, where nobody was, who was typed: each path does the same work up to the verdict.
+    async fn verify(&self, user: &str, cx: &LoginContext<'_>) -> Result<Outcome, LoginError> {
+        let vault = self.vault()?;
+        let enrolled = secrets::find(vault, &self.domain, user).await.map_err(unavailable)?;
+        let secret = enrolled.as_ref().map_or(NOBODYS.as_slice(), |found| &found.secret);
+        let code = cx.callbacks.extra(&self.factor.callback).and_then(Secret::expose_str).unwrap_or_default();
+        let step = self.factor.codes.step_of(secret, code, cx.now.as_second());
+        if cx.proved != Some(user) {
+            return Err(refused("no module before this one proved who it is"));
+        }
+        match (enrolled, step, self.not_enrolled) {
+            (None, _, NotEnrolled::Ignore) => Ok(Outcome::Ignore),
+            (None, _, NotEnrolled::Fail) => Err(refused("not enrolled: `cams user totp enrol`")),
+            (Some(_), None, _) => Err(refused("wrong code")),
+            (Some(found), Some(step), _) => {
+                let used = vault.store.use_totp_step(&self.domain, user, &found.sealed, step).await;
+                let is_first = used.map_err(unavailable)?;
+                if is_first {
+                    Ok(Outcome::Succeed(self.identity(user)))
+                } else {
+                    Err(refused("the code was used before"))
+                }
+            }
+        }
+    }
+
+    fn identity(&self, user: &str) -> ModuleIdentity {
+        let roles = self.common.roles([]);
+        ModuleIdentity { class: CLASS, user: user.to_owned(), source_id: None, roles, attributes: Attributes::new() }
+    }
+}
+
+fn refused(why: &str) -> LoginError {
+    LoginError::new(ErrorKind::FailedLogin, why)
+}
+
+fn unavailable(why: impl ToString) -> LoginError {
+    LoginError::new(ErrorKind::Unavailable, why.to_string())
+}
+
+#[async_trait]
+impl LoginModule for TotpLoginModule {
+    async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
+        let typed = self.common.user_name(cx.callbacks.username());
+        let user = cx.proved.unwrap_or(&typed);
+        let outcome = self.verify(user, cx).await.unwrap_or_else(Outcome::Fail);
+        self.common.trace(CLASS, user, &outcome);
+        outcome
+    }
+
+    fn second_factor(&self) -> Option<&SecondFactor> {
+        Some(&self.factor)
+    }
+
+    fn recheck(&self) -> Option<&dyn Recheck> {
+        Some(self)
+    }
+}
+
+/// Who loses the second factor loses what it opened.
+#[async_trait]
+impl Recheck for TotpLoginModule {
+    async fn recheck(&self, user: &str, _: Timestamp) -> Standing {
+        let Some(vault) = &self.vault else { return Standing::Unknown("there is no store".to_owned()) };
+        match vault.store.totp_secret(&self.domain, user).await {
+            Ok(Some(_)) => Standing::Current(self.identity(user)),
+            Ok(None) => Standing::Gone(refused("not enrolled any more")),
+            Err(error) => Standing::Unknown(error.to_string()),
+        }
+    }
+
+    /// As near as the session itself, which is in the same store.
+    fn is_at_hand(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

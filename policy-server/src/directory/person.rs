@@ -1,0 +1,174 @@
+//! Names and people, whatever directory they are in. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use unicode_normalization::UnicodeNormalization;
+
+/// Characters of a field of a profile.
+const MAX_TEXT: usize = 256;
+/// Bytes of what a name is compared by: an index takes no more.
+const MAX_KEY: usize = 1024;
+
+/// The name of a user or a group. Two that differ in case, or in how their characters are composed, are the same.
+#[derive(Debug, Clone)]
+pub struct Name {
+    text: String,
+    key: String,
+}
+
+/// Why a text is no name, or no field of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadText {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is too long")]
+    Long,
+    #[error("it has blanks around it")]
+    Blanks,
+    #[error("it holds control or invisible characters")]
+    Invisible,
+}
+
+impl FromStr for Name {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<Self, BadText> {
+        let text = line(text)?;
+        if text.is_empty() {
+            return Err(BadText::Empty);
+        }
+        let key = fold(&text);
+        if key.len() > MAX_KEY {
+            return Err(BadText::Long);
+        }
+        Ok(Self { text, key })
+    }
+}
+
+impl Name {
+    /// As it was given, composed (NFC).
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it is compared by.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A text of one line in which everything can be seen, composed (NFC); it may be empty.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn line(text: &str) -> Result<String, BadText> {
+    let text: String = text.nfc().collect();
+    if text.chars().count() > MAX_TEXT {
+        return Err(BadText::Long);
+    }
+    if text.trim() != text {
+        return Err(BadText::Blanks);
+    }
+    if text.chars().any(is_invisible) {
+        return Err(BadText::Invisible);
+    }
+    Ok(text)
+}
+
+/// Controls, and what has no width, breaks lines or turns the direction of the text.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// What texts are compared by that may differ in case and in the forms of their characters.
+pub fn fold(text: &str) -> String {
+    let upper = text.nfkc().flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).nfkc().collect()
+}
+
+/// What is known of a person besides the name. An empty text means nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Profile {
+    pub given_name: String,
+    pub family_name: String,
+    pub mail: String,
+    pub phone: String,
+    pub organisation: String,
+}
+
+impl Profile {
+    pub fn full_name(&self) -> String {
+        format!("{} {}", self.given_name, self.family_name).trim().to_owned()
+    }
+}
+
+/// Somebody in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Person {
+    /// What the directory knows the person by for ever: another person of the same name has another.
+    pub id: String,
+    pub name: String,
+    #[serde(flatten)]
+    pub profile: Profile,
+    /// Whether the account may be used, as far as nothing has ended.
+    pub enabled: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Result<String, BadText> {
+        text.parse::<Name>().map(|name| name.key().to_owned())
+    }
+
+    #[test]
+    fn spellings_of_one_name_are_one() {
+        for spellings in [
+            &["alice", "Alice", "ALICE", "ａｌｉｃｅ"][..],
+            &["zoë", "ZOË", "zoe\u{308}"],
+            &["strauß", "STRAUSS", "strauss"],
+            &["ὀδυσσεύς", "ὈΔΥΣΣΕΎΣ"],
+            &["anna smith", "Anna Smith"],
+        ] {
+            for other in spellings {
+                assert_eq!(key(other), key(spellings[0]), "{other}");
+            }
+        }
+        assert_ne!(key("zoe"), key("zoë"));
+        assert_eq!("Zoe\u{308}".parse::<Name>().unwrap().text(), "Zoë");
+    }
+
+    #[test]
+    fn names_can_be_seen() {
+        for (text, expected) in [
+            ("", BadText::Empty),
+            (" alice", BadText::Blanks),
+            ("alice\u{a0}", BadText::Blanks),
+            ("al\nice", BadText::Invisible),
+            ("al\0ice", BadText::Invisible),
+            ("al\u{200b}ice", BadText::Invisible),
+            ("\u{202e}ecila", BadText::Invisible),
+            ("al\u{ad}ice", BadText::Invisible),
+        ] {
+            assert_eq!(key(text), Err(expected), "{text:?}");
+        }
+        for long in ["x".repeat(257), "\u{fdfa}".repeat(50)] {
+            assert_eq!(key(&long), Err(BadText::Long));
+        }
+        for good in ["alice", "o'neill", "alice@example.org", "姓名", "a,b;c%_!", &"é".repeat(256)] {
+            assert!(key(good).is_ok(), "{good}");
+        }
+    }
+}
