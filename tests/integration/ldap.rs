@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::command::cams_with_input;
 use tests::policy_server::Files;
+use tests::quickstart::replace;
 use tests::slapd::{ODD_NAMES, PASSWORD};
 use tests::{Quickstart, Slapd, within_async};
 
