@@ -29,6 +29,8 @@ use super::ppolicy;
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// In bytes: everything that answers one operation, all pages of a search together.
 pub const MAX_ANSWER: usize = 8 << 20;
+/// References to other servers in answer to one search. The root of a Windows domain has three, whatever is searched for.
+const MAX_REFERENCES: usize = 1_000;
 /// The bytes asked of the system at once.
 const CHUNK: usize = 16 << 10;
 
@@ -223,7 +225,9 @@ impl Connection {
                 _ => return Err(Fault::Protocol("an answer of another kind")),
             }
             // What is beyond the limit proves that there is more; a server that goes on does not keep to the protocol.
-            if found.entries.len() > limit.saturating_add(self.settings.page_size.max(1)) || found.references > limit {
+            if found.entries.len() > limit.saturating_add(self.settings.page_size.max(1))
+                || found.references > MAX_REFERENCES
+            {
                 return Err(Fault::Protocol("more entries than were asked for"));
             }
         }
