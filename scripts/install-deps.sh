@@ -156,7 +156,6 @@ test)
     needs_server mariadbd mariadb-server
     needs mariadb mariadb-client
     needs npm npm
-    needs python3 python3
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         commands+=("python3 with venv")
         packages+=(python3-venv)
