@@ -60,7 +60,7 @@ impl XmlLoginModule {
             .verify(&self.decoys, name, stored, password.clone(), self.policy)
             .await
             .map_err(|overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))?;
-        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
+        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "there is no such user"))?;
         if !right {
             return Err(LoginError::new(ErrorKind::FailedLogin, "wrong password"));
         }
@@ -85,7 +85,7 @@ impl LoginModule for XmlLoginModule {
         let name = self.common.user_name(cx.callbacks.username());
         let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
             Ok(user) => Outcome::Succeed(self.identity(&user)),
-            Err(error) => Outcome::Fail(error),
+            Err(error) => Outcome::Fail(error.about(format_args!("user `{name}` of {}", self.users.path().display()))),
         };
         self.common.trace(CLASS, &name, &outcome);
         outcome

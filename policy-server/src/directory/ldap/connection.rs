@@ -55,6 +55,8 @@ pub struct Settings {
 /// What a search found.
 #[derive(Debug)]
 pub struct Found {
+    /// Who answered, as a URL.
+    pub server: String,
     pub entries: Vec<Entry>,
     /// There was more than the limit.
     pub incomplete: bool,
@@ -182,7 +184,8 @@ impl Connection {
         let paged = search.scope != Scope::Base && (1..limit).contains(&page_size);
         let seconds = self.settings.read_timeout.as_secs().max(1);
         let operation = message::search(search, self.settings.deref, if paged { 0 } else { limit }, seconds);
-        let mut found = Found { entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
+        let server = self.server.clone();
+        let mut found = Found { server, entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
         let (mut cookie, mut budget) = (Vec::new(), MAX_ANSWER);
         loop {
             let controls: Vec<Control> = paged.then(|| message::page(page_size, &cookie)).into_iter().collect();

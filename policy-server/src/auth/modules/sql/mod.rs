@@ -202,10 +202,10 @@ impl JdbcLoginModule {
 fn one(found: Found, name: &str) -> Result<(Box<Person>, Vec<String>), LoginError> {
     let detail = match found {
         Found::One(person, roles) => return Ok((person, roles)),
-        Found::Nobody => "`userPreparedStatement` found nobody",
+        Found::Nobody => format!("`userPreparedStatement` found nobody for `{name}`"),
         Found::Several => {
             tracing::error!(class = CLASS, user = name, "`userPreparedStatement` gives several rows for one user");
-            "`userPreparedStatement` found several rows"
+            format!("`userPreparedStatement` found several rows for `{name}`: nobody can log in by this name")
         }
     };
     Err(LoginError::new(ErrorKind::FailedLogin, detail))
@@ -231,7 +231,7 @@ impl LoginModule for JdbcLoginModule {
         let name = self.common.user_name(cx.callbacks.username());
         let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
             Ok(identity) => Outcome::Succeed(identity),
-            Err(error) => Outcome::Fail(error),
+            Err(error) => Outcome::Fail(error.about(self.database.location())),
         };
         self.common.trace(CLASS, &name, &outcome);
         outcome
