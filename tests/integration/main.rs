@@ -35,5 +35,6 @@ mod starts;
 mod store;
 mod throttle;
 mod tidy;
+mod trials;
 mod typed;
 mod users;
