@@ -182,6 +182,7 @@ pub struct TestLoginArgs {
     /// Login entry
     #[arg(long)]
     pub entry: String,
+    /// User name, as it would be typed
     #[arg(long)]
     pub user: String,
     /// Also answer this callback of the entry: one more line of standard input, in the order of these options

@@ -36,5 +36,6 @@ mod starts;
 mod store;
 mod throttle;
 mod tidy;
+mod trials;
 mod typed;
 mod users;
