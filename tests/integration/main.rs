@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
 mod abuse;
+mod active_directory;
 mod assertion;
 mod bodies;
 mod browser;
@@ -27,6 +28,7 @@ mod login;
 mod readme;
 mod redirects;
 mod reload;
+mod remembered;
 mod second_factor;
 mod secrets;
 mod slowloris;
@@ -35,5 +37,6 @@ mod starts;
 mod store;
 mod throttle;
 mod tidy;
+mod trials;
 mod typed;
 mod users;

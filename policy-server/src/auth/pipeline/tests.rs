@@ -111,6 +111,7 @@ fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
         handler: CallbackHandler::NAME_PASSWORD,
         login_url: "/cams/login".to_owned(),
         parameters: BTreeMap::new(),
+        xml: String::new(),
     }
 }
 

@@ -104,7 +104,7 @@ async fn pass(server: &Server, seconds: i64) {
             if let Some(pending) = &mut family.rotation.pending {
                 pending.since -= seconds;
             }
-            (Fate::Changes(family), ())
+            (Fate::Changes(family.into()), ())
         };
         server.store.change_family(&family.series, older).await.unwrap();
     }
@@ -266,7 +266,7 @@ async fn what_a_cookie_is_worth() {
                 let mix = |found: Option<Family>| {
                     let mut family = found.unwrap();
                     family.rotation.current.sealed.reverse();
-                    (Fate::Changes(family), ())
+                    (Fate::Changes(family.into()), ())
                 };
                 server.store.change_family(&families(&server).await[0].series, mix).await.unwrap();
             }
