@@ -13,6 +13,8 @@ quickstart: ## install what the build lacks, build, run the whole product here; 
 
 test: ## install what the tests lack and run all of them
 	@scripts/install-deps.sh test
+	@# Takes half a minute, once: while the compiler runs. A test that finds it missing tells why.
+	@tests/data/samba/template.sh $${CARGO_TARGET_DIR:-target}/test-tools/samba >/dev/null 2>&1 </dev/null &
 	@$(MAKE) --no-print-directory lint
 	CAMS_TEST_SERVICES=required cargo test --workspace --locked --no-fail-fast
 

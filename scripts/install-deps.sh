@@ -89,6 +89,20 @@ needs_postgresql() {
     fi
 }
 
+# A domain controller, of which Debian makes many packages.
+needs_samba() {
+    needs_server samba samba
+    needs samba-tool samba
+    needs ldbmodify ldb-tools
+    local found
+    for found in samba-dsdb-modules samba-ad-provision samba-vfs-modules; do
+        if command -v dpkg-query >/dev/null && ! dpkg-query -W -f '${Status}' "$found" 2>/dev/null | grep -q ' installed$'; then
+            commands+=("the Samba package $found")
+            packages+=("$found")
+        fi
+    done
+}
+
 # axe-core, which the browser tests run inside the pages to find what keeps people out.
 axe() {
     local version=4.14.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
@@ -136,12 +150,12 @@ test)
     needs_font
     needs oathtool oathtool
     needs_postgresql
+    needs_samba
     needs_server slapd slapd
     needs ldapmodify ldap-utils
     needs_server mariadbd mariadb-server
     needs mariadb mariadb-client
     needs npm npm
-    needs python3 python3
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         commands+=("python3 with venv")
         packages+=(python3-venv)

@@ -62,6 +62,9 @@ pub enum Command {
     #[cfg(feature = "policy-server")]
     Digest(DigestArgs),
     /// Run a login stack once and show each module's outcome; the password is read from standard input
+    ///
+    /// Nothing counts: neither as a login nor as a failure. A terminal is asked without showing what is typed. From a pipe
+    /// all of it is the password, but for one line end; with --callback each line is an answer, the password first.
     #[cfg(feature = "policy-server")]
     TestLogin(TestLoginArgs),
     /// Show which permission and rule decide about a request, and why
@@ -179,8 +182,19 @@ pub struct TestLoginArgs {
     /// Login entry
     #[arg(long)]
     pub entry: String,
+    /// User name, as it would be typed
     #[arg(long)]
     pub user: String,
+    /// Also answer this callback of the entry: one more line of standard input, in the order of these options
+    #[arg(long = "callback", value_name = "NAME")]
+    pub callbacks: Vec<String>,
+    /// Try another value of an option of the N-th module (of the first without N); an empty one takes the option away.
+    /// No file changes. A password is given as file:PATH or env:NAME
+    #[arg(long = "set", value_name = "[N.]OPTION=VALUE")]
+    pub settings: Vec<String>,
+    /// Print the entry as it was tried, ready for login-config.xml, and the outcome on standard error
+    #[arg(long)]
+    pub xml: bool,
     #[command(flatten)]
     pub json: JsonArgs,
 }

@@ -3,6 +3,8 @@
 #[cfg(feature = "policy-server")]
 mod address;
 #[cfg(feature = "policy-server")]
+mod answers;
+#[cfg(feature = "policy-server")]
 mod certificates;
 mod cli;
 mod commands;

@@ -40,6 +40,13 @@ pub fn notice(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
 }
 
+/// A question for the person at the terminal, who answers on the same line.
+#[cfg(feature = "policy-server")]
+pub fn prompt(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
 /// Shows the error and its causes; the exit code. Several problems are several lines, each `file:line: what is wrong`.
 pub fn error(error: &anyhow::Error) -> ExitCode {
     if let Some(problems) = error.downcast_ref::<Problems>() {

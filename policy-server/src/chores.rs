@@ -13,8 +13,9 @@ use tokio::time::MissedTickBehavior;
 use crate::audit::{Detail, Kind};
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
+use crate::reader::Reader;
 use crate::watch::Seen;
-use crate::wire::{Domain, Loaded, Reader, Server, load, read_conf, warn};
+use crate::wire::{Domain, Loaded, Server, load, read_conf, warn};
 
 /// How often files are looked at: half of the 100 ms within which a role that was taken away is to be refused. A look is
 /// a `stat` for each file on a thread that may block; nothing is read until one of them tells of a change.

@@ -14,6 +14,7 @@ pub mod events;
 pub mod files;
 pub mod http;
 pub mod pki;
+mod reader;
 mod rechecks;
 pub mod reports;
 pub mod session;

@@ -1,7 +1,6 @@
 //! The composition root: the only place that names concrete adapters together. It opens what the configuration names,
 //! runs the listener, and swaps in a changed configuration once all of it is good.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -27,6 +26,7 @@ use crate::config::cams_conf::{self, CamsConf};
 use crate::config::domain::{LocalService, SECURITY_DOMAIN};
 use crate::config::login_exceptions::LoginMessages;
 use crate::config::security_domain::PoolConfig;
+use crate::config::trial::Trial;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
 use crate::directory::sql::{Database, Target};
@@ -35,6 +35,7 @@ use crate::events;
 use crate::files::{self, MAX_TEXT};
 use crate::http::{self, listener};
 use crate::pki::{AgentCa, AssertionKeys, PkiError};
+use crate::reader::Reader;
 use crate::rechecks;
 use crate::reports::Reports;
 use crate::session::SessionService;
@@ -137,22 +138,36 @@ async fn open_vault(file: &Path) -> Result<(CamsConf, Vault), OpenError> {
     Ok((conf, vault))
 }
 
-/// As [`check`], with the store opened (and created where it is missing), for login modules that need it.
-pub async fn check_with_store(file: &Path) -> Result<Loaded, OpenError> {
+/// As [`check`], with the options of a trial in place of those in the file. The store is opened, and created where it is
+/// missing, only for an entry that cannot be asked without it.
+pub async fn check_trial(file: &Path, trial: &Trial) -> Result<Loaded, OpenError> {
+    let (_, loaded) = check_through(file, &Reader::trying(trial))?;
+    let entry = loaded.domains.get(&trial.domain).and_then(|domain| domain.entry(&trial.entry));
+    if !entry.is_some_and(LoginEntry::needs_store) {
+        return Ok(loaded);
+    }
     let (conf, vault) = open_vault(file).await?;
-    load_with(&conf, vault)
+    load_through(&conf, vault, &Reader::trying(trial))
 }
 
 /// The configuration for a command that runs beside the server.
 pub(crate) fn load_with(conf: &CamsConf, vault: Vault) -> Result<Loaded, OpenError> {
+    load_through(conf, vault, &Reader::default())
+}
+
+fn load_through(conf: &CamsConf, vault: Vault, reader: &Reader) -> Result<Loaded, OpenError> {
     let shared = Shared { vault: Some(vault), ..Shared::offline() };
     let mut problems = Problems::default();
-    let loaded = load(conf, &shared, &Reader::default(), &mut problems);
+    let loaded = load(conf, &shared, reader, &mut problems);
     Ok(problems.into_result(loaded)?)
 }
 
 /// Reads every file reachable from a `cams.conf` and changes nothing.
 pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
+    check_through(file, &Reader::default())
+}
+
+fn check_through(file: &Path, reader: &Reader) -> Result<(CamsConf, Loaded), Problems> {
     let mut problems = Problems::default();
     let conf = read_conf(file, &mut problems);
     let mut loaded = None;
@@ -162,7 +177,7 @@ pub fn check(file: &Path) -> Result<(CamsConf, Loaded), Problems> {
             let file = conf.audit_file.display();
             problems.add(&conf.file, 0, format!("`cams.audit.file`: {file} cannot be the audit log: {error}"));
         }
-        loaded = load(conf, &Shared::offline(), &Reader::default(), &mut problems);
+        loaded = load(conf, &Shared::offline(), reader, &mut problems);
     }
     problems.into_result(conf.zip(loaded))
 }
@@ -202,33 +217,6 @@ fn key_encryption_key(conf: &CamsConf) -> Result<Key, String> {
     Key::from_base64(files::resolve_secret(&conf.key, conf.base())?.expose()).map_err(|error| error.to_string())
 }
 
-/// Reads files and remembers which, and what was in them.
-#[derive(Default)]
-pub(crate) struct Reader {
-    seen: RefCell<Vec<(Seen, [u8; 32])>>,
-}
-
-impl Reader {
-    fn read(&self, path: &Path) -> std::io::Result<String> {
-        let seen = Seen::at(path, Timestamp::now());
-        let text = files::read(path, MAX_TEXT);
-        let digest = text.as_ref().map(|text| Sha256::digest(text).into()).unwrap_or_default();
-        self.seen.borrow_mut().push((seen, digest));
-        text
-    }
-
-    /// Every file that was asked for, users and unreadable ones too.
-    pub(crate) fn files(&self) -> Vec<Seen> {
-        self.seen.borrow().iter().map(|(seen, _)| seen.clone()).collect()
-    }
-
-    /// The text, or `None` with the reason in `problems`.
-    fn text(&self, path: &Path, problems: &mut Problems) -> Option<String> {
-        let text = self.read(path);
-        text.map_err(|error| problems.add(path, 0, format!("cannot be read: {error}"))).ok()
-    }
-}
-
 /// The registry and all enabled domains.
 pub(crate) fn load(conf: &CamsConf, shared: &Shared, reader: &Reader, problems: &mut Problems) -> Option<Loaded> {
     let before = problems.len();
@@ -241,7 +229,7 @@ pub(crate) fn load(conf: &CamsConf, shared: &Shared, reader: &Reader, problems: 
     }
     // User repositories follow their files themselves.
     let users = |path: &Path| domains.values().flat_map(|d: &Domain| &d.users).any(|users| users.path() == path);
-    let seen = reader.seen.borrow();
+    let seen = reader.seen();
     let (files, digests): (Vec<Seen>, Vec<[u8; 32]>) =
         seen.iter().filter(|(seen, _)| !users(seen.path())).cloned().unzip();
     let hash = hex(&Sha256::digest(digests.concat()));
@@ -259,7 +247,8 @@ fn load_domain(
     let policy_file = entry.folder.join(ACCESS_POLICY);
     let text = reader.text(&policy_file, problems);
     let policy = text.and_then(|text| access_policy::read(&policy_file, &text, problems));
-    let config = config?;
+    let mut config = config?;
+    reader.put_on_trial(&entry.name, &mut config.login);
     let limits = Limits { idle: config.sessions.idle_timeout, lifetime: config.sessions.maximum_lifetime };
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());

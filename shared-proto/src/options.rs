@@ -47,6 +47,22 @@ impl Options {
         }
     }
 
+    /// Another value for an option; `None` takes it away. One that is new stands where the last one does.
+    pub fn replace(&mut self, name: &str, value: Option<String>) {
+        let last = self.entries.values().map(|(_, line)| *line).max().unwrap_or(self.line);
+        match value {
+            None => drop(self.entries.remove(name)),
+            Some(value) => self.entries.entry(name.to_owned()).or_insert((String::new(), last)).0 = value,
+        }
+    }
+
+    /// Name and value of those that nobody took yet, in the order of the lines.
+    pub fn in_order(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(_, (_, line))| *line);
+        entries.into_iter().map(|(name, (value, _))| (name.as_str(), value.as_str()))
+    }
+
     pub fn file(&self) -> &Path {
         &self.file
     }

@@ -70,6 +70,30 @@ fn provide(files: &Files, fence: &str) {
     }
 }
 
+/// What `cams test-login --xml` prints of an entry; without a user name it asks no module.
+fn print(files: &Files, entry: &str) -> String {
+    let name = entry.split_once("name=\"").unwrap().1.split('"').next().unwrap();
+    let printed =
+        files.cams_with_input(&["test-login", "--domain", "system", "--entry", name, "--user", "", "--xml"], b"x");
+    assert_eq!(printed.code, 1, "{printed:?}");
+    provide(files, &printed.stdout);
+    printed.stdout
+}
+
+/// The elements with something to say, in their order. The page of the login is added where it is not said, and where
+/// a secret is to be found in place of itself.
+fn elements(entry: &str) -> Vec<String> {
+    let starts = entry.split("<!--").map(|part| part.split_once("-->").map_or(part, |(_, rest)| rest));
+    let starts =
+        starts.flat_map(|part| part.split('<')).map(|start| start.split('>').next().unwrap().trim_end_matches('/'));
+    let said = starts.filter(|start| ["login-m", "option ", "callback"].iter().any(|name| start.starts_with(name)));
+    said.map(|start| match start.split_once("Password\" value=") {
+        Some((name, _)) => format!("{name}Password"),
+        None => start.replace("&gt;", ">"),
+    })
+    .collect()
+}
+
 #[test]
 fn every_example_of_a_module_loads() {
     let mut seen = 0;
@@ -78,16 +102,26 @@ fn every_example_of_a_module_loads() {
         assert!(!fences.is_empty(), "{} has no example", page.display());
         seen += fences.len();
         let files = Files::new("docs", None);
-        let entries = install(&files, &page, &fences);
+        let mut entries = install(&files, &page, &fences);
         let check = |line: usize| {
             let checked = files.cams(&["check"]);
             assert_eq!(checked.code, 0, "{}:{line}:\n{}", page.display(), checked.stderr);
         };
         check(0);
+        let sample = fs::read_to_string(files.path(DOMAIN).join("login-config.xml")).unwrap();
+        let (_, sample) = sample.split_once("<login-config>").unwrap();
+        entries.push((0, sample.trim_end().trim_end_matches("</login-config>")));
         for (line, entry) in entries {
             let file = files.path(DOMAIN).join("login-config.xml");
-            fs::write(file, format!("<login-config>\n{entry}</login-config>\n")).unwrap();
+            fs::write(&file, format!("<login-config>\n{entry}</login-config>\n")).unwrap();
             check(line);
+            let printed = print(&files, entry);
+            assert_eq!(elements(&printed), elements(entry), "{}:{line}", page.display());
+            fs::write(&file, format!("<login-config>\n{printed}</login-config>\n")).unwrap();
+            check(line);
+            let again = print(&files, &printed);
+            let comment = |line: &&str| line.trim_start().starts_with("<!--");
+            assert!(again.lines().eq(printed.lines().filter(|line| !comment(line))), "{again}");
         }
     }
     assert!(seen >= 2, "{seen} examples");

@@ -189,6 +189,18 @@ async fn one_entry_or_nobody() {
         PASSWORD,
         "!FailedLoginException|1 referrals to other servers were not followed",
     );
+    let server = format!("ldap://127.0.0.1:{}", cams.slapd.port);
+    for (user, password, expected) in [
+        ("alice", "wrong", "bind as uid=alice,ou=people,dc=example,dc=test refused: invalid credentials (49)"),
+        (
+            "nobody",
+            "wrong",
+            "search under ou=people,dc=example,dc=test with (|(uid=nobody)(mail=nobody)) found nothing",
+        ),
+        ("nobody", "wrong", "for an anonymous search"),
+    ] {
+        cams.check("words", user, password, &format!("!FailedLoginException: {server}: |{expected}"));
+    }
     cams.configure(&["userBaseDn=ou=nowhere,dc=example,dc=test"]);
     cams.check("no base", "alice", PASSWORD, "!LoginException|the base is not there");
     cams.configure(&[PATTERN]);
@@ -294,10 +306,11 @@ async fn the_next_host_is_asked() {
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let hanging = hanging.local_addr().unwrap();
     let good = format!("127.0.0.1:{}", cams.slapd.port);
+    let refused = format!("!LoginException|no directory server can be reached: ldap://{dead}: Connection refused");
     for (hosts, expected) in [
         (format!("{dead} {good}"), "alice:"),
         (format!("{dead},ldaps://{hanging},ldap://{good}"), "alice:"),
-        (format!("{dead}"), "!LoginException|no directory server can be reached"),
+        (format!("{dead}"), &refused),
         (format!("ldaps://{hanging}"), "!LoginException|in time"),
         (format!("{hanging}"), "!LoginException|in time"),
     ] {
@@ -309,7 +322,8 @@ async fn the_next_host_is_asked() {
         "search account",
         "alice",
         PASSWORD,
-        "!LoginException|the search account cannot log in|invalid credentials (49)",
+        "!LoginException|the search account (`bindDn`, `bindPassword`) cannot log in: ldap://127.0.0.1:|\
+         bind as cn=search,dc=example,dc=test refused: invalid credentials (49)",
     );
 }
 

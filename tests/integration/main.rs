@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
 mod abuse;
+mod active_directory;
 mod assertion;
 mod bodies;
 mod browser;
@@ -28,6 +29,7 @@ mod readme;
 mod redirects;
 mod reload;
 mod remember_me;
+mod remembered;
 mod second_factor;
 mod secrets;
 mod slowloris;
@@ -36,5 +38,6 @@ mod starts;
 mod store;
 mod throttle;
 mod tidy;
+mod trials;
 mod typed;
 mod users;

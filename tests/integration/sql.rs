@@ -200,6 +200,9 @@ async fn a_database_in_trouble_is_no_verdict_on_a_password() {
             let report = test_login(&files, &format!("t{number}"), "alice", "right");
             let detail = report["detail"].as_str().unwrap_or_default();
             assert!(detail.contains(expected), "{} {options:?}: {report}", database.name());
+            let says_where =
+                ["PostgreSQL at ", "MySQL at ", "SQLite file "].iter().any(|place| detail.starts_with(place));
+            assert_eq!(says_where, !expected.is_empty(), "{} {options:?}: {report}", database.name());
             let verdict = verdict(&report);
             match *expected {
                 "" => assert_eq!(verdict, "alice: staff,user", "{} {options:?}", database.name()),

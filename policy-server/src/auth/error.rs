@@ -52,6 +52,13 @@ impl LoginError {
         Self { kind, detail: detail.into() }
     }
 
+    /// With what it is about before the detail, unless that begins with it anyway.
+    pub fn about(self, what: impl fmt::Display) -> Self {
+        let what = what.to_string();
+        let detail = if self.detail.starts_with(&what) { self.detail } else { format!("{what}: {}", self.detail) };
+        Self { detail, ..self }
+    }
+
     /// The name of the exception class, as `login-exception.properties` spells it.
     pub fn class(&self) -> &str {
         match &self.kind {

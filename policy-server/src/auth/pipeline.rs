@@ -17,6 +17,7 @@ use super::modules::{self, LoginContext, LoginModule, Remembered, Services, Stan
 use super::stack::{Flag, Outcome, Stack};
 use super::subject::{Proof, Subject};
 use crate::config::login_config::{EntryConfig, LoginConfig, ModuleConfig};
+use crate::config::login_xml;
 
 /// An entry of `login-config.xml`, ready to be used.
 pub struct LoginEntry {
@@ -26,6 +27,8 @@ pub struct LoginEntry {
     /// Where its login page is: absolute, or a path on the site.
     pub login_url: String,
     pub parameters: BTreeMap<String, String>,
+    /// The element of `login-config.xml` that means this entry, without secrets.
+    pub xml: String,
 }
 
 pub struct EntryModule {
@@ -84,6 +87,7 @@ impl LoginEntry {
         problems: &mut Problems,
         warnings: &mut Problems,
     ) -> Option<Self> {
+        let xml = login_xml::write(&config);
         let EntryConfig { name, modules, handler, login_url, parameters } = config;
         let modules: Vec<Option<EntryModule>> = modules
             .into_iter()
@@ -92,17 +96,19 @@ impl LoginEntry {
                 let (file, line) = (module.options.file().to_owned(), module.options.line());
                 let built = EntryModule::build(place, module, &handler, services, problems)?;
                 if built.module.recheck().is_none() {
-                    let class = built.class;
+                    let class = built.class.rsplit('.').next().unwrap_or_default();
                     let message = format!(
-                        "entry `{name}`: {class} cannot look up an account without its password as it is configured: \
-                         sessions outlive a disabled account or a lost role until they end by themselves"
+                        "entry `{name}`: {class} cannot look anybody up without the password: a disabled account or a \
+                         lost role counts only from the next login on; give the module a search account (`bindDn`, \
+                         `bindPassword`)"
                     );
                     warnings.add(&file, line, message);
                 }
                 Some(built)
             })
             .collect();
-        Some(Self { name, modules: modules.into_iter().collect::<Option<_>>()?, handler, login_url, parameters })
+        let modules = modules.into_iter().collect::<Option<_>>()?;
+        Some(Self { name, modules, handler, login_url, parameters, xml })
     }
 
     /// All entries by name, or `None` with the reasons in `problems`; what works, but should be known, is in `warnings`.
@@ -274,7 +280,9 @@ impl ModuleReport {
         (self.outcome, self.detail) = match outcome {
             Outcome::Succeed(identity) => {
                 let roles: Vec<&str> = identity.roles.iter().map(String::as_str).collect();
-                ("succeed", format!("user `{}`, roles {}", identity.user, roles.join(", ")))
+                let roles =
+                    if roles.is_empty() { "no roles".to_owned() } else { format!("roles {}", roles.join(", ")) };
+                ("succeed", format!("user `{}`, {roles}", identity.user))
             }
             Outcome::Ignore => ("ignore", String::new()),
             Outcome::Fail(error) => ("fail", error.to_string()),

@@ -9,6 +9,8 @@ pub mod cams_users;
 pub mod domain;
 pub mod login_config;
 pub mod login_exceptions;
+pub mod login_xml;
 pub mod registry;
 pub mod security_domain;
+pub mod trial;
 pub mod xml;

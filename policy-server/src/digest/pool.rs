@@ -17,7 +17,7 @@ const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sY
 
 /// Too many passwords are being hashed, or the server is shutting down: answer 503 and decide nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("too many passwords are being checked at once")]
+#[error("too many passwords are being checked at once; try again")]
 pub struct Overloaded;
 
 /// Why a new digest was not made.

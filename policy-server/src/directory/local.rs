@@ -105,7 +105,10 @@ impl LocalUser {
         };
         account.check(now)?;
         if self.must_change {
-            return Err(LoginError::new(ErrorKind::CredentialExpired, "the password must be changed"));
+            return Err(LoginError::new(
+                ErrorKind::CredentialExpired,
+                "the password must be changed: `cams user passwd` sets another",
+            ));
         }
         Ok(())
     }

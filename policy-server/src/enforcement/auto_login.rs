@@ -187,7 +187,7 @@ impl Visit<'_> {
         let renew = |family: Option<Family>| {
             let Some(mut family) = family.filter(|family| !family.stolen) else { return (Fate::Stays, None) };
             match family.rotation.renew(self.ticket.generation, fresh.sealed.clone(), now, self.auto.grace) {
-                Some(number) => (Fate::Changes(family.clone()), Some(Some((family, number)))),
+                Some(number) => (Fate::Changes(family.clone().into()), Some(Some((family, number)))),
                 None => (Fate::Stays, Some(None)),
             }
         };

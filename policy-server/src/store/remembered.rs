@@ -16,7 +16,7 @@ use crate::session::Session;
 #[derive(Debug)]
 pub enum Fate {
     Stays,
-    Changes(Family),
+    Changes(Box<Family>),
     /// It goes, and the sessions that belong to it.
     Ends,
     /// The same, but for what tells the next holder of a cookie why.

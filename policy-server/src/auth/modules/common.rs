@@ -9,6 +9,7 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::{Secret, SecretRef};
 
 use crate::auth::stack::Outcome;
+use crate::digest::{Label, Policy, label};
 use crate::files;
 
 #[derive(Debug, Clone)]
@@ -97,6 +98,17 @@ pub fn take_secret(options: &mut Options, name: &str, problems: &mut Problems) -
     let base = options.file().parent().unwrap_or(Path::new(""));
     let secret = files::resolve_secret(&SecretRef::parse(&value), base);
     secret.map_err(|why| problems.add(options.file(), line, format!("option `{name}`: {why}"))).ok()
+}
+
+/// Why a password was refused that was checked against this one, for administrators.
+pub fn refusal(stored: &str, policy: Policy) -> String {
+    match label(stored) {
+        Label::ClearText if !policy.allow_cleartext => {
+            "the stored password has no {LABEL}, and `allowCleartext` is false".to_owned()
+        }
+        kind if !kind.is_usable() => format!("no password matches what is stored: {kind}"),
+        _ => "wrong password".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl LocalLoginModule {
             .verify(&self.decoys, name, stored, password.clone(), Policy::default())
             .await
             .map_err(|overloaded| unavailable(overloaded.to_string()))?;
-        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
+        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "there is no such user"))?;
         if !right {
             return Err(LoginError::new(ErrorKind::FailedLogin, "wrong password"));
         }
@@ -124,7 +124,10 @@ impl LoginModule for LocalLoginModule {
         let name = self.common.user_name(cx.callbacks.username());
         let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
             Ok(user) => Outcome::Succeed(self.identity(user)),
-            Err(error) => Outcome::Fail(error),
+            Err(error) => {
+                let domain = &self.domain;
+                Outcome::Fail(error.about(format_args!("user `{name}` of the built-in directory of `{domain}`")))
+            }
         };
         self.common.trace(CLASS, &name, &outcome);
         outcome

@@ -4,6 +4,7 @@
 //! login is the stack's business. It never caches a password and never says more than `FailedLogin` to somebody whose
 //! password was wrong.
 
+mod active_directory;
 mod common;
 mod ldap;
 mod local;
@@ -171,7 +172,8 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 5] = [
+static TABLE: [ModuleKind; 6] = [
+    ModuleKind { class: active_directory::CLASS, construct: active_directory::construct, needs_store: false },
     ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
     ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },

@@ -8,7 +8,7 @@ use shared_proto::options::Options;
 use shared_proto::problem::{Problems, did_you_mean};
 use shared_proto::secret::Secret;
 
-use super::common::Common;
+use super::common::{self, Common};
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
@@ -57,12 +57,13 @@ impl XmlLoginModule {
         let stored = user.as_ref().and_then(|user| user.password.expose_str()).map(str::to_owned);
         let right = self
             .digests
-            .verify(&self.decoys, name, stored, password.clone(), self.policy)
+            .verify(&self.decoys, name, stored.clone(), password.clone(), self.policy)
             .await
             .map_err(|overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))?;
-        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "unknown user"))?;
+        let user = user.ok_or_else(|| LoginError::new(ErrorKind::FailedLogin, "there is no such user"))?;
         if !right {
-            return Err(LoginError::new(ErrorKind::FailedLogin, "wrong password"));
+            let why = common::refusal(stored.as_deref().unwrap_or_default(), self.policy);
+            return Err(LoginError::new(ErrorKind::FailedLogin, why));
         }
         user.account.check(now)?;
         Ok(user)
@@ -85,7 +86,7 @@ impl LoginModule for XmlLoginModule {
         let name = self.common.user_name(cx.callbacks.username());
         let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
             Ok(user) => Outcome::Succeed(self.identity(&user)),
-            Err(error) => Outcome::Fail(error),
+            Err(error) => Outcome::Fail(error.about(format_args!("user `{name}` of {}", self.users.path().display()))),
         };
         self.common.trace(CLASS, &name, &outcome);
         outcome

@@ -111,6 +111,7 @@ fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
         handler: CallbackHandler::NAME_PASSWORD,
         login_url: "/cams/login".to_owned(),
         parameters: BTreeMap::new(),
+        xml: String::new(),
     }
 }
 
@@ -189,7 +190,7 @@ async fn a_directory_that_is_down_is_noticed_behind_other_errors() {
         ([Flag::Required, Flag::Optional], [LOCKED, BAD], false, false),
         ([Flag::Required, Flag::Required], [LOCKED, ErrorKind::Login], false, false),
         ([Flag::Required, Flag::Required], [LOCKED, ErrorKind::Account], false, true),
-        ([Flag::Required, Flag::Required], [ErrorKind::Login, DOWN], true, false),
+        ([Flag::Required, Flag::Required], [ErrorKind::Login, DOWN], false, false),
         ([Flag::Required, Flag::Optional], [ErrorKind::CredentialExpired, DOWN], false, true),
     ] {
         let modules = flags.into_iter().zip(kinds.clone()).map(|(flag, kind)| (flag, fail(kind), None));

@@ -29,6 +29,8 @@ use super::ppolicy;
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// In bytes: everything that answers one operation, all pages of a search together.
 pub const MAX_ANSWER: usize = 8 << 20;
+/// References to other servers in answer to one search. The root of a Windows domain has three, whatever is searched for.
+const MAX_REFERENCES: usize = 1_000;
 /// The bytes asked of the system at once.
 const CHUNK: usize = 16 << 10;
 
@@ -53,6 +55,8 @@ pub struct Settings {
 /// What a search found.
 #[derive(Debug)]
 pub struct Found {
+    /// Who answered, as a URL.
+    pub server: String,
     pub entries: Vec<Entry>,
     /// There was more than the limit.
     pub incomplete: bool,
@@ -180,7 +184,8 @@ impl Connection {
         let paged = search.scope != Scope::Base && (1..limit).contains(&page_size);
         let seconds = self.settings.read_timeout.as_secs().max(1);
         let operation = message::search(search, self.settings.deref, if paged { 0 } else { limit }, seconds);
-        let mut found = Found { entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
+        let server = self.server.clone();
+        let mut found = Found { server, entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
         let (mut cookie, mut budget) = (Vec::new(), MAX_ANSWER);
         loop {
             let controls: Vec<Control> = paged.then(|| message::page(page_size, &cookie)).into_iter().collect();
@@ -223,7 +228,9 @@ impl Connection {
                 _ => return Err(Fault::Protocol("an answer of another kind")),
             }
             // What is beyond the limit proves that there is more; a server that goes on does not keep to the protocol.
-            if found.entries.len() > limit.saturating_add(self.settings.page_size.max(1)) || found.references > limit {
+            if found.entries.len() > limit.saturating_add(self.settings.page_size.max(1))
+                || found.references > MAX_REFERENCES
+            {
                 return Err(Fault::Protocol("more entries than were asked for"));
             }
         }

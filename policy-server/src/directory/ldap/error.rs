@@ -7,9 +7,9 @@ pub enum LdapError {
     /// No host took the connection; why, for each of them.
     #[error("no directory server can be reached: {0}")]
     Unreachable(String),
-    #[error("too many connections to the directory are open")]
+    #[error("too many connections to the directory are open; try again")]
     Busy,
-    #[error("{server}: no answer in time")]
+    #[error("{server}: no answer in time (`connectTimeout`, `readTimeout`)")]
     Timeout { server: String },
     #[error("{server}: {error}")]
     Io { server: String, error: std::io::Error },
@@ -18,7 +18,7 @@ pub enum LdapError {
     /// An operation ended with a result code that is no answer to what was asked.
     #[error("{server}: {operation} refused: {name} ({code}){}{text}", if text.is_empty() { "" } else { ": " })]
     Refused { server: String, operation: String, code: i64, name: &'static str, text: String },
-    #[error("the search account cannot log in to the directory: {0}")]
+    #[error("the search account (`bindDn`, `bindPassword`) cannot log in: {0}")]
     SearchAccount(String),
     #[error("refusing to bind without a name or without a password")]
     EmptyBind,

@@ -154,6 +154,15 @@ async fn a_hostile_server_costs_a_bounded_time_and_gets_no_answer_believed() {
     }
 }
 
+#[tokio::test]
+async fn references_are_no_entries() {
+    let reference = result(answer::REFERENCE, FIRST, 0).repeat(12);
+    let bytes = [reference.as_slice(), &entry(FIRST, 10), &result(answer::SEARCH_DONE, FIRST, 0)].concat();
+    let address = server(move |stream| repeating(stream, bytes.clone(), 1)).await;
+    let found = search(&directory(&address, "readTimeout=20s")).await.unwrap();
+    assert_eq!((found.entries.len(), found.references, found.incomplete), (1, 12, false));
+}
+
 /// A byte now and then is no answer: the time is for the whole of it.
 #[tokio::test]
 async fn a_slow_drip_is_given_up() {

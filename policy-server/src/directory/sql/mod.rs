@@ -20,9 +20,9 @@ use value::Value;
 pub enum SqlError {
     #[error("{0} cannot be reached: {1}")]
     Connect(String, String),
-    #[error("the database did not answer within {0:?}")]
+    #[error("the database did not answer within {0:?} (`queryTimeout`)")]
     Slow(std::time::Duration),
-    #[error("all connections to the database are in use")]
+    #[error("all connections to the database are in use; a pool has `maxConnections` of them")]
     Exhausted,
     #[error("the statement failed: {0}")]
     Statement(#[from] sqlx::Error),

@@ -129,6 +129,34 @@ impl Url {
     }
 }
 
+/// The URL without the password in it; `None` where it holds none.
+pub fn without_password(url: &str) -> Option<String> {
+    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
+    let user_info = address.split_once("//").and_then(|(scheme, rest)| {
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (user_info, hosts) = authority.rsplit_once('@')?;
+        let (username, _) = user_info.split_once(':')?;
+        Some(format!("{scheme}//{username}@{hosts}{path}"))
+    });
+    let is_password = |pair: &&str| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(key, _)| parameter_name(&key));
+        name.as_deref() == Some("password")
+    };
+    let holds_one = query.is_some_and(|query| query.split('&').any(|pair| is_password(&pair)));
+    if user_info.is_none() && !holds_one {
+        return None;
+    }
+    let kept: Vec<&str> =
+        query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !is_password(pair)).collect();
+    let address = user_info.unwrap_or_else(|| address.to_owned());
+    Some(if kept.is_empty() { address } else { format!("{address}?{}", kept.join("&")) })
+}
+
+/// The spellings of drivers differ in case, hyphens and underscores alone.
+fn parameter_name(key: &str) -> String {
+    key.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_ascii_lowercase()
+}
+
 /// Whether a JDBC driver is the one for this source.
 ///
 /// # Errors
@@ -237,9 +265,8 @@ impl Reader {
         Ok(reader.finish())
     }
 
-    /// The spellings of drivers differ in case, hyphens and underscores alone.
     fn parameter(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let name: String = key.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_ascii_lowercase();
+        let name = parameter_name(key);
         let wrong = |expected: &str| format!("parameter `{key}`: write {expected}");
         let truth = || match value {
             "" | "true" | "1" => Ok(true),

@@ -71,7 +71,7 @@ async fn show_as(server: &Server, agent: &Registered, cookie: &Secret) -> Result
         request_id: "r".into(),
         host: "app.test".into(),
         domain: "system".into(),
-        entry: "http".into(),
+        entry: agent.rights.entries[0].clone(),
         cookie: cookie.clone(),
         client: client(),
     };
@@ -104,7 +104,7 @@ async fn pass(server: &Server, seconds: i64) {
             if let Some(pending) = &mut family.rotation.pending {
                 pending.since -= seconds;
             }
-            (Fate::Changes(family), ())
+            (Fate::Changes(family.into()), ())
         };
         server.store.change_family(&family.series, older).await.unwrap();
     }
@@ -140,7 +140,8 @@ async fn only_who_asks_is_remembered_and_then_logs_in_alone() {
 
 #[tokio::test]
 async fn twenty_tabs_and_a_lost_answer_cost_nothing() {
-    let server = site().server().await;
+    let site = site();
+    let server = site.server().await;
     let first = remembered(&server).await;
     let answers = join_all((0..20).map(|_| show(&server, &first))).await;
     let given: Vec<_> = answers.into_iter().filter_map(|answer| answer.unwrap()).collect();
@@ -265,7 +266,7 @@ async fn what_a_cookie_is_worth() {
                 let mix = |found: Option<Family>| {
                     let mut family = found.unwrap();
                     family.rotation.current.sealed.reverse();
-                    (Fate::Changes(family), ())
+                    (Fate::Changes(family.into()), ())
                 };
                 server.store.change_family(&families(&server).await[0].series, mix).await.unwrap();
             }
@@ -284,7 +285,8 @@ async fn what_a_cookie_is_worth() {
 
 #[tokio::test]
 async fn an_agent_shows_cookies_of_its_own_domains_alone() {
-    let server = site().server().await;
+    let site = site();
+    let server = site.server().await;
     let cookie = remembered(&server).await;
     let (mut disarmed, mut elsewhere) = (agent(), agent());
     disarmed.rights.capabilities.clear();
@@ -328,7 +330,8 @@ async fn who_logs_out_or_in_anew_is_forgotten() {
 /// Whoever ends a family meanwhile, also at another server, ends the login.
 #[tokio::test]
 async fn a_family_that_ends_during_a_login_opens_nothing() {
-    let server = site().server().await;
+    let site = site();
+    let server = site.server().await;
     let cookie = remembered(&server).await;
     let loaded = server.loaded();
     let domain = &loaded.domains["system"];

@@ -33,6 +33,7 @@ pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.LdapLoginModule";
 
 /// A login that took longer is given up, however many steps it had.
 const LOGIN: Duration = Duration::from_secs(30);
+const TOO_LONG: &str = "the directory took more than 30 s for all steps of the login together";
 /// Values of a password attribute that are tried.
 const MAX_DIGESTS: usize = 8;
 /// Longer names, roles and values are not taken over. In bytes.
@@ -154,7 +155,7 @@ impl LdapLoginModule {
         if let Some(policy) = policy.filter(|policy| self.common.debug() && *policy != Default::default()) {
             tracing::info!(class = CLASS, dn, ?policy, "login module: password policy");
         }
-        verdict::bind(dn, &outcome, policy)
+        verdict::bind(dn, &outcome, policy).map_err(|error| error.about(connection.server()))
     }
 
     /// Whether it is one of the entry's passwords.
@@ -187,6 +188,11 @@ impl LdapLoginModule {
         checked.map_err(|overloaded: Overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))
     }
 
+    /// Whose search it was, where a directory shows everybody something else.
+    fn searcher(&self) -> &'static str {
+        if self.directory.has_search_account() { "the search account" } else { "an anonymous search" }
+    }
+
     /// The one entry of this name; the inner error is for a name that is not one entry's.
     async fn find(&self, name: &str) -> Result<Result<Entry, LoginError>, LoginError> {
         let attributes = self.settings.attributes();
@@ -202,8 +208,9 @@ impl LdapLoginModule {
             }
         };
         let found = self.directory.search(&search).await?;
+        let what = format!("{}: {what}", found.server);
         if found.base_missing {
-            return Err(unfit(format!("{what}: the base is not there, or may not be read")));
+            return Err(unfit(format!("{what}: the base is not there, or {} may not read it", self.searcher())));
         }
         let references = match found.references {
             0 => String::new(),
@@ -211,7 +218,7 @@ impl LdapLoginModule {
         };
         let mut entries = found.entries;
         Ok(match (entries.pop(), entries.len(), found.incomplete) {
-            (None, _, _) => Err(failed(format!("{what} found nothing{references}"))),
+            (None, _, _) => Err(failed(format!("{what} found nothing for {}{references}", self.searcher()))),
             (Some(entry), 0, false) if self.settings.may_be_at(&entry.dn, &base) => Ok(entry),
             (Some(entry), 0, false) => Err(failed(format!("{what} found {}, which is not there", entry.dn))),
             _ => {
@@ -224,14 +231,16 @@ impl LdapLoginModule {
     /// The entry of this very name, as the search account.
     async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Result<Entry, LoginError>, LoginError> {
         let found = self.directory.search(&options::entry(dn, attributes)).await?;
-        Ok(the_one(found.entries, dn).ok_or_else(|| failed(format!("there is no entry {dn}"))))
+        let nobody = || failed(format!("{}: there is no entry {dn} for {}", found.server, self.searcher()));
+        Ok(the_one(found.entries, dn).ok_or_else(nobody))
     }
 
     /// The entry of this very name, as that user. That the bound name is that of the entry is checked on the way.
     async fn read_own(&self, connection: &mut Connection, dn: &str) -> Result<Entry, LoginError> {
         let attributes = self.settings.attributes();
         let found = connection.search(&options::entry(dn, &attributes)).await?;
-        the_one(found.entries, dn).ok_or_else(|| unfit(format!("{dn} logged in and may not read its own entry")))
+        let blind = || unfit(format!("{}: {dn} logged in and may not read its own entry", found.server));
+        the_one(found.entries, dn).ok_or_else(blind)
     }
 
     async fn identity(&self, entry: &Entry, searcher: &mut Searcher<'_>) -> Result<ModuleIdentity, LoginError> {
@@ -292,7 +301,7 @@ impl LoginModule for LdapLoginModule {
         let outcome = match tokio::time::timeout(LOGIN, login).await {
             Ok(Ok(identity)) => Outcome::Succeed(identity),
             Ok(Err(error)) => Outcome::Fail(error),
-            Err(_) => Outcome::Fail(LoginError::new(ErrorKind::Unavailable, "the directory took too long in all")),
+            Err(_) => Outcome::Fail(LoginError::new(ErrorKind::Unavailable, TOO_LONG)),
         };
         self.common.trace(CLASS, &name, &outcome);
         outcome
@@ -307,6 +316,6 @@ impl LoginModule for LdapLoginModule {
 impl Recheck for LdapLoginModule {
     async fn recheck(&self, user: &str, _now: Timestamp) -> Standing {
         let standing = tokio::time::timeout(LOGIN, self.standing(user)).await;
-        standing.unwrap_or_else(|_| Standing::Unknown("the directory took too long in all".to_owned()))
+        standing.unwrap_or_else(|_| Standing::Unknown(TOO_LONG.to_owned()))
     }
 }

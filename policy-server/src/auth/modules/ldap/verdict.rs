@@ -21,27 +21,27 @@ pub fn bind(dn: &str, outcome: &Outcome, policy: Option<PasswordPolicy>) -> Resu
     let name = code_name(outcome.code);
     let detail = |why: &str| {
         let colon = if outcome.text.is_empty() { "" } else { ": " };
-        format!("bind as {dn}: {why}{name} ({}){colon}{}", outcome.code, outcome.text)
+        format!("bind as {dn}{why}: {name} ({}){colon}{}", outcome.code, outcome.text)
     };
     match policy.and_then(|policy| policy.error) {
         Some(PolicyError::AccountLocked) => {
-            return Err(LoginError::new(ErrorKind::AccountLocked, detail("the account is locked; ")));
+            return Err(LoginError::new(ErrorKind::AccountLocked, detail(" refused, the account is locked")));
         }
         Some(PolicyError::PasswordExpired) => {
-            return Err(LoginError::new(ErrorKind::CredentialExpired, detail("the password expired; ")));
+            return Err(LoginError::new(ErrorKind::CredentialExpired, detail(" refused, the password expired")));
         }
         Some(PolicyError::ChangeAfterReset) => {
-            return Err(LoginError::new(ErrorKind::CredentialExpired, detail("the password must be changed; ")));
+            return Err(LoginError::new(ErrorKind::CredentialExpired, detail(", but the password must be changed")));
         }
         Some(PolicyError::Other(_)) | None => {}
     }
     match outcome.code {
         SUCCESS => Ok(()),
         INVALID_CREDENTIALS | NO_SUCH_OBJECT | INVALID_DN_SYNTAX | INAPPROPRIATE_AUTHENTICATION => {
-            Err(failed(detail("refused: ")))
+            Err(failed(detail(" refused")))
         }
-        CONSTRAINT_VIOLATION | UNWILLING_TO_PERFORM => Err(unfit(detail("refused: "))),
-        _ => Err(LoginError::new(ErrorKind::Unavailable, detail(""))),
+        CONSTRAINT_VIOLATION | UNWILLING_TO_PERFORM => Err(unfit(detail(" refused"))),
+        _ => Err(LoginError::new(ErrorKind::Unavailable, detail(" failed"))),
     }
 }
 
@@ -51,13 +51,16 @@ pub fn account(entry: &Entry, policy: bool) -> Result<(), LoginError> {
     let dn = &entry.dn;
     let says = |name: &str, value: &str| entry.texts(name).any(|found| found.eq_ignore_ascii_case(value));
     if says("nsAccountLock", "true") {
-        return Err(LoginError::new(ErrorKind::Account, format!("{dn} is deactivated (nsAccountLock)")));
+        return Err(LoginError::new(ErrorKind::Account, format!("{dn} is deactivated (`nsAccountLock`)")));
     }
     if policy && says("pwdAccountLockedTime", LOCKED_FOR_EVER) {
-        return Err(LoginError::new(ErrorKind::AccountLocked, format!("{dn} is locked (pwdAccountLockedTime)")));
+        return Err(LoginError::new(ErrorKind::AccountLocked, format!("{dn} is locked (`pwdAccountLockedTime`)")));
     }
     if policy && says("pwdReset", "true") {
-        return Err(LoginError::new(ErrorKind::CredentialExpired, format!("{dn} must change its password (pwdReset)")));
+        return Err(LoginError::new(
+            ErrorKind::CredentialExpired,
+            format!("{dn} must change its password (`pwdReset`)"),
+        ));
     }
     Ok(())
 }

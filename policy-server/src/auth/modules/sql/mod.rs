@@ -14,13 +14,13 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 use tokio::time::timeout;
 
-use super::common::Common;
+use super::common::{self, Common};
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::ModuleIdentity;
 use crate::digest::pool::DigestPool;
-use crate::digest::{Decoys, Label, Policy, SALT, label};
+use crate::digest::{Decoys, Policy, SALT, label};
 use crate::directory::sql::{Database, Lease, SqlError};
 use columns::Person;
 use options::Questions;
@@ -147,14 +147,8 @@ impl JdbcLoginModule {
 
     /// Why a password was refused, for administrators.
     fn refusal(&self, stored: Option<&str>) -> String {
-        match stored.map(label) {
-            None => "the password column is NULL or holds no text".to_owned(),
-            Some(Label::ClearText) if !self.policy.allow_cleartext => {
-                "the stored password has no {LABEL}, and allowCleartext is false".to_owned()
-            }
-            Some(kind) if !kind.is_usable() => format!("no password matches what is stored: {kind}"),
-            Some(_) => "wrong password".to_owned(),
-        }
+        let nothing = || "the password column is NULL or holds no text".to_owned();
+        stored.map_or_else(nothing, |stored| common::refusal(stored, self.policy))
     }
 
     /// Replaces a digest that would give the password away. Its failure is nobody's failed login.
@@ -202,10 +196,10 @@ impl JdbcLoginModule {
 fn one(found: Found, name: &str) -> Result<(Box<Person>, Vec<String>), LoginError> {
     let detail = match found {
         Found::One(person, roles) => return Ok((person, roles)),
-        Found::Nobody => "`userPreparedStatement` found nobody",
+        Found::Nobody => format!("`userPreparedStatement` found nobody for `{name}`"),
         Found::Several => {
             tracing::error!(class = CLASS, user = name, "`userPreparedStatement` gives several rows for one user");
-            "`userPreparedStatement` found several rows"
+            format!("`userPreparedStatement` found several rows for `{name}`: nobody can log in by this name")
         }
     };
     Err(LoginError::new(ErrorKind::FailedLogin, detail))
@@ -231,7 +225,7 @@ impl LoginModule for JdbcLoginModule {
         let name = self.common.user_name(cx.callbacks.username());
         let outcome = match self.authenticate(&name, cx.callbacks.password(), cx.now).await {
             Ok(identity) => Outcome::Succeed(identity),
-            Err(error) => Outcome::Fail(error),
+            Err(error) => Outcome::Fail(error.about(self.database.location())),
         };
         self.common.trace(CLASS, &name, &outcome);
         outcome

@@ -88,7 +88,7 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
 
 impl TotpLoginModule {
     fn vault(&self) -> Result<&Vault, LoginError> {
-        self.vault.as_ref().ok_or_else(|| unavailable("a configuration that is only checked has no store"))
+        self.vault.as_ref().ok_or_else(|| unavailable("the store is not open"))
     }
 
     /// `user` is who was proved or, where nobody was, who was typed: each path does the same work up to the verdict.
@@ -99,20 +99,20 @@ impl TotpLoginModule {
         let code = cx.callbacks.extra(&self.factor.callback).and_then(Secret::expose_str).unwrap_or_default();
         let step = self.factor.codes.step_of(secret, code, cx.now.as_second());
         if cx.proved != Some(user) {
-            return Err(refused("no module before this one proved who it is"));
+            return Err(refused("no module before this one proved who it is; nothing was checked"));
         }
         match (enrolled, step, self.not_enrolled) {
             (None, _, NotEnrolled::Ignore) => Ok(Outcome::Ignore),
-            (None, _, NotEnrolled::Fail) => Err(refused("not enrolled: `cams user totp enrol`")),
+            (None, _, NotEnrolled::Fail) => Err(refused("not enrolled; `cams user totp enrol` does it")),
             (Some(found), _, _) if self.stands_in(user, found.created, cx) => Ok(Outcome::Succeed(self.identity(user))),
-            (Some(_), None, _) => Err(refused("wrong code")),
+            (Some(_), None, _) => Err(refused("wrong code; do the clocks of phone and server agree?")),
             (Some(found), Some(step), _) => {
                 let used = vault.store.use_totp_step(&self.domain, user, &found.sealed, step).await;
                 let is_first = used.map_err(unavailable)?;
                 if is_first {
                     Ok(Outcome::Succeed(self.identity(user)))
                 } else {
-                    Err(refused("the code was used before"))
+                    Err(refused("the code, or a later one, was used before; wait for the next"))
                 }
             }
         }
@@ -143,7 +143,8 @@ impl LoginModule for TotpLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let typed = self.common.user_name(cx.callbacks.username());
         let user = cx.proved.unwrap_or(&typed);
-        let outcome = self.verify(user, cx).await.unwrap_or_else(Outcome::Fail);
+        let outcome = self.verify(user, cx).await;
+        let outcome = outcome.unwrap_or_else(|error| Outcome::Fail(error.about(format_args!("code of `{user}`"))));
         self.common.trace(CLASS, user, &outcome);
         outcome
     }

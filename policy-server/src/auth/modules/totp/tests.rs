@@ -83,8 +83,10 @@ async fn login_remembered(
     }
 }
 
-fn refusal(detail: &str) -> Result<String, String> {
-    Err(format!("FailedLoginException: {detail}"))
+const WRONG: &str = "wrong code; do the clocks of phone and server agree?";
+
+fn refusal(user: &str, detail: &str) -> Result<String, String> {
+    Err(format!("FailedLoginException: code of `{user}`: {detail}"))
 }
 
 /// What is tried in turn: who was proved, of which moment the code is, when it is tried, and what is said.
@@ -93,12 +95,13 @@ async fn a_code_counts_once_and_for_the_proved_person_alone() {
     let setting = Setting::new().await;
     let module = setting.module("");
     let code = setting.enrol(&*module).await;
-    let nobody = "no module before this one proved who it is";
-    let (used, wrong) = (refusal("the code was used before"), refusal("wrong code"));
+    let nobody = "no module before this one proved who it is; nothing was checked";
+    let used = refusal("alice", "the code, or a later one, was used before; wait for the next");
+    let wrong = refusal("alice", WRONG);
     let alice = || Ok("alice".to_owned());
     for (proved, of, at, expected) in [
-        (None, 0, 0, refusal(nobody)),
-        (Some("bob"), 0, 0, refusal("not enrolled: `cams user totp enrol`")),
+        (None, 0, 0, refusal("alice", nobody)),
+        (Some("bob"), 0, 0, refusal("bob", "not enrolled; `cams user totp enrol` does it")),
         (Some("alice"), -60, 0, wrong.clone()),
         (Some("alice"), 60, 0, wrong.clone()),
         (Some("alice"), 0, 0, alice()),
@@ -160,7 +163,7 @@ async fn people_without_a_secret_fail_or_are_ignored() {
     assert!(login(&*module, None, "", NOW).await.is_err_and(|said| said.contains("no module before")));
     // Who has one is asked for it, whatever the option says.
     let code = setting.enrol(&*module).await;
-    assert_eq!(login(&*module, Some("alice"), "", NOW).await, refusal("wrong code"));
+    assert_eq!(login(&*module, Some("alice"), "", NOW).await, refusal("alice", WRONG));
     assert_eq!(login(&*module, Some("alice"), &code(NOW), NOW).await, Ok("alice".to_owned()));
 }
 

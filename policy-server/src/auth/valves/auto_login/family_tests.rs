@@ -38,7 +38,15 @@ fn a_generation_counts_until_the_next_is_shown() {
         // Lost answers.
         vec![(1, 0, Next(2)), (1, 30, Next(3)), (1, 60, Next(4)), (4, 70, Next(5)), (5, 100, Next(6))],
         // A copy that is used after its time; right after it, nobody is to blame.
-        vec![(1, 0, Next(2)), (2, 100, Next(3)), (1, 129, Late), (1, 130, Stolen), (3, 200, Next(4)), (1, 201, Stolen)],
+        vec![
+            (1, 0, Next(2)),
+            (2, 100, Next(3)),
+            (1, 129, Late),
+            (1, 130, Stolen),
+            (3, 200, Next(4)),
+            (1, 201, Late),
+            (2, 230, Stolen),
+        ],
         // What got lost comes back: the browser has it after all, or somebody else.
         vec![(1, 0, Next(2)), (1, 30, Next(3)), (2, 31, Unknown), (3, 32, Next(4)), (2, 33, Unknown), (1, 34, Late)],
         // What never was.

@@ -137,8 +137,12 @@ fn construct_with(params: &str, mode: u32) -> (Option<(i64, i64)>, String, Strin
     }
     let mut problems = Problems::default();
     let services = Services::new(Shared::offline(), "system", BTreeMap::new());
-    let params = Options::from_properties(&file, params, &mut problems);
-    let valve = crate::auth::valves::find(CLASS).unwrap().build(params, &services, &mut problems);
+    let mut options = Options::new(&file, 0, "parameter");
+    for (line, text) in (1..).zip(params.lines().filter(|text| !text.is_empty())) {
+        let (name, value) = text.split_once('=').unwrap();
+        options.insert(name.to_owned(), value.to_owned(), line, &mut problems);
+    }
+    let valve = crate::auth::valves::find(CLASS).unwrap().build(options, &services, &mut problems);
     let found = valve.auto_login().map(|auto| (auto.lifetime, auto.grace));
     let show = |problems: &Problems| {
         let shown = |problem: &shared_proto::problem::Problem| format!("{}: {}\n", problem.line, problem.message);
