@@ -13,6 +13,8 @@ use tests::quickstart::replace;
 use tests::services::{command as tool, missing};
 use tests::{Agent, Browser, Client, Quickstart, Reply, within_async};
 
+use crate::store::stores;
+
 const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
 const SOON: Duration = Duration::from_secs(20);
 const HOST: &str = "localhost";
@@ -386,5 +388,37 @@ async fn look(browser: &Browser, page: &str) {
             browser.screenshot(&format!("{page}-{name}-{scheme}")).await;
             assert_eq!(browser.violations().await.unwrap_or_default(), [""; 0], "{page} {name} {scheme}");
         }
+    }
+}
+
+/// Two servers on one store, and twenty who try the same code at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_time_code_is_used_once() {
+    for fixture in stores().await {
+        let servers = [fixture.store.clone(), fixture.again().await];
+        let store = &servers[0];
+        assert!(store.add_totp_secret("system", "alice", b"one", 1).await.unwrap());
+        for step in [1, 7] {
+            let tries = (0..20).map(|number| {
+                let server = servers[number % 2].clone();
+                tokio::spawn(async move { server.use_totp_step("system", "alice", b"one", step).await.unwrap() })
+            });
+            let used = join_all(tries).await;
+            assert_eq!(used.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
+        }
+        for (user, sealed, step, expected) in [
+            ("alice", b"one", 6, false),
+            ("alice", b"two", 8, false),
+            ("bob", b"one", 8, false),
+            ("alice", b"one", 8, true),
+        ] {
+            assert_eq!(store.use_totp_step("system", user, sealed, step).await.unwrap(), expected, "{user} {step}");
+        }
+        let before = store.position().await.unwrap().seq;
+        for removed in [true, false] {
+            assert_eq!(servers[1].remove_totp_secret("system", "alice").await.unwrap(), removed);
+        }
+        assert_eq!(store.events_after(before, 10).await.unwrap().len(), 1, "agents are told once");
+        assert_eq!(store.totp_secret("system", "alice").await.unwrap(), None);
     }
 }

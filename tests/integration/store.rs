@@ -378,38 +378,6 @@ async fn another_machine_is_believed_by_its_certificate_alone() {
     }
 }
 
-/// Two servers on one store, and twenty who try the same code at once.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_one_time_code_is_used_once() {
-    for fixture in stores().await {
-        let servers = [fixture.store.clone(), fixture.again().await];
-        let store = &servers[0];
-        assert!(store.add_totp_secret("system", "alice", b"one", 1).await.unwrap());
-        for step in [1, 7] {
-            let tries = (0..20).map(|number| {
-                let server = servers[number % 2].clone();
-                tokio::spawn(async move { server.use_totp_step("system", "alice", b"one", step).await.unwrap() })
-            });
-            let used = futures_util::future::join_all(tries).await;
-            assert_eq!(used.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
-        }
-        for (user, sealed, step, expected) in [
-            ("alice", b"one", 6, false),
-            ("alice", b"two", 8, false),
-            ("bob", b"one", 8, false),
-            ("alice", b"one", 8, true),
-        ] {
-            assert_eq!(store.use_totp_step("system", user, sealed, step).await.unwrap(), expected, "{user} {step}");
-        }
-        let before = store.position().await.unwrap().seq;
-        for removed in [true, false] {
-            assert_eq!(servers[1].remove_totp_secret("system", "alice").await.unwrap(), removed);
-        }
-        assert_eq!(store.events_after(before, 10).await.unwrap().len(), 1, "agents are told once");
-        assert_eq!(store.totp_secret("system", "alice").await.unwrap(), None);
-    }
-}
-
 fn pair(bucket: &str, network: &str) -> Pair {
     Pair { domain: "system".to_owned(), bucket: bucket.to_owned(), network: network.parse().unwrap() }
 }
