@@ -7,6 +7,7 @@
 mod active_directory;
 mod common;
 mod ldap;
+mod legacy;
 mod local;
 mod pace;
 mod sql;

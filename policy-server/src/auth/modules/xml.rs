@@ -9,6 +9,7 @@ use shared_proto::problem::{Problems, did_you_mean};
 use shared_proto::secret::Secret;
 
 use super::common::{self, Common};
+use super::legacy::Legacy;
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
@@ -17,6 +18,7 @@ use crate::config::cams_users::XmlUser;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy};
 use crate::directory::xml_users::XmlUserRepository;
+use crate::token;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
 
@@ -24,6 +26,9 @@ struct XmlLoginModule {
     users: Arc<XmlUserRepository>,
     digests: DigestPool,
     decoys: Decoys,
+    legacy: Legacy,
+    /// Whether a legacy digest is replaced in the file.
+    upgrade: bool,
     policy: Policy,
     common: Common,
 }
@@ -31,9 +36,10 @@ struct XmlLoginModule {
 pub fn construct(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Box<dyn LoginModule>> {
     let common = Common::take(options, problems);
     let policy = Policy { allow_cleartext: options.take_bool("allowCleartext", false, problems) };
+    let upgrade = options.take_bool("passwordUpgrade", true, problems);
     let users = repository(options, services, problems)?;
-    let decoys = users.decoys();
-    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), decoys, policy, common }))
+    let (digests, decoys, legacy) = (services.shared.digests.clone(), users.decoys(), Legacy::default());
+    Some(Box::new(XmlLoginModule { users, digests, decoys, legacy, upgrade, policy, common }))
 }
 
 fn repository(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Arc<XmlUserRepository>> {
@@ -66,7 +72,23 @@ impl XmlLoginModule {
             return Err(LoginError::new(ErrorKind::FailedLogin, why));
         }
         user.account.check(now)?;
+        if let Some(stored) = stored.filter(|stored| self.legacy.is(CLASS, name, stored) && self.upgrade) {
+            self.modernise(name.to_owned(), stored, password.clone());
+        }
         Ok(user)
+    }
+
+    /// Puts a digest of today in the place of a legacy one. The login does not wait for it, and does not fail with it.
+    fn modernise(&self, user: String, stored: String, password: Secret) {
+        let (users, digests) = (Arc::clone(&self.users), self.digests.clone());
+        tokio::spawn(async move {
+            let file = users.path().display().to_string();
+            match replace(users, digests, &user, stored, password).await {
+                Ok(true) => tracing::info!(class = CLASS, user, file, "the digest was replaced by one of Argon2id"),
+                Ok(false) => {}
+                Err(why) => tracing::warn!(class = CLASS, user, file, why, "the digest stays as it is"),
+            }
+        });
     }
 
     fn identity(&self, user: &XmlUser) -> ModuleIdentity {
@@ -78,6 +100,20 @@ impl XmlLoginModule {
             attributes: user.attributes.clone(),
         }
     }
+}
+
+async fn replace(
+    users: Arc<XmlUserRepository>,
+    digests: DigestPool,
+    user: &str,
+    stored: String,
+    password: Secret,
+) -> Result<bool, String> {
+    let salt = token::random().map_err(|error| error.to_string())?;
+    let digest = digests.create(password, salt).await.map_err(|error| error.to_string())?;
+    let user = user.to_owned();
+    let written = tokio::task::spawn_blocking(move || users.replace_digest(&user, &stored, &digest)).await;
+    written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 #[async_trait]
