@@ -194,9 +194,16 @@ fn ldif() -> String {
     for name in ["twin1", "twin2"] {
         person(name, name, &format!("mail: twin@example.test\n{}", password(&ssha)));
     }
+    for (name, mails) in
+        [("ceo", "mail: ceo@example.test"), ("mallory", "mail: mallory@example.test\nmail: ceo@example.test")]
+    {
+        person(name, name, &format!("{mails}\n{}", password(&ssha)));
+    }
+    person("both", "both", &format!("mail: b1@example.test\nmail: b2@example.test\n{}", password(&ssha)));
     for (name, state) in [
         ("reset", "pwdReset: TRUE"),
         ("locked", "pwdAccountLockedTime: 000001010000Z"),
+        ("guessed", "pwdAccountLockedTime: 20260101000000Z"),
         ("expired", "pwdChangedTime: 20200101000000Z\npwdPolicySubentry: cn=expired,ou=policies,dc=example,dc=test"),
         ("grace", "pwdChangedTime: 20200101000000Z\npwdPolicySubentry: cn=grace,ou=policies,dc=example,dc=test"),
     ] {

@@ -30,7 +30,7 @@ use super::stack::Outcome;
 use super::subject::ModuleIdentity;
 use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
-use crate::directory::ldap::LdapError;
+use crate::directory::ldap::{Directory, LdapError};
 use crate::directory::sql::{Database, Pools};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
@@ -140,6 +140,14 @@ impl Services {
         let users = users.into_iter().map(|(id, file)| (id, repository(file))).collect();
         let (pools, warnings) = (BTreeMap::new(), RefCell::default());
         Self { shared, domain: domain.to_owned(), users, local: None, pools, warnings }
+    }
+
+    /// Where passwords go to directories on other machines so that the network can read them. `line` is that of `host`.
+    pub fn warn_of_clear_text(&self, options: &Options, line: usize, directory: &Directory) {
+        for endpoint in directory.endpoints().iter().filter(|endpoint| endpoint.shows_passwords()) {
+            let message = format!("passwords go to {endpoint} in clear text: set `ssl` or `startTls`");
+            self.warn(options.file(), line, message);
+        }
     }
 
     pub fn warn(&self, file: &Path, line: usize, message: String) {

@@ -12,6 +12,8 @@ use shared_proto::secret::Secret;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy};
 
+/// For [`Pace::hold`] until somebody logged in: more than most directories take.
+const AT_FIRST: Duration = Duration::from_millis(250);
 /// Refusals that are remembered: enough that what is chosen from them looks like them.
 const REMEMBERED: usize = 64;
 
@@ -28,6 +30,25 @@ impl Pace {
             refusals.pop_front();
         }
         refusals.push_back(asked.elapsed());
+    }
+
+    /// The password of a known user was right: that took a digest, too.
+    pub fn accepted(&self, asked: Instant) {
+        self.refused(asked);
+    }
+
+    /// For a refusal of which nobody knows whether there is such a user: it takes at least as long as nearly all the
+    /// passwords of known users took, counted from `asked`.
+    pub async fn hold(&self, asked: Instant) {
+        tokio::time::sleep_until((asked + self.a_slow_one().unwrap_or(AT_FIRST)).into()).await;
+    }
+
+    /// Nine of ten took less: those few that took very long are not everybody's burden.
+    fn a_slow_one(&self) -> Option<Duration> {
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<Duration> = refusals.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() * 9 / 10).copied()
     }
 
     /// Takes as long as a refusal, counted from `found_nothing`: when the directory said that there is no such user.
@@ -50,6 +71,23 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_refusal_takes_as_long_as_a_slow_password_of_a_known_user() {
+        let pace = Pace::default();
+        let held = async |already: u64| {
+            let started = tokio::time::Instant::now();
+            pace.hold(started.into_std() - Duration::from_secs(already)).await;
+            started.elapsed()
+        };
+        assert_eq!(held(0).await, AT_FIRST);
+        for seconds in [3, 60, 2, 3, 3, 1, 3, 3, 9, 3, 3, 3] {
+            pace.accepted(Instant::now() - Duration::from_secs(seconds));
+        }
+        for (already, expected) in [(0, 9), (1, 8), (9, 0), (20, 0)] {
+            assert_eq!(held(already).await.as_secs(), expected, "{already}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_user_waits_as_long_as_a_refusal_took() {

@@ -159,12 +159,50 @@ impl ActiveDirectoryLoginModule {
         })
     }
 
+    /// Of somebody who logged in earlier, by one server.
+    async fn look_up_again(&self, user: &str, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
+        if let Some(locator) = &self.locator {
+            locator.locate(&self.directory).await?;
+        }
+        let mut connection = self.directory.searcher().await?;
+        let mut asker = Asker::User(&mut connection);
+        let identity = match self.find_account(&mut asker, user).await {
+            Ok(entry) => self.identity(&mut asker, &entry, now).await,
+            Err(gone) if gone.kind != ErrorKind::FailedLogin || self.sees_somebody(&mut asker).await? => Err(gone),
+            Err(gone) => {
+                let detail = format!("{}; but the search account sees nobody there at all", gone.detail);
+                Err(LoginError::new(ErrorKind::Unavailable, detail))
+            }
+        };
+        self.directory.keep(connection);
+        identity
+    }
+
+    /// Whether the search account finds anybody but itself where people are. One that lost its rights finds nothing, without
+    /// an error, and so does a server that has not got its data yet: nobody is gone on their word.
+    async fn sees_somebody(&self, asker: &mut Asker<'_>) -> Result<bool, LoginError> {
+        let People { base, scope, by_account, .. } = &self.people;
+        let filter = by_account.for_anybody();
+        let found = asker.search(base, *scope, (&filter, &[]), &["sAMAccountName"], 2).await?;
+        let account = self.directory.search_account().map(name::account_of);
+        let is_own = |entry: &Entry| {
+            let named =
+                entry.text("sAMAccountName").zip(account).is_some_and(|(one, own)| one.eq_ignore_ascii_case(own));
+            named || self.directory.is_search_account(entry)
+        };
+        Ok(found.entries.iter().any(|entry| !is_own(entry)))
+    }
+
     async fn only(&self, asker: &mut Asker<'_>, filter: &Filter, name: &str) -> Result<Option<Entry>, LoginError> {
         let People { base, scope, .. } = &self.people;
         let attributes: Vec<&str> =
             [&["sAMAccountName", "objectGUID", "objectSid", "primaryGroupID"][..], &account::ATTRIBUTES].concat();
         let found = asker.search(base, *scope, (filter, &[name.as_bytes()]), &attributes, 2).await?;
         let mut entries = found.entries.into_iter();
+        if entries.len() == 0 && found.incomplete {
+            let detail = format!("the directory gave up the search under {base} before it found anybody");
+            return Err(LoginError::new(ErrorKind::Login, detail));
+        }
         match (entries.next(), entries.next()) {
             (entry, None) if !found.incomplete => Ok(entry),
             _ => {
@@ -238,15 +276,7 @@ impl LoginModule for ActiveDirectoryLoginModule {
 #[async_trait]
 impl Recheck for ActiveDirectoryLoginModule {
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing {
-        let looked_up = async {
-            if let Some(locator) = &self.locator {
-                locator.locate(&self.directory).await?;
-            }
-            let mut asker = Asker::Service(&self.directory);
-            let entry = self.find_account(&mut asker, user).await?;
-            self.identity(&mut asker, &entry, now).await
-        };
-        match within_limit(looked_up).await {
+        match within_limit(self.look_up_again(user, now)).await {
             Ok(identity) => Standing::Current(identity),
             Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Login) => {
                 Standing::Unknown(error.to_string())
