@@ -87,6 +87,7 @@ impl LoginEntry {
     ) -> Option<Self> {
         let xml = login_xml::write(&config);
         let EntryConfig { name, modules, handler, login_url, parameters } = config;
+        let mut loose = Vec::new();
         let modules: Vec<Option<EntryModule>> = modules
             .into_iter()
             .enumerate()
@@ -102,10 +103,16 @@ impl LoginEntry {
                     );
                     warnings.add(&file, line, message);
                 }
+                loose.extend(built.module.loose_names().map(|why| (file, line, why)));
                 Some(built)
             })
             .collect();
-        let modules = modules.into_iter().collect::<Option<_>>()?;
+        let modules: Vec<EntryModule> = modules.into_iter().collect::<Option<_>>()?;
+        if modules.iter().any(|module| module.module.second_factor().is_some()) {
+            for (file, line, why) in loose {
+                problems.add(&file, line, format!("{why}: a second factor needs one name for each person"));
+            }
+        }
         Some(Self { name, modules, handler, login_url, parameters, xml })
     }
 
@@ -179,7 +186,7 @@ impl LoginEntry {
                 }
                 Standing::Current(identity) if identity.is_of(proof) => proofs.push(Proof::new(proof.module, identity)),
                 Standing::Current(_) => {
-                    let detail = format!("`{}` is another person now", proof.user);
+                    let detail = format!("`{}` is another person now, or has another password", proof.user);
                     return RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, detail));
                 }
                 Standing::Gone(_) if entry.flag == Flag::Optional => {}

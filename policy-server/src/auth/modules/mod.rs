@@ -63,6 +63,11 @@ pub trait LoginModule: Send + Sync {
         None
     }
 
+    /// For a module to which one person may have several names: which option ends that.
+    fn loose_names(&self) -> Option<&'static str> {
+        None
+    }
+
     /// For a module whose directory can be asked about a user without the password.
     fn recheck(&self) -> Option<&dyn Recheck> {
         None

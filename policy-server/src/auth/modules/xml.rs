@@ -16,7 +16,7 @@ use crate::auth::stack::Outcome;
 use crate::auth::subject::ModuleIdentity;
 use crate::config::cams_users::XmlUser;
 use crate::digest::pool::DigestPool;
-use crate::digest::{Decoys, Policy};
+use crate::digest::{Decoys, Policy, fingerprint};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::token;
 
@@ -96,6 +96,7 @@ impl XmlLoginModule {
             class: CLASS,
             user: user.name.clone(),
             source_id: None,
+            credential: user.password.expose_str().and_then(fingerprint),
             roles: self.common.roles(&user.roles),
             attributes: user.attributes.clone(),
         }
@@ -242,10 +243,11 @@ mod tests {
         let module = module("defaultRoles=user", DigestPool::new(1, 1));
         let recheck = module.recheck().unwrap();
         let now = NOW.parse().unwrap();
-        let Standing::Current(ModuleIdentity { roles, attributes, .. }) = recheck.recheck("alice", now).await else {
-            panic!("gone")
-        };
+        let current = recheck.recheck("alice", now).await;
+        let Standing::Current(ModuleIdentity { roles, attributes, credential, .. }) = current else { panic!("gone") };
         assert_eq!((roles.len(), attributes.len()), (2, 1));
+        let Outcome::Succeed(then) = login(&*module, "alice", "right").await else { panic!("refused") };
+        assert_eq!((&then.credential, then.credential.is_some()), (&credential, true), "it changes with the digest");
         for gone in ["disabled", "expired", "stale", "nobody"] {
             assert!(matches!(recheck.recheck(gone, now).await, Standing::Gone(_)), "{gone}");
         }

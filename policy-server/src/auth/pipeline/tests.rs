@@ -72,6 +72,7 @@ fn succeed(role: &str) -> Script {
         class: CLASS,
         user: "alice".to_owned(),
         source_id: None,
+        credential: None,
         roles: roles(&[role]),
         attributes,
     }))
@@ -79,7 +80,14 @@ fn succeed(role: &str) -> Script {
 
 fn succeed_as(user: &str) -> Outcome {
     let (user, attributes) = (user.to_owned(), Attributes::new());
-    Outcome::Succeed(ModuleIdentity { class: CLASS, user, source_id: None, roles: roles(&[]), attributes })
+    Outcome::Succeed(ModuleIdentity {
+        class: CLASS,
+        user,
+        source_id: None,
+        credential: None,
+        roles: roles(&[]),
+        attributes,
+    })
 }
 
 fn fail(kind: ErrorKind) -> Script {
@@ -95,6 +103,7 @@ fn current(names: &[&str]) -> Standing {
         class: CLASS,
         user: "alice".to_owned(),
         source_id: None,
+        credential: None,
         roles: roles(names),
         attributes: Attributes::new(),
     })
@@ -282,6 +291,7 @@ async fn modules_are_told_whom_earlier_ones_proved() {
 /// What the modules of an entry demand of its form and of their place.
 #[test]
 fn a_stack_that_cannot_work_is_a_problem() {
+    const SQL: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
     const XML: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
     const TOTP: &str = "com.cafesoft.cams.auth.login.module.TotpLoginModule";
     let check = |handler: &str, modules: &[(&str, &str)]| {
@@ -305,6 +315,11 @@ fn a_stack_that_cannot_work_is_a_problem() {
     };
     let users = "<option name='serviceId' value='users'/>";
     let pin = format!("{users}\n<option name='passwordCallback' value='pin'/>");
+    let option = |name: &str, value: &str| format!("<option name='{name}' value='{value}'/>");
+    let sql = option("jdbcUrl", "jdbc:sqlite:u.db")
+        + &option("userPreparedStatement", "SELECT * FROM U WHERE N = ?")
+        + &option("passwordColumn", "P");
+    let named = format!("{sql}{}", option("userNameColumn", "N"));
     let asks = |name: &str| format!("ConfigurableCallbackHandler'><callback name='{name}' label='x'/>");
     let plain = "NamePasswordCallbackHandler'>";
     for (handler, modules, expected) in [
@@ -323,6 +338,9 @@ fn a_stack_that_cannot_work_is_a_problem() {
             &[(XML, users), (TOTP, "<option name='passwordCallback' value='totp'/>")],
             "l.xml:5: option `passwordCallback`: this module asks for no password",
         ),
+        (&asks("totp"), &[(SQL, &named), (TOTP, "")], ""),
+        (plain, &[(SQL, &sql)], ""),
+        (&asks("totp"), &[(SQL, &sql), (XML, users), (TOTP, "")], "l.xml:3: option `userNameColumn` is missing"),
         (
             &asks("totp"),
             &[(XML, users), (TOTP, "<option name='digits' value='4'/>")],

@@ -225,6 +225,7 @@ impl ActiveDirectoryLoginModule {
         Ok(ModuleIdentity {
             class: CLASS,
             user: self.common.user_name(account),
+            credential: None,
             source_id: Some(guid.ok_or_else(|| unreadable("objectGUID"))?),
             roles: self.common.roles(&self.roles.of(asker, entry).await?),
             attributes: Attributes::new(),

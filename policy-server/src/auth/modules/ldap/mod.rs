@@ -313,6 +313,7 @@ impl LdapLoginModule {
         let roles = self.settings.roles.of(searcher, entry, &user).await?;
         Ok(ModuleIdentity {
             class: CLASS,
+            credential: None,
             source_id: self.settings.source_id(entry),
             roles: self.common.roles(&roles),
             attributes: self.user_attributes(entry),
