@@ -47,6 +47,7 @@ async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<
         source_id: source,
         roles: BTreeSet::new(),
         attributes: Default::default(),
+        settings: String::new(),
     };
     let session = Session {
         id: id.to_owned(),
