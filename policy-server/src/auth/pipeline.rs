@@ -378,4 +378,6 @@ fn late() -> LoginError {
 }
 
 #[cfg(test)]
+mod check_tests;
+#[cfg(test)]
 mod tests;
