@@ -3,6 +3,8 @@
 //! Every operation first asks whether the agent may act for that domain, entry and host; nothing is decided before. An
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
+use std::sync::Arc;
+
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
@@ -10,6 +12,7 @@ use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse};
 use shared_proto::names::code;
 use shared_proto::secret::Secret;
+use tokio::task::JoinError;
 
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
@@ -39,6 +42,8 @@ pub enum EnforcementError {
     Unsettled,
     #[error("the policy server has no assertion key to give now")]
     NoKey(#[from] PkiError),
+    #[error("the login was given up")]
+    GivenUp(#[from] JoinError),
 }
 
 /// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
@@ -263,7 +268,16 @@ impl Server {
     }
 }
 
+/// In a task of its own: it comes to its end, and counts, also where the agent waits no more.
 pub async fn login(
+    server: Arc<Server>,
+    agent: Registered,
+    request: LoginRequest,
+) -> Result<LoginResponse, EnforcementError> {
+    tokio::spawn(async move { whole_login(&server, &agent, &request).await }).await?
+}
+
+async fn whole_login(
     server: &Server,
     agent: &Registered,
     request: &LoginRequest,

@@ -48,6 +48,7 @@ async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<
         credential: None,
         roles: BTreeSet::new(),
         attributes: Default::default(),
+        settings: String::new(),
     };
     let session = Session {
         id: id.to_owned(),

@@ -47,12 +47,16 @@ pub struct Proof {
     pub roles: BTreeSet<String>,
     #[serde(default)]
     pub attributes: Attributes,
+    /// A hash of what the module was configured with: after a change, its word may be that of another directory.
+    #[serde(default)]
+    pub settings: String,
 }
 
 impl Proof {
     pub fn new(module: usize, identity: ModuleIdentity) -> Self {
         let ModuleIdentity { class, user, source_id, credential, roles, attributes } = identity;
-        Self { module, class: class.to_owned(), user, source_id, credential, roles, attributes }
+        let class = class.to_owned();
+        Self { module, class, user, source_id, credential, roles, attributes, settings: String::new() }
     }
 
     /// What the module said at the time. `class` is its class name.
@@ -105,6 +109,7 @@ mod tests {
             credential: None,
             roles: BTreeSet::from([role.to_owned()]),
             attributes: Attributes::from([("person".to_owned(), mail)]),
+            settings: String::new(),
         }
     }
 

@@ -86,7 +86,7 @@ async fn login(
     Agent(agent): Agent,
     Message(request): Message<LoginRequest>,
 ) -> Answer<LoginResponse> {
-    enforcement::login(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+    enforcement::login(server, agent, request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn logout(
@@ -161,6 +161,10 @@ impl From<EnforcementError> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             EnforcementError::Unsettled => StatusCode::SERVICE_UNAVAILABLE,
+            EnforcementError::GivenUp(internal) => {
+                tracing::error!(error = %internal, "a login was given up");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             EnforcementError::NoKey(internal) => {
                 tracing::error!(error = %internal, "an agent gets no assertion key");
                 StatusCode::SERVICE_UNAVAILABLE

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use policy_server::auth::error::ErrorKind;
-use policy_server::auth::pipeline::{Depth, RecheckRun};
+use policy_server::auth::pipeline::{Depth, LOGIN_LIMIT, RecheckRun};
 use policy_server::auth::subject::Subject;
 use policy_server::wire::Loaded;
 use shared_proto::secret::Secret;
@@ -43,10 +43,14 @@ fn load(cams: &Cams, options: &[&str]) -> Loaded {
     policy_server::wire::check(&cams.files.conf()).unwrap_or_else(|problems| panic!("{problems}")).1
 }
 
+fn until() -> tokio::time::Instant {
+    tokio::time::Instant::now() + LOGIN_LIMIT
+}
+
 async fn log_in(loaded: &Loaded, user: &str) -> Subject {
     let answers = [("username", user), ("password", PASSWORD)].map(|(name, value)| (name.to_owned(), value.into()));
     let answers: BTreeMap<String, Secret> = answers.into();
-    let run = loaded.domains["system"].entry("http").unwrap().login(&answers, Timestamp::now()).await;
+    let run = loaded.domains["system"].entry("http").unwrap().login(&answers, Timestamp::now(), until()).await;
     run.result.unwrap_or_else(|error| panic!("{user}: {error}"))
 }
 
@@ -103,7 +107,7 @@ async fn with_a_pattern_refusals_are_held_back() {
     for user in ["nobody", "alice"] {
         let answers = [("username", user), ("password", "wrong")].map(|(name, value)| (name.to_owned(), value.into()));
         let started = Instant::now();
-        let run = loaded.domains["system"].entry("http").unwrap().login(&answers.into(), Timestamp::now()).await;
+        let run = loaded.domains["system"].entry("http").unwrap().login(&answers.into(), Timestamp::now(), until()).await;
         assert_eq!(run.result.unwrap_err().kind, ErrorKind::FailedLogin, "{user}");
         assert!(started.elapsed() >= Duration::from_millis(250), "{user}: {:?}", started.elapsed());
     }

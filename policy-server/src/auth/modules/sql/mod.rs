@@ -22,7 +22,7 @@ use crate::auth::subject::ModuleIdentity;
 use crate::auth::valves::throttle::bucket;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy, SALT, fingerprint, label};
-use crate::directory::sql::{Database, Lease, SqlError};
+use crate::directory::sql::{Database, SqlError};
 use columns::Person;
 use options::Questions;
 
