@@ -116,7 +116,9 @@ impl World {
         let reply = self.log_in(entry, user, password).await;
         assert!(reply.cookies().is_empty() && reply.header("cams-http-roles").is_empty(), "{reply:?}");
         let events = self.events("login-failed");
-        let [event] = &events[before..] else { panic!("{entry} {user}: one line, not {:?}: {reply:?}", &events[before..]) };
+        let [event] = &events[before..] else {
+            panic!("{entry} {user}: one line, not {:?}: {reply:?}", &events[before..])
+        };
         assert_eq!(event["entry"], entry, "{event}");
         (reply, event["reason"].as_str().unwrap().to_owned())
     }
@@ -236,7 +238,8 @@ async fn a_server_that_dies_in_mid_login_grants_and_refuses_nothing() {
             network.set(Network::SlowFromServer(SOON * 4));
         }
         let (failure, ()) = tokio::join!(world.failure(entry, "alice", password), async {
-            let is_asked = || if last.is_empty() { network.connections() > connections } else { slapd_says(last) > said };
+            let is_asked =
+                || if last.is_empty() { network.connections() > connections } else { slapd_says(last) > said };
             within(SOON, "the server has the request", is_asked).await;
             network.cut().await;
         });

@@ -164,10 +164,8 @@ impl Directories {
                 }
             }
         }
-        self.files.write_private(
-            "conf/domains/system/cams-users.xml",
-            &format!("<cams-users>\n{users}</cams-users>\n"),
-        );
+        self.files
+            .write_private("conf/domains/system/cams-users.xml", &format!("<cams-users>\n{users}</cams-users>\n"));
         self.slapd.modify(&ldif);
         self.sql.sql(&rows);
     }
