@@ -249,21 +249,22 @@ async fn thousands_of_groups_are_as_many_roles_or_none() {
     }
     slapd.modify(&ldif);
     let host = format!("127.0.0.1:{}", slapd.port);
-    let own = [("userRoleAttribute", "employeeType"), ("userRoleAttributeIsDn", "false")];
-    let all = ("roleFilter", "(member={0})");
-    let thousand = ("roleFilter", "(&(member={0})(cn=g0*))");
-    let one_more = ("roleFilter", "(&(member={0})(|(cn=g0*)(cn=g1000)))");
-    let more = ("sizeLimit", "9999");
+    const OWN: [(&str, &str); 2] = [("userRoleAttribute", "employeeType"), ("userRoleAttributeIsDn", "false")];
+    const ALL: (&str, &str) = ("roleFilter", "(member={0})");
+    const THOUSAND: (&str, &str) = ("roleFilter", "(&(member={0})(cn=g0*))");
+    const ONE_MORE: (&str, &str) = ("roleFilter", "(&(member={0})(|(cn=g0*)(cn=g1000)))");
+    const MORE: (&str, &str) = ("sizeLimit", "9999");
+    type Options = &'static [(&'static str, &'static str)];
     // Each with how many roles there are, if anybody is let in.
-    let cases: [(&str, &[(&str, &str)], usize); 8] = [
-        ("all", &[all, SERVICE], 0),
-        ("all_and_more", &[all, SERVICE, more], 0),
-        ("all_nested", &[all, SERVICE, more, ("roleNested", "true")], 0),
-        ("unpaged", &[all, ("roleSearchAs", "user"), more, ("pageSize", "0")], 0),
-        ("thousand", &[thousand, SERVICE, more], 1_000),
-        ("small_pages", &[thousand, SERVICE, ("pageSize", "7")], 1_000),
-        ("one_more", &[one_more, SERVICE, more], 0),
-        ("own", &own, GROUPS),
+    let cases: [(&str, Options, usize); 8] = [
+        ("all", &[ALL, SERVICE], 0),
+        ("all_and_more", &[ALL, SERVICE, MORE], 0),
+        ("all_nested", &[ALL, SERVICE, MORE, ("roleNested", "true")], 0),
+        ("unpaged", &[ALL, ("roleSearchAs", "user"), MORE, ("pageSize", "0")], 0),
+        ("thousand", &[THOUSAND, SERVICE, MORE], 1_000),
+        ("small_pages", &[THOUSAND, SERVICE, ("pageSize", "7")], 1_000),
+        ("one_more", &[ONE_MORE, SERVICE, MORE], 0),
+        ("own", &OWN, GROUPS),
     ];
     let entries = cases.map(|(name, options, _)| {
         let base = (name != "own").then_some(("roleBaseDn", "ou=groups,dc=example,dc=test"));
