@@ -1,7 +1,7 @@
 //! Users of SQL databases: the same logins on PostgreSQL, MariaDB and SQLite, and what becomes of them when the database
 //! hangs, lies, or goes away.
 
-mod databases;
+pub mod databases;
 mod states;
 
 use std::fs;

@@ -81,6 +81,12 @@ impl Database {
         all
     }
 
+    pub fn sqlite() -> Self {
+        let database = Self::Sqlite(tempfile::tempdir().unwrap());
+        database.fill();
+        database
+    }
+
     /// On a server that nobody else uses.
     pub fn of_postgres(postgres: Postgres) -> Self {
         let name = new_database(&postgres);
