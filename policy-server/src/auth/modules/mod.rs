@@ -8,6 +8,7 @@ mod common;
 mod ldap;
 mod local;
 mod pace;
+mod role_map;
 mod sql;
 pub mod totp;
 mod xml;
@@ -157,9 +158,10 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 5] = [
+static TABLE: &[ModuleKind] = &[
     ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+    ModuleKind { class: role_map::CLASS, construct: role_map::construct, needs_store: false },
     ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },
     ModuleKind { class: totp::CLASS, construct: totp::construct, needs_store: true },
     ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },
