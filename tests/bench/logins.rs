@@ -98,7 +98,10 @@ fn hash() -> usize {
 
 /// Logs in until told to stop.
 fn log_in(agent: SocketAddr, is_over: &AtomicBool) -> usize {
-    let form = format!("cams_cb_username=alice&cams_cb_password={}", PASSWORD.replace(' ', "+"));
+    let password = PASSWORD.replace(' ', "+");
+    let form = format!(
+        "cams_security_domain=system&cams_login_config=http&cams_cb_username=alice&cams_cb_password={password}"
+    );
     let post = format!(
         "POST /cams/login HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: {}\r\n\r\n{form}",

@@ -74,7 +74,7 @@ fn of_ldap(table: &mut Table, host: &str) {
     row("ldap, bind, Argon2id", "argon2", &[PEOPLE]);
     row("ldap, bind by pattern", "bob", &[PATTERN]);
     row("ldap, bind, locked", "locked", &[PEOPLE]);
-    row("ldap, compare", "plain", &[PEOPLE, "authMethod=compare"]);
+    row("ldap, compare", "plain", &[PEOPLE, ACCOUNT[0], ACCOUNT[1], "authMethod=compare"]);
     row("ldap, retrieve", "argon2", &[PEOPLE, ACCOUNT[0], ACCOUNT[1], "authMethod=retrieve"]);
     let stack = [module("Ldap", &[host, PEOPLE]), module("Totp", &[])];
     table.row("ldap and totp", "carol", |id| entry(id, &stack));
