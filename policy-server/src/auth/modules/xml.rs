@@ -216,24 +216,21 @@ mod tests {
 
     /// While the only thread that hashes is busy and the queue is full, nobody's password is judged; an unknown user's
     /// no sooner than a known one's.
-    #[test]
-    fn an_overloaded_server_gives_no_verdict() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            let (release, released) = std::sync::mpsc::channel::<()>();
-            let busy = tokio::task::spawn_blocking(move || released.recv());
-            let module = module("", DigestPool::new(1, 0));
-            let (first, refused) = tokio::join!(login(&*module, "nobody", "right"), async {
+    #[tokio::test]
+    async fn an_overloaded_server_gives_no_verdict() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let digests = DigestPool::new(1, 1);
+        let module = module("", digests.clone());
+        let ((), first, refused) =
+            tokio::join!(digests.keep_busy(released), login(&*module, "nobody", "right"), async {
                 let known = login(&*module, "alice", "right").await;
                 let unknown = login(&*module, "nobody", "right").await;
                 release.send(()).unwrap();
                 [known, unknown]
             });
-            assert_eq!(verdict(first), Err(ErrorKind::FailedLogin));
-            for outcome in refused {
-                assert_eq!(verdict(outcome), Err(ErrorKind::Unavailable));
-            }
-            busy.await.unwrap().unwrap();
-        });
+        assert_eq!(verdict(first), Err(ErrorKind::FailedLogin));
+        for outcome in refused {
+            assert_eq!(verdict(outcome), Err(ErrorKind::Unavailable));
+        }
     }
 }
