@@ -15,7 +15,7 @@ use tests::slapd::PASSWORD as LDAP_PASSWORD;
 use tests::{Agent, Client, LinkProxy, PolicyServer, Postgres, Recorder, Reply, Slapd, within, within_async};
 use tokio::task::JoinSet;
 
-use crate::sql::databases::{Database, certificate, element};
+use tests::databases::{Database, certificate, element};
 
 const SOON: Duration = Duration::from_secs(30);
 const LOCAL: &str = r#"<service id="people" className="com.cafesoft.security.engine.service.LocalDirectoryService"/>"#;

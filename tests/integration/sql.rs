@@ -1,16 +1,15 @@
 //! Users of SQL databases: the same logins on PostgreSQL, MariaDB and SQLite, and what becomes of them when the database
 //! hangs, lies, or goes away.
 
-pub mod databases;
 mod states;
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use databases::{Database, SSHA, certificate};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tests::command::{cams, cams_with_input};
+use tests::databases::{Database, SSHA, certificate};
 use tests::policy_server::Files;
 use tests::quickstart::replace;
 use tests::{Postgres, Quickstart, postgres, within_async};

@@ -217,8 +217,8 @@ impl LoginEntry {
             }
         }
         // A second factor adds to what another module proves, and vouches for nobody alone.
-        let is_factor = |proof: &Proof| self.modules.get(proof.module).is_none_or(EntryModule::only_adds);
-        let is_vouched = !proofs.iter().all(is_factor);
+        let only_adds = |proof: &Proof| self.modules.get(proof.module).is_none_or(|entry| entry.module.only_adds());
+        let is_vouched = !proofs.iter().all(only_adds);
         match Subject::from_proofs(proofs).filter(|_| is_vouched) {
             Some(subject) => RecheckRun::Current(subject),
             None => {
@@ -236,19 +236,19 @@ impl LoginEntry {
     /// What makes a second factor that can be gone without.
     fn check_factors(&self, places: &[(PathBuf, usize)], problems: &mut Problems, warnings: &mut Problems) {
         let mut may_be_enough = false;
-        let has_factor = self.modules.iter().any(|module| module.only_adds());
+        let has_factor = self.modules.iter().any(EntryModule::is_second_factor);
         for (module, (file, line)) in self.modules.iter().zip(places) {
             if let Some(why) = module.module.loose_names().filter(|_| has_factor) {
                 problems.add(file, *line, format!("{why}: a second factor needs one name for each person"));
             }
-            if module.only_adds() && !module.flag.decides() {
+            if module.is_second_factor() && !module.flag.decides() {
                 let message = format!(
                     "flag {}: a wrong code would not stop the login: make it REQUIRED, and write \
                      `notEnrolled=ignore` if people without a secret are to log in without a code",
                     module.flag
                 );
                 problems.add(file, *line, message);
-            } else if module.only_adds() && may_be_enough {
+            } else if module.is_second_factor() && may_be_enough {
                 let message = format!(
                     "entry `{}`: this module is behind a SUFFICIENT one, whose success ends the login: nobody of that \
                      directory is asked for a code; make the modules before it REQUIRED, or give each directory an entry",
@@ -320,8 +320,7 @@ impl EntryModule {
         ModuleReport { class: self.class, flag: self.flag, outcome: "not-asked", detail: String::new() }
     }
 
-    /// Whether it vouches for nobody by itself.
-    fn only_adds(&self) -> bool {
+    fn is_second_factor(&self) -> bool {
         self.module.second_factor().is_some()
     }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::{LOCAL, PATTERN, SEARCH_ACCOUNT, SOON, World, entry, ldap, module, single, xml};
-use crate::sql::databases::Database;
+use tests::databases::Database;
 
 /// A line of the audit log may be as long as its texts, each of which is cut off.
 const LINE: usize = 4 << 10;

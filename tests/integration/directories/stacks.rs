@@ -12,7 +12,7 @@ use tests::command::cams_with_input;
 use tests::policy_server::Files;
 
 use super::{LOCAL, entry, ldap, module, xml};
-use crate::sql::databases::Database;
+use tests::databases::Database;
 
 const PASSWORD: &str = "first canary pass phrase";
 

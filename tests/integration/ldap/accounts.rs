@@ -107,7 +107,8 @@ async fn with_a_pattern_refusals_are_held_back() {
     for user in ["nobody", "alice"] {
         let answers = [("username", user), ("password", "wrong")].map(|(name, value)| (name.to_owned(), value.into()));
         let started = Instant::now();
-        let run = loaded.domains["system"].entry("http").unwrap().login(&answers.into(), Timestamp::now(), until()).await;
+        let run =
+            loaded.domains["system"].entry("http").unwrap().login(&answers.into(), Timestamp::now(), until()).await;
         assert_eq!(run.result.unwrap_err().kind, ErrorKind::FailedLogin, "{user}");
         assert!(started.elapsed() >= Duration::from_millis(250), "{user}: {:?}", started.elapsed());
     }

@@ -10,6 +10,7 @@ mod ldap;
 mod legacy;
 mod local;
 mod pace;
+mod role_map;
 mod sql;
 pub mod totp;
 mod xml;
@@ -61,6 +62,11 @@ pub trait LoginModule: Send + Sync {
     /// For a module that finds nobody by itself.
     fn second_factor(&self) -> Option<&SecondFactor> {
         None
+    }
+
+    /// Whether it vouches for nobody by itself: nothing is left where the modules before it take back their word.
+    fn only_adds(&self) -> bool {
+        self.second_factor().is_some()
     }
 
     /// For a module to which one person may have several names: which option ends that.
@@ -172,10 +178,11 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 6] = [
+static TABLE: &[ModuleKind] = &[
     ModuleKind { class: active_directory::CLASS, construct: active_directory::construct, needs_store: false },
     ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+    ModuleKind { class: role_map::CLASS, construct: role_map::construct, needs_store: false },
     ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },
     ModuleKind { class: totp::CLASS, construct: totp::construct, needs_store: true },
     ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },

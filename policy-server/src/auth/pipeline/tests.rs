@@ -329,9 +329,6 @@ async fn a_login_that_takes_too_long_comes_to_an_end() {
             Err(ErrorKind::FailedLogin),
             true,
         ),
-        (&asks("totp"), &[(SQL, &named), (TOTP, "")], ""),
-        (plain, &[(SQL, &sql)], ""),
-        (&asks("totp"), &[(SQL, &sql), (XML, users), (TOTP, "")], "l.xml:3: option `userNameColumn` is missing"),
         (
             vec![(Flag::Required, succeed("a"), None), (Flag::Required, Script::Hang, None)],
             Err(ErrorKind::Unavailable),

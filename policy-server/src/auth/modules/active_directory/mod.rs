@@ -28,7 +28,6 @@ use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
-use crate::digest::pool::DigestPool;
 use crate::directory::ldap::{Connection, Directory, Entry, Filter, Scope, message};
 use account::State;
 use locator::Locator;
@@ -50,7 +49,6 @@ struct ActiveDirectoryLoginModule {
     bind_mode: BindMode,
     people: People,
     roles: Roles,
-    digests: DigestPool,
     pace: Pace,
 }
 
@@ -108,23 +106,10 @@ impl ActiveDirectoryLoginModule {
     }
 
     async fn find_and_bind(&self, name: &Name, password: &Secret) -> Result<(Connection, Entry), LoginError> {
-        let found = self.find(&mut Asker::Service(&self.directory), name).await;
-        let asked = Instant::now();
-        let entry = match found {
-            Ok(entry) => entry,
-            Err(error) => {
-                if error.kind == ErrorKind::FailedLogin {
-                    self.pace.wait(asked, &self.digests, password).await;
-                }
-                return Err(error);
-            }
-        };
+        let entry = self.find(&mut Asker::Service(&self.directory), name).await?;
         let mut connection = self.directory.connect().await?;
-        let bound = bind(&mut connection, &entry.dn, password).await;
-        if bound.as_ref().is_err_and(|error| error.kind == ErrorKind::FailedLogin) {
-            self.pace.refused(asked);
-        }
-        bound.map(|()| (connection, entry))
+        bind(&mut connection, &entry.dn, password).await?;
+        Ok((connection, entry))
     }
 
     /// The one entry of this name.
@@ -260,11 +245,20 @@ async fn within_limit<T>(work: impl Future<Output = Result<T, LoginError>>) -> R
 impl LoginModule for ActiveDirectoryLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let name = self.common.user_name(cx.callbacks.username());
+        let begun = Instant::now();
         let login = self.authenticate(&name, cx.callbacks.password(), cx.now);
         let outcome = match within_limit(login).await {
             Ok(identity) => Outcome::Succeed(identity),
             Err(error) => Outcome::Fail(error),
         };
+        if let Outcome::Fail(error) = &outcome
+            && error.kind != ErrorKind::Unavailable
+        {
+            if error.refuses() {
+                self.pace.refused(begun);
+            }
+            self.pace.even_out(begun).await;
+        }
         self.common.trace(CLASS, &name, &outcome);
         outcome
     }

@@ -44,9 +44,7 @@ impl ActiveDirectoryLoginModule {
         let people = people(options, &naming, problems);
         let roles = Roles::take(options, &naming, directory.as_ref(), problems);
         let (directory, people, roles) = (directory?, people?, roles?);
-        let digests = services.shared.digests.clone();
-        let module =
-            Self { common, directory, locator, naming, bind_mode, people, roles, digests, pace: Pace::default() };
+        let module = Self { common, directory, locator, naming, bind_mode, people, roles, pace: Pace::default() };
         (problems.len() == before).then_some(module)
     }
 }

@@ -90,26 +90,27 @@ fn unfit(detail: impl Into<String>) -> LoginError {
 }
 
 impl LdapLoginModule {
-    async fn authenticate(&self, name: &str, password: &Secret) -> Result<ModuleIdentity, LoginError> {
+    async fn authenticate(&self, name: &str, password: &Secret, begun: Instant) -> Result<ModuleIdentity, LoginError> {
+        let refused = |error: &LoginError| self.refused(error, begun);
         let (entry, mut bound) = match (&self.settings.lookup, &self.settings.method) {
             (Lookup::Pattern(pattern), Method::Bind) => {
                 let dn = pattern.with(name);
                 let mut connection = self.directory.connect().await?;
-                self.bind_unseen(&mut connection, &dn, password).await?;
+                let bound = self.bind(&mut connection, &dn, password).await;
+                bound.inspect_err(refused).map_err(|error| self.masked(error))?;
                 let entry = self.read_own(&mut connection, &dn).await?;
                 (entry, Some(connection))
             }
             (_, method) => {
-                let found = self.find(name).await?;
-                let asked = Instant::now();
-                let entry = match found {
+                let entry = match self.find(name).await? {
                     Ok(entry) => entry,
                     Err(not_found) => {
-                        self.waste(method, asked, name, password).await;
+                        self.waste(method, name, password).await;
                         return Err(not_found.error);
                     }
                 };
-                let bound = self.prove(&entry, name, password, asked).await?;
+                let bound = self.prove(&entry, name, password).await;
+                let bound = bound.inspect_err(refused).map_err(|error| self.masked(error))?;
                 (entry, bound)
             }
         };
@@ -122,32 +123,17 @@ impl LdapLoginModule {
     }
 
     /// Proves that the password is that of the entry; the connection, where the proof was a bind.
-    async fn prove(
-        &self,
-        entry: &Entry,
-        name: &str,
-        password: &Secret,
-        asked: Instant,
-    ) -> Result<Option<Connection>, LoginError> {
+    async fn prove(&self, entry: &Entry, name: &str, password: &Secret) -> Result<Option<Connection>, LoginError> {
         let attribute = &self.settings.password_attribute;
         match self.settings.method {
             Method::Bind => {
                 let mut connection = self.directory.connect().await?;
-                let bound = self.bind(&mut connection, &entry.dn, password).await;
-                match bound.as_ref().map_err(|error| &error.kind) {
-                    Err(ErrorKind::FailedLogin) => self.pace.refused(asked),
-                    // A locked account is refused without a look at the password.
-                    Err(ErrorKind::AccountLocked) if self.settings.mask_locked => {
-                        self.pace.wait(asked, &self.digests, password).await;
-                    }
-                    _ => {}
-                }
-                bound.map(|()| Some(connection)).map_err(|error| self.masked(error))
+                self.bind(&mut connection, &entry.dn, password).await?;
+                Ok(Some(connection))
             }
             Method::Compare => match self.directory.compare(&entry.dn, attribute, password.expose()).await? {
                 Some(true) => Ok(None),
                 answer => {
-                    self.pace.refused(asked);
                     let what = if answer.is_some() { "does not have this value" } else { "is not there" };
                     Err(failed(format!("compare: {attribute} of {} {what}", entry.dn)))
                 }
@@ -159,29 +145,23 @@ impl LdapLoginModule {
         }
     }
 
-    /// Binds where nobody knows yet whether there is such an entry. The directory may refuse an unknown one at once.
-    async fn bind_unseen(&self, connection: &mut Connection, dn: &str, password: &Secret) -> Result<(), LoginError> {
-        let asked = Instant::now();
-        let bound = self.bind(connection, dn, password).await.map_err(|error| self.masked(error));
-        match bound.as_ref().map_err(|error| &error.kind) {
-            Ok(()) => self.pace.accepted(asked),
-            Err(ErrorKind::FailedLogin) => self.pace.hold(asked).await,
-            Err(_) => {}
-        }
-        bound
-    }
-
     /// Where strangers are not to learn that an account is locked.
     fn masked(&self, error: LoginError) -> LoginError {
         let mask = self.settings.mask_locked && error.kind == ErrorKind::AccountLocked;
         if mask { failed(error.detail) } else { error }
     }
 
-    /// Where there is nobody whose password could be wrong: as much time as if there were.
-    async fn waste(&self, method: &Method, asked: Instant, name: &str, password: &Secret) {
-        match method {
-            Method::Bind | Method::Compare => self.pace.wait(asked, &self.digests, password).await,
-            Method::Retrieve(policy) => _ = self.verify(name, None, password, *policy).await,
+    /// What this server does of the work, where there is nobody whose password could be wrong. The time that a directory
+    /// takes for its part is up to [`Pace`].
+    async fn waste(&self, method: &Method, name: &str, password: &Secret) {
+        if let Method::Retrieve(policy) = method {
+            _ = self.verify(name, None, password, *policy).await;
+        }
+    }
+
+    fn refused(&self, error: &LoginError, begun: Instant) {
+        if error.refuses() {
+            self.pace.refused(begun);
         }
     }
 
@@ -348,12 +328,18 @@ fn is_fit(text: &str) -> bool {
 impl LoginModule for LdapLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let name = self.common.user_name(cx.callbacks.username());
-        let login = self.authenticate(&name, cx.callbacks.password());
+        let begun = Instant::now();
+        let login = self.authenticate(&name, cx.callbacks.password(), begun);
         let outcome = match tokio::time::timeout(LOGIN, login).await {
             Ok(Ok(identity)) => Outcome::Succeed(identity),
             Ok(Err(error)) => Outcome::Fail(error),
             Err(_) => Outcome::Fail(LoginError::new(ErrorKind::Unavailable, TOO_LONG)),
         };
+        if let Outcome::Fail(error) = &outcome
+            && error.kind != ErrorKind::Unavailable
+        {
+            self.pace.even_out(begun).await;
+        }
         self.common.trace(CLASS, &name, &outcome);
         outcome
     }
