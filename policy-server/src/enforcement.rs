@@ -5,6 +5,8 @@
 
 mod auto_login;
 
+use std::sync::Arc;
+
 pub use auto_login::autologin;
 use auto_login::{Wish, end_family, forget_browser};
 use shared_proto::PROTOCOL_VERSION;
@@ -14,6 +16,7 @@ use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, Remember};
 use shared_proto::names::code;
 use shared_proto::secret::Secret;
+use tokio::task::JoinError;
 
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
@@ -45,6 +48,8 @@ pub enum EnforcementError {
     Unsettled,
     #[error("the policy server has no assertion key to give now")]
     NoKey(#[from] PkiError),
+    #[error("the login was given up")]
+    GivenUp(#[from] JoinError),
 }
 
 /// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
@@ -269,7 +274,16 @@ impl Server {
     }
 }
 
+/// In a task of its own: it comes to its end, and counts, also where the agent waits no more.
 pub async fn login(
+    server: Arc<Server>,
+    agent: Registered,
+    request: LoginRequest,
+) -> Result<LoginResponse, EnforcementError> {
+    tokio::spawn(async move { whole_login(&server, &agent, &request).await }).await?
+}
+
+async fn whole_login(
     server: &Server,
     agent: &Registered,
     request: &LoginRequest,

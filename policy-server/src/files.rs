@@ -2,7 +2,7 @@
 //! FIFO, nor takes more memory than the caller allows.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -67,6 +67,39 @@ pub fn resolve_secret(secret: &SecretRef, base: &Path) -> Result<Secret, String>
         read_secret(&path, readers).map(|mut bytes| std::mem::take(&mut *bytes))
     };
     secret.resolve(read, |name| std::env::var(name).ok())
+}
+
+/// Puts this text in the place of the file's, whole or not at all; the file keeps its rights and its owner.
+///
+/// # Errors
+/// The file holds something else than `old` by now, or the folder cannot be written.
+pub fn replace(path: &Path, old: &str, new: &str) -> io::Result<()> {
+    // What a link leads to, not the link.
+    let path = path.canonicalize()?;
+    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    let metadata = std::fs::metadata(&path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = folder.join(format!(".{name}.{:08x}", getrandom::u32()?));
+    let write = || {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::open(&draft, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(new.as_bytes())?;
+        std::os::unix::fs::fchown(&file, Some(metadata.uid()), Some(metadata.gid()))?;
+        file.set_permissions(metadata.permissions())?;
+        file.sync_all()?;
+        // As late as it can be asked: somebody else may be editing the file.
+        if read(&path, MAX_TEXT)? != old {
+            return Err(io::Error::other("it was changed meanwhile"));
+        }
+        std::fs::rename(&draft, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    let written = write();
+    if written.is_err() {
+        // It is there only where the renaming was not reached.
+        _ = std::fs::remove_file(&draft);
+    }
+    written
 }
 
 /// Whether a file that is to be created or written may be at this path: nothing is there yet, or a regular file.

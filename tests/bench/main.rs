@@ -5,6 +5,7 @@
 mod load;
 mod logins;
 mod revocation;
+mod timing;
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ async fn main() {
     }
     if is_wanted("logins") {
         logins::measure().await;
+    }
+    if is_wanted("timing") {
+        timing::measure().await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use policy_server::auth::error::ErrorKind;
-use policy_server::auth::pipeline::{Depth, RecheckRun};
+use policy_server::auth::pipeline::{Depth, LOGIN_LIMIT, RecheckRun};
 use policy_server::auth::subject::Subject;
 use policy_server::wire::Loaded;
 use serde_json::Value;
@@ -18,6 +18,7 @@ use tests::policy_server::Files;
 use tests::quickstart::replace;
 use tests::samba::{BASE, DOMAIN, NETBIOS, PASSWORD, Samba, person};
 use tests::{Quickstart, within_async};
+use tokio::time::Instant;
 
 const CLASS: &str = "com.cafesoft.cams.auth.login.module.ActiveDirectoryLoginModule";
 const WRONG: &str = "not-this-1";
@@ -340,7 +341,8 @@ fn load(setup: &Setup) -> Loaded {
 async fn log_in(loaded: &Loaded, entry: &str, user: &str) -> Subject {
     let answers = [("username", user), ("password", PASSWORD)].map(|(name, value)| (name.to_owned(), value.into()));
     let answers: BTreeMap<String, Secret> = answers.into();
-    let run = loaded.domains["system"].entry(entry).unwrap().login(&answers, Timestamp::now(), None).await;
+    let end = Instant::now() + LOGIN_LIMIT;
+    let run = loaded.domains["system"].entry(entry).unwrap().login(&answers, Timestamp::now(), None, end).await;
     run.result.unwrap_or_else(|error| panic!("{user}: {error}"))
 }
 

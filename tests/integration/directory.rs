@@ -45,8 +45,10 @@ async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<
         class: "module".to_owned(),
         user: user.to_owned(),
         source_id: source,
+        credential: None,
         roles: BTreeSet::new(),
         attributes: Default::default(),
+        settings: String::new(),
     };
     let session = Session {
         id: id.to_owned(),

@@ -1,5 +1,7 @@
 //! `LdapLoginModule` against a real OpenLDAP, by `cams test-login`, and once through the whole product.
 
+mod accounts;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -220,6 +222,11 @@ async fn roles_come_from_groups_and_from_the_entry() {
         ("alice", &[GROUPS, "roleFilter=(&(objectClass=groupOfUniqueNames)(uniqueMember={0})(cn=a*))"], "admins"),
         ("alice", &[GROUPS, "roleFilter=(uniqueMember=uid={1},ou=people,dc=example,dc=test)"], "admins staff"),
         ("alice", &["userRoleAttribute=memberOf"], "odd, group staff"),
+        (
+            "alice",
+            &[GROUPS, "userRoleAttribute=memberOf", "userRoleBaseDn=ou=people,dc=example,dc=test"],
+            "admins staff",
+        ),
         ("alice", &["userRoleAttribute=employeeType", "userRoleAttributeIsDn=false"], "clerk"),
         ("alice", &[GROUPS, "userRoleAttribute=memberOf"], "admins odd, group staff"),
         ("bob", &[GROUPS], "ring1 staff"),
@@ -257,6 +264,14 @@ async fn the_password_policy_decides() {
     cams.check("retrieve", "locked", PASSWORD, "!AccountLockedException|pwdAccountLockedTime");
     cams.check("retrieve", "locked", "wrong", "!FailedLoginException");
     cams.check("retrieve", "reset", PASSWORD, "!CredentialExpiredException|pwdReset");
+    cams.check("retrieve", "guessed", PASSWORD, "!AccountLockedException|pwdAccountLockedTime");
+    cams.check("retrieve", "guessed", "wrong", "!FailedLoginException");
+    for mode in [PEOPLE, PATTERN] {
+        cams.configure(&[mode, "maskLocked=true"]);
+        for (user, password) in [("locked", PASSWORD), ("locked", "wrong"), ("guessed", PASSWORD)] {
+            cams.check("masked", user, password, "!FailedLoginException|the account is locked");
+        }
+    }
 }
 
 #[tokio::test]
@@ -339,6 +354,8 @@ async fn mistakes_are_named_with_their_lines() {
         (&[PEOPLE, PATTERN], "keep one"),
         (&["userDnPattern=ou=people,uid={0}"], "is not a name that begins"),
         (&["userBaseDn=people"], "is not a name such as"),
+        (&[PEOPLE, "userRoleBaseDn=ou=groups"], "only for `userRoleAttribute`"),
+        (&[PEOPLE, "verifyHostname=false"], "`false` needs `caFile`"),
         (&[PEOPLE, "authMethod=guess"], "not bind, compare or retrieve"),
         (&[PEOPLE, "authMethod=retrieve"], "retrieve needs `bindDn`"),
         (&[PEOPLE, "allowCleartext=true"], "only for `authMethod` retrieve"),
@@ -407,6 +424,6 @@ async fn a_login_through_the_whole_product() {
         "dn: uid=alice,ou=people,dc=example,dc=test\nchangetype: modify\n\
          add: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n",
     );
-    within_async(soon, "the session of a locked account ends", async || client.get("/private/").await.status != 200)
-        .await;
+    let ended = async || client.get_unless_cut("/private/").await.is_some_and(|reply| reply.status == 302);
+    within_async(soon, "the session of a locked account ends", ended).await;
 }

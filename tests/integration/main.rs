@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod dependencies;
 mod differential;
+mod directories;
 mod directory;
 mod docs;
 mod events;

@@ -39,7 +39,8 @@ impl Agent {
         Self::run(conf, name, &["http"], sites, properties).await
     }
 
-    async fn run(
+    /// The most general way: a policy server by itself, and several login entries.
+    pub async fn run(
         conf: &Path,
         name: &str,
         entries: &[&str],

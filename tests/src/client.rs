@@ -86,6 +86,16 @@ impl Client {
         self.request(navigation(Method::GET, target).body(Full::default()).expect("a request")).await
     }
 
+    /// As [`get`](Self::get); `None` where the agent cut the request, as it does when the session ends meanwhile.
+    pub async fn get_unless_cut(&self, target: &str) -> Option<Reply> {
+        let mut request = navigation(Method::GET, target).body(Full::<Bytes>::default()).expect("a request");
+        self.add_cookies(request.headers_mut());
+        let (head, body) = self.try_http1(request).await.ok()?.into_parts();
+        self.keep_cookies(&head.headers);
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Reply { status: head.status, headers: head.headers, body })
+    }
+
     /// Submits a form of this very site, as a browser does.
     pub async fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Reply {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -123,7 +133,7 @@ impl Client {
         self.add_cookies(request.headers_mut());
         let response = match self.version {
             Version::HTTP_2 => self.send_http2(request).await,
-            _ => self.send_http1(request).await,
+            _ => self.try_http1(request).await.expect("an answer"),
         };
         self.keep_cookies(response.headers());
         response
@@ -140,7 +150,7 @@ impl Client {
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
-    async fn send_http1<B>(&self, mut request: Request<B>) -> Response<Incoming>
+    async fn try_http1<B>(&self, mut request: Request<B>) -> hyper::Result<Response<Incoming>>
     where
         B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
     {
@@ -149,7 +159,7 @@ impl Client {
         let stream = TokioIo::new(self.origin.connect("http/1.1").await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.expect("HTTP/1.1");
         tokio::spawn(connection);
-        sender.send_request(request).await.expect("an answer")
+        sender.send_request(request).await
     }
 
     async fn send_http2<B>(&self, mut request: Request<B>) -> Response<Incoming>

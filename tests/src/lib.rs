@@ -7,6 +7,7 @@ pub mod agent;
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod databases;
 pub mod h2;
 pub mod link;
 pub mod link_proxy;

@@ -44,7 +44,7 @@ const GROUPS: [(&str, &[&str]); 11] = [
 pub struct Slapd {
     pub port: u16,
     pub tls_port: u16,
-    _process: Process,
+    process: Process,
     // Last: the folder goes when the server has gone.
     dir: TempDir,
 }
@@ -71,7 +71,7 @@ impl Slapd {
             std::net::TcpStream::connect(("127.0.0.1", tls_port)).is_ok()
         })
         .await;
-        Some(Self { port, tls_port, _process: process, dir })
+        Some(Self { port, tls_port, process, dir })
     }
 
     /// A server that tests running at the same time share. Nobody fails at its passwords so often that it locks somebody.
@@ -91,6 +91,11 @@ impl Slapd {
     /// The certificate of the server, for 127.0.0.1 and for no other name. It is its own authority.
     pub fn certificate(&self) -> PathBuf {
         self.dir.path().join("certificate.pem")
+    }
+
+    /// What it wrote down: a line for every operation and a line for every answer.
+    pub fn log(&self) -> String {
+        self.process.output()
     }
 
     /// The key of that certificate.
@@ -194,9 +199,16 @@ fn ldif() -> String {
     for name in ["twin1", "twin2"] {
         person(name, name, &format!("mail: twin@example.test\n{}", password(&ssha)));
     }
+    for (name, mails) in
+        [("ceo", "mail: ceo@example.test"), ("mallory", "mail: mallory@example.test\nmail: ceo@example.test")]
+    {
+        person(name, name, &format!("{mails}\n{}", password(&ssha)));
+    }
+    person("both", "both", &format!("mail: b1@example.test\nmail: b2@example.test\n{}", password(&ssha)));
     for (name, state) in [
         ("reset", "pwdReset: TRUE"),
         ("locked", "pwdAccountLockedTime: 000001010000Z"),
+        ("guessed", "pwdAccountLockedTime: 20260101000000Z"),
         ("expired", "pwdChangedTime: 20200101000000Z\npwdPolicySubentry: cn=expired,ou=policies,dc=example,dc=test"),
         ("grace", "pwdChangedTime: 20200101000000Z\npwdPolicySubentry: cn=grace,ou=policies,dc=example,dc=test"),
     ] {

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jiff::Timestamp;
 use policy_server::auth::callback::{PASSWORD, USERNAME};
-use policy_server::auth::pipeline::{LoginEntry, ModuleReport};
+use policy_server::auth::pipeline::{LOGIN_LIMIT, LoginEntry, ModuleReport};
 use policy_server::config::trial::{Setting, Trial};
 use serde::Serialize;
 use shared_proto::secret::Secret;
+use tokio::time::Instant;
 
 use crate::cli::TestLoginArgs;
 use crate::output::Usage;
@@ -44,7 +45,7 @@ pub fn run(args: &TestLoginArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("the security domain `{}` has no login entry `{}`", args.domain, args.entry))?;
     check(entry, &trial.settings, &args.callbacks)?;
     let answers = answers(entry, args)?;
-    let run = runtime.block_on(entry.login(&answers, Timestamp::now(), None));
+    let run = runtime.block_on(entry.login(&answers, Timestamp::now(), None, Instant::now() + LOGIN_LIMIT));
     let (subject, error) = match &run.result {
         Ok(subject) => (Some(subject), None),
         Err(error) => (None, Some(error)),

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
+use tokio::time::{Instant, timeout_at};
 
 use super::callback::{CallbackHandler, Callbacks};
 use super::error::{ErrorKind, LoginError};
@@ -18,6 +22,13 @@ use super::stack::{Flag, Outcome, Stack};
 use super::subject::{Proof, Subject};
 use crate::config::login_config::{EntryConfig, LoginConfig, ModuleConfig};
 use crate::config::login_xml;
+
+/// A login takes no longer up to the verdict: an agent waits 15 s, and whoever waits in vain could not be told.
+pub const LOGIN_LIMIT: Duration = Duration::from_secs(12);
+/// A directory that took this long to say nothing about somebody is not asked about others for a while, so that it does not
+/// keep the rest of its security domain waiting.
+const SLOW: Duration = Duration::from_secs(3);
+const REST: Duration = Duration::from_secs(60);
 
 /// An entry of `login-config.xml`, ready to be used.
 pub struct LoginEntry {
@@ -37,6 +48,10 @@ pub struct EntryModule {
     pub module: Box<dyn LoginModule>,
     /// The further callback that this module is shown as the password, of option `passwordCallback`.
     pub password: Option<String>,
+    /// See [`Proof::settings`].
+    settings: String,
+    /// Until when nobody is looked up in its directory.
+    rests: Mutex<Option<Instant>>,
 }
 
 /// What came of a login.
@@ -89,6 +104,7 @@ impl LoginEntry {
     ) -> Option<Self> {
         let xml = login_xml::write(&config);
         let EntryConfig { name, modules, handler, login_url, parameters } = config;
+        let places: Vec<_> = modules.iter().map(|m| (m.options.file().to_owned(), m.options.line())).collect();
         let modules: Vec<Option<EntryModule>> = modules
             .into_iter()
             .enumerate()
@@ -108,7 +124,9 @@ impl LoginEntry {
             })
             .collect();
         let modules = modules.into_iter().collect::<Option<_>>()?;
-        Some(Self { name, modules, handler, login_url, parameters, xml })
+        let entry = Self { name, modules, handler, login_url, parameters, xml };
+        entry.check_factors(&places, problems, warnings);
+        Some(entry)
     }
 
     /// All entries by name, or `None` with the reasons in `problems`; what works, but should be known, is in `warnings`.
@@ -138,11 +156,13 @@ impl LoginEntry {
 
     /// Runs the login stack once, without the valves that belong around every login of a person
     /// ([`AuthPipeline`](super::valve::AuthPipeline)). `answers` are callback values by name, without the `cams_cb_` prefix.
+    /// A module that has not answered at the end could not be asked.
     pub async fn login(
         &self,
         answers: &BTreeMap<String, Secret>,
         now: Timestamp,
         remembered: Option<&Remembered>,
+        end: Instant,
     ) -> LoginRun {
         let mut modules: Vec<ModuleReport> = self.modules.iter().map(EntryModule::not_asked).collect();
         let callbacks = match self.handler.answers(answers) {
@@ -155,7 +175,8 @@ impl LoginEntry {
         let (mut down, mut decided, mut refused, mut rejected) = (false, false, false, false);
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
-            let outcome = entry.ask(&callbacks, now, stack.proved(), remembered).await;
+            let asked = timeout_at(end, entry.ask(&callbacks, now, stack.proved(), remembered)).await;
+            let outcome = asked.unwrap_or_else(|_| Outcome::Fail(late()));
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
@@ -166,7 +187,10 @@ impl LoginEntry {
             report.note(&outcome);
             stack.record(place, outcome);
         }
-        let result = stack.finish();
+        let mut result = stack.finish();
+        if let Ok(subject) = &mut result {
+            subject.proofs.iter_mut().for_each(|proof| proof.settings = self.settings_of(proof.module));
+        }
         let unavailable =
             result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !decided));
         rejected |= !unavailable && result.as_ref().is_err_and(LoginError::rejects);
@@ -183,25 +207,68 @@ impl LoginEntry {
                 let detail = format!("module {} of the login is not {} any more", proof.module, proof.class);
                 return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
             };
+            if proof.settings != entry.settings {
+                let detail = format!("module {} was configured anew since the login", proof.module);
+                return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
+            }
             match entry.standing(proof, depth, now).await {
                 Standing::Unknown(why) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
                     proofs.push(proof.clone());
                 }
-                Standing::Current(identity) if identity.is_of(proof) => proofs.push(Proof::new(proof.module, identity)),
+                Standing::Current(identity) if identity.is_of(proof) => {
+                    let settings = proof.settings.clone();
+                    proofs.push(Proof { settings, ..Proof::new(proof.module, identity) });
+                }
                 Standing::Current(_) => {
-                    let detail = format!("`{}` is another person now", proof.user);
+                    let detail = format!("`{}` is another person now, or has another password", proof.user);
                     return RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, detail));
                 }
                 Standing::Gone(_) if entry.flag == Flag::Optional => {}
                 Standing::Gone(error) => return RecheckRun::Ended(error),
             }
         }
-        match Subject::from_proofs(proofs) {
+        // A second factor adds to what another module proves, and vouches for nobody alone.
+        let only_adds = |proof: &Proof| self.modules.get(proof.module).is_none_or(|entry| entry.module.only_adds());
+        let is_vouched = !proofs.iter().all(only_adds);
+        match Subject::from_proofs(proofs).filter(|_| is_vouched) {
             Some(subject) => RecheckRun::Current(subject),
             None => {
                 RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, "no module vouches for the user any more"))
             }
+        }
+    }
+}
+
+impl LoginEntry {
+    fn settings_of(&self, place: usize) -> String {
+        self.modules.get(place).map(|module| module.settings.clone()).unwrap_or_default()
+    }
+
+    /// What makes a second factor that can be gone without.
+    fn check_factors(&self, places: &[(PathBuf, usize)], problems: &mut Problems, warnings: &mut Problems) {
+        let mut may_be_enough = false;
+        let has_factor = self.modules.iter().any(EntryModule::is_second_factor);
+        for (module, (file, line)) in self.modules.iter().zip(places) {
+            if let Some(why) = module.module.loose_names().filter(|_| has_factor) {
+                problems.add(file, *line, format!("{why}: a second factor needs one name for each person"));
+            }
+            if module.is_second_factor() && !module.flag.decides() {
+                let message = format!(
+                    "flag {}: a wrong code would not stop the login: make it REQUIRED, and write \
+                     `notEnrolled=ignore` if people without a secret are to log in without a code",
+                    module.flag
+                );
+                problems.add(file, *line, message);
+            } else if module.is_second_factor() && may_be_enough {
+                let message = format!(
+                    "entry `{}`: this module is behind a SUFFICIENT one, whose success ends the login: nobody of that \
+                     directory is asked for a code; make the modules before it REQUIRED, or give each directory an entry",
+                    self.name
+                );
+                warnings.add(file, *line, message);
+            }
+            may_be_enough |= module.flag == Flag::Sufficient;
         }
     }
 }
@@ -216,6 +283,12 @@ impl EntryModule {
     ) -> Option<Self> {
         let ModuleConfig { kind, flag, mut options } = config;
         let (file, line) = (options.file().to_owned(), options.line());
+        let settings = login_xml::settings_hash(&options);
+        if options.in_order().any(|(name, value)| name == "allowCleartext" && value == "true") {
+            let message = "allowCleartext=true: whoever reads the stored passwords can log in with them; store digests \
+                           (`cams digest`) and take the option away";
+            services.warn(&file, options.line_of("allowCleartext"), message.to_owned());
+        }
         let password = options.take("passwordCallback");
         let demand = |name: &str, line, problems: &mut Problems| {
             if !handler.asks_for(name) {
@@ -236,7 +309,8 @@ impl EntryModule {
                 problems.add(&file, *line, "option `passwordCallback`: this module asks for no password");
             }
         }
-        Some(Self { class: kind.class, flag, module, password: password.map(|(name, _)| name) })
+        let password = password.map(|(name, _)| name);
+        Some(Self { class: kind.class, flag, module, password, settings, rests: Mutex::default() })
     }
 
     async fn ask(
@@ -265,13 +339,28 @@ impl EntryModule {
         ModuleReport { class: self.class, flag: self.flag, outcome: "not-asked", detail: String::new() }
     }
 
+    fn is_second_factor(&self) -> bool {
+        self.module.second_factor().is_some()
+    }
+
     async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Standing {
-        match self.module.recheck().filter(|recheck| depth == Depth::Full || recheck.is_at_hand()) {
-            None => Standing::Current(proof.clone().into_identity(self.class)),
-            Some(recheck) => guarded(recheck.recheck(&proof.user, now))
-                .await
-                .unwrap_or_else(|| Standing::Unknown("the login module crashed".to_owned())),
+        let recheck = self.module.recheck().filter(|recheck| depth == Depth::Full || recheck.is_at_hand());
+        let Some(recheck) = recheck else { return Standing::Current(proof.clone().into_identity(self.class)) };
+        let asked = Instant::now();
+        if self.resting().is_some_and(|end| asked < end) {
+            return Standing::Unknown("its directory did not answer about others a moment ago".to_owned());
         }
+        let standing = guarded(recheck.recheck(&proof.user, now))
+            .await
+            .unwrap_or_else(|| Standing::Unknown("the login module crashed".to_owned()));
+        if matches!(standing, Standing::Unknown(_)) && asked.elapsed() >= SLOW {
+            *self.resting() = Some(Instant::now() + REST);
+        }
+        standing
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -306,5 +395,11 @@ fn crash() -> LoginError {
     LoginError::new(ErrorKind::Unavailable, "the login module crashed")
 }
 
+fn late() -> LoginError {
+    LoginError::new(ErrorKind::Unavailable, "the login took too long")
+}
+
+#[cfg(test)]
+mod check_tests;
 #[cfg(test)]
 mod tests;

@@ -209,7 +209,8 @@ mod tests {
 
     fn identity(user: &str, roles: &[&str]) -> ModuleIdentity {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        ModuleIdentity { class: "test", user: user.to_owned(), source_id: None, roles, attributes: Attributes::new() }
+        let attributes = Attributes::new();
+        ModuleIdentity { class: "test", user: user.to_owned(), source_id: None, credential: None, roles, attributes }
     }
 
     /// A module of the vectors: on failure its message is `m` and its place.

@@ -16,15 +16,19 @@ pub struct ModuleIdentity {
     /// What the directory itself knows the person by for ever (an entryUUID, an objectGUID, a primary key), where it has
     /// such a thing: another person of the same name has another.
     pub source_id: Option<String>,
+    /// What becomes another one with the password, where the directory shows such a thing: nothing secret.
+    pub credential: Option<String>,
     pub roles: BTreeSet<String>,
     pub attributes: Attributes,
 }
 
 impl ModuleIdentity {
-    /// Whether this is still the person of an earlier proof. A directory that did not have an id then may have one now.
+    /// Whether this is still the person of an earlier proof, with the same password. A directory that did not have an id
+    /// then may have one now.
     pub fn is_of(&self, proof: &Proof) -> bool {
         let same_id = self.source_id == proof.source_id || self.source_id.is_none() || proof.source_id.is_none();
-        self.user == proof.user && same_id
+        let same_password = proof.credential.is_none() || self.credential == proof.credential;
+        self.user == proof.user && same_id && same_password
     }
 }
 
@@ -37,21 +41,28 @@ pub struct Proof {
     pub user: String,
     #[serde(default)]
     pub source_id: Option<String>,
+    /// As in [`ModuleIdentity`]; a session ends when it changes.
+    #[serde(default)]
+    pub credential: Option<String>,
     pub roles: BTreeSet<String>,
     #[serde(default)]
     pub attributes: Attributes,
+    /// A hash of what the module was configured with: after a change, its word may be that of another directory.
+    #[serde(default)]
+    pub settings: String,
 }
 
 impl Proof {
     pub fn new(module: usize, identity: ModuleIdentity) -> Self {
-        let ModuleIdentity { class, user, source_id, roles, attributes } = identity;
-        Self { module, class: class.to_owned(), user, source_id, roles, attributes }
+        let ModuleIdentity { class, user, source_id, credential, roles, attributes } = identity;
+        let class = class.to_owned();
+        Self { module, class, user, source_id, credential, roles, attributes, settings: String::new() }
     }
 
     /// What the module said at the time. `class` is its class name.
     pub fn into_identity(self, class: &'static str) -> ModuleIdentity {
-        let Self { user, source_id, roles, attributes, .. } = self;
-        ModuleIdentity { class, user, source_id, roles, attributes }
+        let Self { user, source_id, credential, roles, attributes, .. } = self;
+        ModuleIdentity { class, user, source_id, credential, roles, attributes }
     }
 }
 
@@ -95,8 +106,10 @@ mod tests {
             class: format!("class{module}"),
             user: user.to_owned(),
             source_id: None,
+            credential: None,
             roles: BTreeSet::from([role.to_owned()]),
             attributes: Attributes::from([("person".to_owned(), mail)]),
+            settings: String::new(),
         }
     }
 
@@ -107,6 +120,22 @@ mod tests {
         assert_eq!(subject.attributes["person"]["mail"], "1@x");
         let stored = serde_json::to_string(&subject).unwrap();
         assert_eq!(serde_json::from_str::<Subject>(&stored).unwrap(), subject);
+    }
+
+    #[test]
+    fn another_password_or_id_is_another_proof() {
+        let (old, new) = (Some("old".to_owned()), Some("new".to_owned()));
+        for (then, now, is_same) in
+            [(&None, &None, true), (&None, &new, true), (&old, &old, true), (&old, &new, false), (&old, &None, false)]
+        {
+            let of =
+                |credential: &Option<String>| Proof { credential: credential.clone(), ..proof(0, "alice", "a", "") };
+            assert_eq!(of(now).into_identity("c").is_of(&of(then)), is_same, "{then:?} {now:?}");
+        }
+        let of = |id: &str| Proof { source_id: Some(id.to_owned()), ..proof(0, "alice", "a", "") };
+        assert!(!of("1").into_identity("c").is_of(&of("2")));
+        let old = serde_json::json!({ "module": 0, "class": "c", "user": "alice", "roles": [] });
+        assert_eq!(serde_json::from_value::<Proof>(old).unwrap().credential, None, "of a session of an older server");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
+use tokio::time::Instant;
 
 use super::callback::USERNAME;
 use super::error::LoginError;
 use super::modules::{Remembered, Services};
-use super::pipeline::{LoginEntry, LoginRun};
+use super::pipeline::{LOGIN_LIMIT, LoginEntry, LoginRun};
 use super::valves::auto_login::AutoLogin;
 use super::valves::{self, ValveKind};
 use crate::audit::{self, Detail};
@@ -107,8 +108,10 @@ impl AuthPipeline {
         self.valves.iter().find_map(|valve| valve.auto_login())
     }
 
-    /// Logs in through this entry, and what is to be written down of it.
+    /// Logs in through this entry, and what is to be written down of it. Belongs into a task of its own: a login that is
+    /// dropped half-way is never settled.
     pub async fn login(&self, entry: &LoginEntry, attempt: &LoginAttempt<'_>) -> (LoginRun, Vec<Note>) {
+        let end = Instant::now() + LOGIN_LIMIT;
         let mut passed = Vec::new();
         let mut refused = None;
         for valve in &self.valves {
@@ -122,7 +125,7 @@ impl AuthPipeline {
         }
         let run = match refused {
             Some(error) => entry.not_run(error),
-            None => entry.login(attempt.answers, attempt.now, attempt.remembered).await,
+            None => entry.login(attempt.answers, attempt.now, attempt.remembered, end).await,
         };
         let mut notes = Vec::new();
         for valve in passed.into_iter().rev() {

@@ -15,6 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use quick_xml::events::Event;
+use quick_xml::{Reader, XmlVersion};
 use sha2::{Digest as _, Sha256};
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
@@ -113,6 +115,36 @@ fn user(element: &Element, problems: &mut Problems, warnings: &mut Problems) -> 
     Some(XmlUser { name, password: Secret::from(password), account, roles, attributes })
 }
 
+/// The same file with another digest for this user, and nothing else changed; `None` where the user does not have `old`.
+pub fn with_digest(text: &str, user: &str, old: &str, new: &str) -> Option<String> {
+    let mut reader = Reader::from_str(text);
+    loop {
+        let start = usize::try_from(reader.buffer_position()).ok()?;
+        let element = match reader.read_event().ok()? {
+            Event::Start(element) | Event::Empty(element) => element,
+            Event::Eof => return None,
+            _ => continue,
+        };
+        let value = |name| {
+            let found = element.try_get_attribute(name).ok().flatten()?;
+            let value = found.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned();
+            Some((found.value.into_owned(), value))
+        };
+        let (Some((_, name)), Some((written, digest))) = (value("name"), value("password")) else { continue };
+        if element.name().as_ref() != "user" || name != user || digest != old {
+            continue;
+        }
+        // The value in its quotes; the user's name may be the same text.
+        let quoted = ['"', '\''].map(|quote| format!("{quote}{written}{quote}"));
+        let tag = text.get(start..usize::try_from(reader.buffer_position()).ok()?)?;
+        let attribute = tag.find("password")?;
+        let place = quoted.iter().find_map(|quoted| tag.get(attribute..)?.find(quoted.as_str()))?;
+        let place = start + attribute + place + 1;
+        let (before, after) = (text.get(..place)?, text.get(place + written.len()..)?);
+        return Some([before, new, after].concat());
+    }
+}
+
 /// A name that can be typed, listed and put into a header: no control characters, no blanks around it.
 fn name(element: &Element, attribute: &str, problems: &mut Problems) -> Option<String> {
     let name = element.require(attribute, problems)?;
@@ -170,6 +202,26 @@ fn password_warning(stored: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_digest_is_replaced_and_nothing_else() {
+        let file = "<cams-users>\n <!-- <user name='a' password='x'/> --><user name='b' password='x'/>\n \
+                    <user password = 'x' name=\"a\" ><role name='x'/></user><user name='&lt;' password=\"&amp;\"/>\n\
+                    <user name='password' password='password'/></cams-users>";
+        for (user, old, from, to) in [
+            ("a", "x", "password = 'x'", "password = 'NEW'"),
+            ("b", "x", "'b' password='x'", "'b' password='NEW'"),
+            ("<", "&", "\"&amp;\"", "\"NEW\""),
+            ("password", "password", "password='password'", "password='NEW'"),
+        ] {
+            let expected = file.replacen(from, to, 1);
+            assert_eq!(with_digest(file, user, old, "NEW").as_deref(), Some(expected.as_str()), "{user}");
+        }
+        for (user, old) in [("a", "y"), ("c", "x"), ("", ""), ("x", "x")] {
+            assert_eq!(with_digest(file, user, old, "NEW"), None, "{user}");
+        }
+        assert_eq!(with_digest("<cams-users><user name='a' ", "a", "x", "NEW"), None);
+    }
 
     const GOOD: &str = r#"<cams-users>
 <user name="alice" password="{SSHA}x" enabled="true" expires="2027-01-01" credential-expires="2027-01-01T10:00:00Z">

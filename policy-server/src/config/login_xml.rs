@@ -1,14 +1,18 @@
 //! Writer of a `<login-config-entry>`: what `login_config` reads back as the same entry. Never a secret: one that stands
 //! in the file itself is referred to as if it were in a file of its own.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use sha2::{Digest, Sha256};
 use shared_proto::login::{FormField, InputMode};
+use shared_proto::options::Options;
 use shared_proto::secret::SecretRef;
 
 use super::login_config::{EntryConfig, ModuleConfig};
 use crate::auth::callback::{CallbackHandler, MAX_ANSWER};
 use crate::directory::sql::url::without_password;
+use crate::token::hex;
 
 /// Whether the value of this option is a password, or says where one is.
 pub fn is_secret(option: &str) -> bool {
@@ -25,6 +29,17 @@ pub fn holds_secret(option: &str, value: &str) -> bool {
 
 const JDBC_URL: &str = "jdbcUrl";
 const JDBC_PASSWORD: &str = "jdbcPassword";
+
+/// A short hash of the options that say whom a module logs in: without secrets, debugging, time limits and pools.
+pub fn settings_hash(options: &Options) -> String {
+    let is_tuning = |name: &str| name == "debug" || name.ends_with("Timeout") || name.starts_with("pool");
+    let options = options.in_order().filter(|(name, _)| !is_secret(name) && !is_tuning(name));
+    let sorted: BTreeMap<&str, String> =
+        options.map(|(name, value)| (name, without_password(value).unwrap_or_else(|| value.to_owned()))).collect();
+    let text: String =
+        sorted.iter().map(|(name, value)| format!("{}:{name}{}:{value}", name.len(), value.len())).collect();
+    hex(Sha256::digest(text).get(..8).unwrap_or_default())
+}
 
 /// The element, with a line end after each line.
 pub fn write(entry: &EntryConfig) -> String {
@@ -236,5 +251,25 @@ mod tests {
 </login-config-entry>
 "#,
         );
+    }
+
+    #[test]
+    fn settings_that_name_a_directory_are_told_apart() {
+        let hash = |text: &str| {
+            let mut problems = Problems::default();
+            settings_hash(&Options::from_properties(Path::new("t"), text, &mut problems))
+        };
+        let before = hash("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d");
+        for (text, same) in [
+            ("userFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d\nhost=a", true),
+            ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:other@h/d", true),
+            ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d\ndebug=true\nreadTimeout=1s\nbindPassword=x", true),
+            ("host=b\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d", false),
+            ("host=a\njdbcUrl=jdbc:mysql://u:p@h/d", false),
+            ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@other/d", false),
+        ] {
+            assert_eq!(hash(text) == before, same, "{text}");
+        }
+        assert_ne!(hash("a=b1:cd"), hash("a=b\nc=d"));
     }
 }

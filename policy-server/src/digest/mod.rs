@@ -7,6 +7,7 @@
 mod create;
 mod crypt;
 mod decoys;
+mod fingerprint;
 mod hash;
 mod kdf;
 mod label;
@@ -19,6 +20,7 @@ use subtle::ConstantTimeEq;
 pub use create::{DigestError, SALT, Scheme, UnknownScheme, create};
 pub use crypt::Crypt;
 pub use decoys::Decoys;
+pub use fingerprint::fingerprint;
 pub use hash::Hash;
 use kdf::Memory;
 pub use label::{Label, label};

@@ -1,15 +1,22 @@
-//! Password hashing for a server: off the async threads, at most so many at once, and no longer queue than can be
-//! served. Not pure.
+//! Password hashing for a server: on threads of its own, and no longer queue than can be served. Not pure.
+//!
+//! The threads have a lower priority than those that answer requests, so that a rush of logins holds up nobody who is
+//! logged in already. Each keeps the memory that it hashes in.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use shared_proto::secret::Secret;
 use thiserror::Error;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::kdf::Memory;
 use super::{Decoys, DigestError, MAX_PASSWORD, Policy, SALT, Scheme, check, create, label};
+
+/// Added to the niceness of the process, as nice(1) does: half-way to the end.
+const NICE: i32 = 10;
 
 /// An Argon2id digest with the costs of new ones. Its hash was drawn at random: no password is known to match.
 const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sYhw$\
@@ -29,26 +36,30 @@ pub enum CreateError {
     Digest(#[from] DigestError),
 }
 
-/// Bounds how many passwords are hashed at once and how many wait for it.
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// Bounds how many passwords are hashed at once and how many wait for it. The threads end with the last clone.
 #[derive(Debug, Clone)]
 pub struct DigestPool {
-    running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
-    /// Of the places that are free, where they have been used.
-    memories: Arc<Mutex<Vec<Memory>>>,
+    jobs: Sender<Job>,
 }
 
 impl DigestPool {
     /// `concurrency` hashes at once (the number of cores; at least one) and `queue` more that wait.
     #[must_use]
     pub fn new(concurrency: usize, queue: usize) -> Self {
-        let running = concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let admitted = running.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        Self {
-            running: Arc::new(Semaphore::new(running)),
-            admitted: Arc::new(Semaphore::new(admitted)),
-            memories: Arc::default(),
+        let threads = concurrency.max(1);
+        let (jobs, next) = channel();
+        let next = Arc::new(Mutex::new(next));
+        for _ in 0..threads {
+            let next = Arc::clone(&next);
+            if let Err(error) = thread::Builder::new().name("digest".to_owned()).spawn(move || hash(&next)) {
+                tracing::error!(%error, "a thread that hashes passwords cannot be started");
+            }
         }
+        let admitted = threads.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        Self { admitted: Arc::new(Semaphore::new(admitted)), jobs }
     }
 
     /// As [`verify`](super::verify), for the user of this name in the directory that has these decoys. `None` stands for
@@ -89,19 +100,31 @@ impl DigestPool {
         T: Send + 'static,
         W: FnOnce(&mut Memory) -> T + Send + 'static,
     {
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Overloaded)?;
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Overloaded)?;
-        // The work holds its places: it goes on when the client that asked for it is gone.
-        let memories = Arc::clone(&self.memories);
-        let work = move || {
-            let _places = (admitted, running);
-            let memories = || memories.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut memory = memories().pop().unwrap_or_default();
-            let result = work(&mut memory);
-            memories().push(memory);
-            result
+        let place = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Overloaded)?;
+        let (answer, answered) = oneshot::channel();
+        // The work holds its place: it goes on when the client that asked for it is gone.
+        let job = move |memory: &mut Memory| {
+            let result = catch_unwind(AssertUnwindSafe(|| work(memory)));
+            drop(place);
+            if let Ok(result) = result {
+                let _ = answer.send(result);
+            }
         };
-        spawn_blocking(work).await.map_err(|_| Overloaded)
+        self.jobs.send(Box::new(job)).map_err(|_| Overloaded)?;
+        answered.await.map_err(|_| Overloaded)
+    }
+}
+
+/// What each thread does until the pool is gone.
+fn hash(next: &Mutex<Receiver<Job>>) {
+    // On Linux this is the thread's own. Where it is refused, there is no more to it than that.
+    let inherited = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, inherited + NICE);
+    let mut memory = Memory::default();
+    loop {
+        let job = next.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        job(&mut memory);
     }
 }
 
@@ -118,6 +141,13 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    impl DigestPool {
+        /// Takes a thread until `finish` says something.
+        pub(crate) async fn keep_busy(&self, finish: mpsc::Receiver<()>) {
+            self.run(move |_| finish.recv()).await.unwrap().unwrap();
+        }
+    }
 
     const POLICY: Policy = Policy { allow_cleartext: true };
 
@@ -179,6 +209,13 @@ mod tests {
         let pool = DigestPool::new(1, 0);
         assert_eq!(pool.run(|_| -> bool { panic!("as a broken library might") }).await, Err(Overloaded));
         assert_eq!(pool.run(|_| true).await, Ok(true), "and gives its place back");
+    }
+
+    #[tokio::test]
+    async fn hashing_gives_way_to_everything_else() {
+        let own = rustix::process::getpriority_process(None).unwrap();
+        let hashing = DigestPool::new(1, 0).run(|_| rustix::process::getpriority_process(None).unwrap()).await.unwrap();
+        assert_eq!((hashing, rustix::process::getpriority_process(None).unwrap()), ((own + NICE).min(19), own));
     }
 
     /// What the future has to say now, without waiting for it.

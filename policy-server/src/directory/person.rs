@@ -83,12 +83,14 @@ pub fn line(text: &str) -> Result<String, BadText> {
     Ok(text)
 }
 
-/// Controls, and what has no width, breaks lines or turns the direction of the text.
-fn is_invisible(c: char) -> bool {
+/// Controls, and what has no width, breaks lines or turns the direction of the text (the `Default_Ignorable_Code_Point`s
+/// of Unicode among it).
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{e0000}'..='\u{e0fff}')
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{70f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// What texts are compared by that may differ in case and in the forms of their characters.
@@ -161,6 +163,9 @@ mod tests {
             ("al\u{200b}ice", BadText::Invisible),
             ("\u{202e}ecila", BadText::Invisible),
             ("al\u{ad}ice", BadText::Invisible),
+            ("al\u{61c}ice", BadText::Invisible),
+            ("al\u{70f}ice", BadText::Invisible),
+            ("al\u{fe0f}ice", BadText::Invisible),
         ] {
             assert_eq!(key(text), Err(expected), "{text:?}");
         }

@@ -4,6 +4,7 @@
 //! cannot be read or understood changes nothing.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,6 +63,15 @@ impl XmlUserRepository {
         decoys
     }
 
+    /// Writes another digest of the user's password into the file, in the place of `old`; false where the user has
+    /// another one by now. It counts when the file is read next. Blocks on the disk.
+    pub fn replace_digest(&self, user: &str, old: &str, new: &str) -> io::Result<bool> {
+        let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = files::read(&self.path, files::MAX_TEXT)?;
+        let Some(changed) = cams_users::with_digest(&text, user, old, new) else { return Ok(false) };
+        files::replace(&self.path, &text, &changed).map(|()| true)
+    }
+
     /// Reads the file and takes its users over if they changed. Blocks on the disk.
     pub fn refresh(&self) -> Refresh {
         let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +122,25 @@ mod tests {
         let mut problems = Problems::default();
         let users = cams_users::read(path, &text, &mut problems).unwrap();
         XmlUserRepository::new(path.to_owned(), users)
+    }
+
+    #[test]
+    fn a_digest_is_replaced_in_the_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("users.xml"), dir.path().join("link.xml"));
+        fs::write(&path, file_of(&["a", "b"])).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("users.xml", &link).unwrap();
+        let repository = repository(&link);
+        assert!(repository.replace_digest("b", "{CRYPT}!", "{ARGON2}x").unwrap());
+        assert!(!repository.replace_digest("b", "{CRYPT}!", "{ARGON2}y").unwrap(), "it has another one");
+        assert!(!repository.replace_digest("c", "{CRYPT}!", "{ARGON2}y").unwrap(), "nobody");
+        assert_eq!(fs::read_to_string(&path).unwrap().matches("{ARGON2}x").count(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no draft is left");
+        assert!(matches!(repository.refresh(), Refresh::Reloaded { users: 2, .. }));
+        assert_eq!(repository.find("b").unwrap().password.expose_str(), Some("{ARGON2}x"));
     }
 
     #[test]

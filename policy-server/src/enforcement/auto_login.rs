@@ -4,6 +4,7 @@
 //! nothing that this does not open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, Remember};
 use shared_proto::names::notice;
@@ -92,8 +93,16 @@ struct Visit<'a> {
     ticket: Ticket,
 }
 
-/// Logs in with what was typed when the browser was remembered.
+/// Logs in with what was typed when the browser was remembered. In a task of its own, as [`super::login`].
 pub async fn autologin(
+    server: Arc<Server>,
+    agent: Registered,
+    request: AutoLoginRequest,
+) -> Result<AutoLoginResponse, EnforcementError> {
+    tokio::spawn(async move { visit(&server, &agent, &request).await }).await?
+}
+
+async fn visit(
     server: &Server,
     agent: &Registered,
     request: &AutoLoginRequest,

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use shared_proto::check::Client;
 
 use super::*;
@@ -90,7 +92,7 @@ async fn a_login_that_gets_no_session_is_recorded_and_takes_none_away() {
     let store = server.store.clone();
     Arc::get_mut(&mut server).unwrap().sessions = SessionService::new(Arc::new(Full(store)));
     keep_session(&server, "former", "system", 0, i64::MAX).await;
-    let result = login(&server, &agent(), &right_login("former")).await;
+    let result = login(server.clone(), agent(), right_login("former")).await;
     assert!(matches!(result, Err(EnforcementError::Unavailable(_))), "{result:?}");
     assert_eq!(sessions(&server).await.into_keys().collect::<Vec<_>>(), ["former"]);
     let failures = site.events("login-failed");
@@ -106,7 +108,7 @@ async fn an_agent_ends_sessions_of_its_domains_alone() {
     let server = site.server().await;
     for domain in ["system", "other"] {
         keep_session(&server, &format!("in-{domain}"), domain, 0, i64::MAX).await;
-        let result = login(&server, &agent(), &right_login(&format!("in-{domain}"))).await;
+        let result = login(server.clone(), agent(), right_login(&format!("in-{domain}"))).await;
         assert!(matches!(result, Ok(LoginResponse::Success { .. })), "{result:?}");
     }
     let left = sessions(&server).await;
@@ -152,12 +154,31 @@ async fn a_wrong_entry_is_told_and_anything_else_refused() {
         let refused = site.events("agent-refused").len();
         let (domain, entry, host) = (domain.to_owned(), entry.to_owned(), host.to_owned());
         let request = LoginRequest { domain, entry, host, ..right_login("none") };
-        let found = match login(&server, &agent, &request).await {
+        let case = format!("{request:?}");
+        let found = match login(server.clone(), agent, request).await {
             Ok(LoginResponse::Success { .. }) => Ok(None),
             Ok(LoginResponse::Failure { code, .. }) => Ok(Some(code)),
             Ok(LoginResponse::Unknown) | Err(_) => Err(()),
         };
-        assert_eq!(found, expected, "{request:?}");
-        assert_eq!(site.events("agent-refused").len() - refused, usize::from(expected != Ok(None)), "{request:?}");
+        assert_eq!(found, expected, "{case}");
+        assert_eq!(site.events("agent-refused").len() - refused, usize::from(expected != Ok(None)), "{case}");
     }
+}
+
+/// The agent's connection is reset as soon as the login has begun.
+#[tokio::test]
+async fn a_login_that_nobody_waits_for_is_settled() {
+    let site = Site::new();
+    let server = site.server().await;
+    let mut request = right_login("none");
+    request.callbacks.insert("password".to_owned(), "wrong".into());
+    assert!(login(server.clone(), agent(), request).now_or_never().is_none());
+    let settled = async {
+        while site.events("login-failed").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), settled).await.unwrap();
+    let kept = server.store.kept_failures(None, None).await.unwrap();
+    assert_eq!((kept.len(), kept[0].count.failures, kept[0].count.pending), (1, 1, 0));
 }

@@ -89,7 +89,7 @@ async fn login(
     Agent(agent): Agent,
     Message(request): Message<LoginRequest>,
 ) -> Answer<LoginResponse> {
-    enforcement::login(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+    enforcement::login(server, agent, request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn autologin(
@@ -97,7 +97,7 @@ async fn autologin(
     Agent(agent): Agent,
     Message(request): Message<AutoLoginRequest>,
 ) -> Answer<AutoLoginResponse> {
-    enforcement::autologin(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+    enforcement::autologin(server, agent, request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn logout(
@@ -172,6 +172,10 @@ impl From<EnforcementError> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             EnforcementError::Unsettled => StatusCode::SERVICE_UNAVAILABLE,
+            EnforcementError::GivenUp(internal) => {
+                tracing::error!(error = %internal, "a login was given up");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             EnforcementError::NoKey(internal) => {
                 tracing::error!(error = %internal, "an agent gets no assertion key");
                 StatusCode::SERVICE_UNAVAILABLE

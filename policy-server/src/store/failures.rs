@@ -47,7 +47,7 @@ impl Store {
     }
 
     /// Changes what is kept of a pair. Nobody else changes it meanwhile, on this server or another. `change` gives the new
-    /// count, when it expires, and what is returned.
+    /// count, when it expires, and what is returned; at 0 nothing is kept.
     pub async fn change_failures<T>(
         &self,
         pair: &Pair,
@@ -56,7 +56,7 @@ impl Store {
         let mut work = self.begin().await?;
         // The update that changes nothing locks the row until the commit.
         let query = "INSERT INTO login_failures (domain, bucket, network, failures, pending, since, charged, \
-                     locked_until, locks, expires) VALUES ($1, $2, $3, 0, 0, 0, 0, 0, 0, 0) \
+                     locked_until, locks, name, expires) VALUES ($1, $2, $3, 0, 0, 0, 0, 0, 0, 0, 0) \
                      ON CONFLICT (domain, bucket, network) DO UPDATE SET locks = login_failures.locks RETURNING *";
         let query = sqlx::query(query).bind(&pair.domain).bind(&pair.bucket).bind(pair.network.to_string());
         let row = query.fetch_one(&mut *work).await?;
@@ -118,11 +118,17 @@ impl Store {
 }
 
 async fn write(work: &mut Transaction<'_, Any>, pair: &Pair, count: Count, expires: i64) -> Result<(), StoreError> {
+    if expires == 0 {
+        let query = "DELETE FROM login_failures WHERE domain = $1 AND bucket = $2 AND network = $3";
+        let query = sqlx::query(query).bind(&pair.domain).bind(&pair.bucket).bind(pair.network.to_string());
+        query.execute(&mut **work).await?;
+        return Ok(());
+    }
     let query = "UPDATE login_failures SET failures = $4, pending = $5, since = $6, charged = $7, locked_until = $8, \
-                 locks = $9, expires = $10 WHERE domain = $1 AND bucket = $2 AND network = $3";
+                 locks = $9, name = $10, expires = $11 WHERE domain = $1 AND bucket = $2 AND network = $3";
     let query = sqlx::query(query).bind(&pair.domain).bind(&pair.bucket).bind(pair.network.to_string());
     let query = query.bind(count.failures).bind(count.pending).bind(count.since).bind(count.charged);
-    query.bind(count.locked_until).bind(count.locks).bind(expires).execute(&mut **work).await?;
+    query.bind(count.locked_until).bind(count.locks).bind(count.name).bind(expires).execute(&mut **work).await?;
     Ok(())
 }
 
@@ -134,6 +140,7 @@ fn count(row: &AnyRow) -> Result<Count, sqlx::Error> {
         charged: row.try_get("charged")?,
         locked_until: row.try_get("locked_until")?,
         locks: row.try_get("locks")?,
+        name: row.try_get("name")?,
     })
 }
 

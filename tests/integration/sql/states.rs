@@ -1,7 +1,7 @@
 //! The state of an account in every type that a column may have.
 
-use super::databases::{Database, element};
 use super::{files, test_login, verdict};
+use tests::databases::{Database, element};
 
 /// Columns of one row, and what they mean where they say whether an account is enabled, or when it expires.
 fn columns(database: &Database) -> Vec<(&'static str, &'static str, &'static str)> {

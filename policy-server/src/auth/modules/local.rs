@@ -13,7 +13,7 @@ use crate::auth::password::PasswordPolicy;
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
 use crate::digest::pool::DigestPool;
-use crate::digest::{Decoys, Policy};
+use crate::digest::{Decoys, Policy, fingerprint};
 use crate::directory::local::LocalUser;
 use crate::directory::person::Profile;
 use crate::store::Store;
@@ -93,6 +93,7 @@ impl LocalLoginModule {
             class: CLASS,
             roles: self.common.roles(&user.roles),
             attributes: attributes(&user.person.profile),
+            credential: user.password.expose_str().and_then(fingerprint),
             user: user.person.name,
             source_id: Some(user.person.id),
         }
@@ -164,6 +165,7 @@ mod tests {
     use super::super::{Shared, Vault, find};
     use super::*;
     use crate::auth::callback::CallbackHandler;
+    use crate::auth::subject::Proof;
     use crate::config::domain::LocalService;
     use crate::digest::{SALT, Scheme, create};
     use crate::directory::local::NewUser;
@@ -258,6 +260,26 @@ mod tests {
         assert_eq!(identity.roles, ["x-employee".to_owned()].into());
         assert_eq!(identity.attributes["profile"]["mail"], "Alice@example.org");
         assert_eq!(identity.source_id.unwrap().len(), 32);
+    }
+
+    /// However late the session of an old password is opened: it ends.
+    #[tokio::test]
+    async fn a_new_password_ends_what_the_old_one_opened() {
+        let (store, _dir) = temporary().await;
+        store.add_local_group("system", &name("staff"), &[].into(), 0).await.unwrap();
+        add(&store, "alice").await;
+        let module = module("", &services(Some(store.clone()), true)).0.unwrap();
+        let Outcome::Succeed(identity) = login(&*module, "alice", "right").await else { panic!("refused") };
+        let proof = Proof::new(0, identity);
+        let is_same = async || {
+            let standing = module.recheck().unwrap().recheck("alice", now()).await;
+            matches!(standing, Standing::Current(identity) if identity.is_of(&proof))
+        };
+        assert!(is_same().await);
+        // The very same password, in the very same second.
+        let digest = create(Scheme::Ssha256, b"right", [8; SALT]).unwrap().into();
+        store.set_local_password("system", &name("alice"), digest, 1, now().as_second()).await.unwrap().unwrap();
+        assert!(!is_same().await);
     }
 
     #[tokio::test]

@@ -7,8 +7,10 @@
 mod active_directory;
 mod common;
 mod ldap;
+mod legacy;
 mod local;
 mod pace;
+mod role_map;
 mod sql;
 pub mod totp;
 mod xml;
@@ -29,7 +31,7 @@ use super::stack::Outcome;
 use super::subject::ModuleIdentity;
 use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
-use crate::directory::ldap::LdapError;
+use crate::directory::ldap::{Directory, LdapError};
 use crate::directory::sql::{Database, Pools};
 use crate::directory::xml_users::XmlUserRepository;
 use crate::store::Store;
@@ -73,6 +75,16 @@ pub trait LoginModule: Send + Sync {
 
     /// For a module that finds nobody by itself.
     fn second_factor(&self) -> Option<&SecondFactor> {
+        None
+    }
+
+    /// Whether it vouches for nobody by itself: nothing is left where the modules before it take back their word.
+    fn only_adds(&self) -> bool {
+        self.second_factor().is_some()
+    }
+
+    /// For a module to which one person may have several names: which option ends that.
+    fn loose_names(&self) -> Option<&'static str> {
         None
     }
 
@@ -155,6 +167,14 @@ impl Services {
         Self { shared, domain: domain.to_owned(), users, local: None, pools, warnings }
     }
 
+    /// Where passwords go to directories on other machines so that the network can read them. `line` is that of `host`.
+    pub fn warn_of_clear_text(&self, options: &Options, line: usize, directory: &Directory) {
+        for endpoint in directory.endpoints().iter().filter(|endpoint| endpoint.shows_passwords()) {
+            let message = format!("passwords go to {endpoint} in clear text: set `ssl` or `startTls`");
+            self.warn(options.file(), line, message);
+        }
+    }
+
     pub fn warn(&self, file: &Path, line: usize, message: String) {
         self.warnings.borrow_mut().add(file, line, message);
     }
@@ -172,10 +192,11 @@ pub struct ModuleKind {
     pub needs_store: bool,
 }
 
-static TABLE: [ModuleKind; 6] = [
+static TABLE: &[ModuleKind] = &[
     ModuleKind { class: active_directory::CLASS, construct: active_directory::construct, needs_store: false },
     ModuleKind { class: ldap::CLASS, construct: ldap::construct, needs_store: false },
     ModuleKind { class: local::CLASS, construct: local::construct, needs_store: true },
+    ModuleKind { class: role_map::CLASS, construct: role_map::construct, needs_store: false },
     ModuleKind { class: sql::CLASS, construct: sql::construct, needs_store: false },
     ModuleKind { class: totp::CLASS, construct: totp::construct, needs_store: true },
     ModuleKind { class: xml::CLASS, construct: xml::construct, needs_store: false },

@@ -1,49 +1,58 @@
-//! How long a directory takes to refuse a password, so that a user who does not exist can be made to wait as long.
+//! Makes every refusal of a directory take equally long, so that the time does not tell whose name exists.
 //!
-//! A bind of a known user costs the directory's digest and a journey over the network, which nothing here can imitate; so
-//! an unknown user waits as long as one of the latest refusals took. Until there was one, a digest is computed.
+//! A wrong password of somebody who exists costs the directory's digest and journeys over the network, which nothing here
+//! can imitate; an unknown name, or a locked account, costs less. So every refusal waits until the slowest one of lately
+//! would have been over, and nobody can bring quick ones about to make that shorter.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared_proto::secret::Secret;
+/// No refusal takes less: longer than most directories need, and nothing that somebody who mistyped notices.
+const FLOOR: Duration = Duration::from_millis(50);
+/// No refusal waits longer, for a directory that was slow once. The agent waits 15 s for a login.
+const CAP: Duration = Duration::from_secs(5);
+/// What was slow counts for one to two of these, and for as long as nobody who exists is refused.
+const WINDOW: Duration = Duration::from_secs(600);
 
-use crate::digest::pool::DigestPool;
-use crate::digest::{Decoys, Policy};
+#[derive(Debug)]
+pub struct Pace(Mutex<Windows>);
 
-/// Refusals that are remembered: enough that what is chosen from them looks like them.
-const REMEMBERED: usize = 64;
+#[derive(Debug)]
+struct Windows {
+    since: Instant,
+    slowest: Duration,
+    slowest_before: Duration,
+}
 
-#[derive(Debug, Default)]
-pub struct Pace {
-    refusals: Mutex<VecDeque<Duration>>,
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Mutex::new(Windows { since: Instant::now(), slowest: FLOOR, slowest_before: FLOOR }))
+    }
 }
 
 impl Pace {
-    /// A wrong password of a known user was refused; `asked` is when the directory was asked about it.
-    pub fn refused(&self, asked: Instant) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if refusals.len() == REMEMBERED {
-            refusals.pop_front();
-        }
-        refusals.push_back(asked.elapsed());
+    /// The directory refused somebody who exists, or may exist; `begun` is when the login did.
+    pub fn refused(&self, begun: Instant) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).note(begun.elapsed(), Instant::now());
     }
 
-    /// Takes as long as a refusal, counted from `found_nothing`: when the directory said that there is no such user.
-    pub async fn wait(&self, found_nothing: Instant, digests: &DigestPool, password: &Secret) {
-        match self.one_of_the_latest() {
-            Some(took) => tokio::time::sleep_until((found_nothing + took).into()).await,
-            // Overloaded: then everybody waits, and not for this.
-            None => _ = digests.verify(&Decoys::default(), "", None, password.clone(), Policy::default()).await,
+    /// Ends when any refusal of a login that began then would end.
+    pub async fn even_out(&self, begun: Instant) {
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner).target();
+        tokio::time::sleep_until((begun + target).into()).await;
+    }
+}
+
+impl Windows {
+    fn note(&mut self, took: Duration, now: Instant) {
+        if now.duration_since(self.since) >= WINDOW {
+            (self.since, self.slowest_before, self.slowest) = (now, self.slowest, FLOOR);
         }
+        self.slowest = self.slowest.max(took);
     }
 
-    fn one_of_the_latest(&self) -> Option<Duration> {
-        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where the system has no randomness, always the oldest.
-        let chosen = getrandom::u32().unwrap_or(0) as usize;
-        refusals.get(chosen.checked_rem(refusals.len())?).copied()
+    fn target(&self) -> Duration {
+        self.slowest.max(self.slowest_before).min(CAP)
     }
 }
 
@@ -51,16 +60,40 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_unknown_user_waits_as_long_as_a_refusal_took() {
-        let (pace, digests) = (Pace::default(), DigestPool::new(1, 1));
-        assert_eq!(pace.one_of_the_latest(), None);
-        for _ in 0..2 * REMEMBERED {
-            pace.refused(Instant::now() - Duration::from_secs(7));
+    /// Refusals: when in milliseconds, how long they took, and what any takes from then on.
+    #[test]
+    fn the_slowest_of_lately_counts_and_quick_ones_change_nothing() {
+        let window = WINDOW.as_millis() as u64;
+        let start = Instant::now();
+        let mut windows = Windows { since: start, slowest: FLOOR, slowest_before: FLOOR };
+        assert_eq!(windows.target(), FLOOR);
+        for (at, took, expected) in [
+            (0, 1, 50),
+            (1, 400, 400),
+            (2, 1, 400),
+            (3, 300, 400),
+            (window - 1, 1, 400),
+            (window, 60, 400),
+            (2 * window - 1, 1, 400),
+            (2 * window, 1, 60),
+            (9 * window, 70, 70),
+            (10 * window, 60_000, 5_000),
+        ] {
+            windows.note(Duration::from_millis(took), start + Duration::from_millis(at));
+            assert_eq!(windows.target().as_millis(), expected, "{at}");
         }
-        assert_eq!(pace.refusals.lock().unwrap().len(), REMEMBERED);
-        let started = tokio::time::Instant::now();
-        pace.wait(started.into_std(), &digests, &Secret::from("x")).await;
-        assert_eq!(started.elapsed().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_of_known_and_unknown_people_end_together() {
+        let pace = Pace::default();
+        let begun = tokio::time::Instant::now();
+        pace.even_out(begun.into_std()).await;
+        assert_eq!(begun.elapsed(), FLOOR);
+        let asked = Instant::now() - Duration::from_secs(2);
+        pace.refused(asked);
+        let begun = tokio::time::Instant::now();
+        pace.even_out(begun.into_std()).await;
+        assert_eq!(begun.elapsed().as_secs(), 2);
     }
 }

@@ -9,14 +9,16 @@ use shared_proto::problem::{Problems, did_you_mean};
 use shared_proto::secret::Secret;
 
 use super::common::{self, Common};
+use super::legacy::Legacy;
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::ModuleIdentity;
 use crate::config::cams_users::XmlUser;
 use crate::digest::pool::DigestPool;
-use crate::digest::{Decoys, Policy};
+use crate::digest::{Decoys, Policy, fingerprint, label};
 use crate::directory::xml_users::XmlUserRepository;
+use crate::token;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
 
@@ -24,6 +26,9 @@ struct XmlLoginModule {
     users: Arc<XmlUserRepository>,
     digests: DigestPool,
     decoys: Decoys,
+    legacy: Legacy,
+    /// Whether a legacy digest is replaced in the file.
+    upgrade: bool,
     policy: Policy,
     common: Common,
 }
@@ -31,9 +36,10 @@ struct XmlLoginModule {
 pub fn construct(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Box<dyn LoginModule>> {
     let common = Common::take(options, problems);
     let policy = Policy { allow_cleartext: options.take_bool("allowCleartext", false, problems) };
+    let upgrade = options.take_bool("passwordUpgrade", true, problems);
     let users = repository(options, services, problems)?;
-    let decoys = users.decoys();
-    Some(Box::new(XmlLoginModule { users, digests: services.shared.digests.clone(), decoys, policy, common }))
+    let (digests, decoys, legacy) = (services.shared.digests.clone(), users.decoys(), Legacy::default());
+    Some(Box::new(XmlLoginModule { users, digests, decoys, legacy, upgrade, policy, common }))
 }
 
 fn repository(options: &mut Options, services: &Services, problems: &mut Problems) -> Option<Arc<XmlUserRepository>> {
@@ -66,18 +72,51 @@ impl XmlLoginModule {
             return Err(LoginError::new(ErrorKind::FailedLogin, why));
         }
         user.account.check(now)?;
+        if let Some(stored) = stored.filter(|stored| self.legacy.is(CLASS, name, stored) && self.upgrade) {
+            self.modernise(name.to_owned(), stored, password.clone());
+        }
         Ok(user)
     }
 
+    /// Puts a digest of today in the place of a legacy one. The login does not wait for it, and does not fail with it.
+    fn modernise(&self, user: String, stored: String, password: Secret) {
+        let (users, digests) = (Arc::clone(&self.users), self.digests.clone());
+        tokio::spawn(async move {
+            let file = users.path().display().to_string();
+            match replace(users, digests, &user, stored, password).await {
+                Ok(true) => tracing::info!(class = CLASS, user, file, "the digest was replaced by one of Argon2id"),
+                Ok(false) => {}
+                Err(why) => tracing::warn!(class = CLASS, user, file, why, "the digest stays as it is"),
+            }
+        });
+    }
+
     fn identity(&self, user: &XmlUser) -> ModuleIdentity {
+        let stored = user.password.expose_str();
         ModuleIdentity {
             class: CLASS,
             user: user.name.clone(),
             source_id: None,
+            // The digest of a weak form is about to be another one of the same password.
+            credential: stored.filter(|stored| !self.upgrade || !label(stored).is_legacy()).and_then(fingerprint),
             roles: self.common.roles(&user.roles),
             attributes: user.attributes.clone(),
         }
     }
+}
+
+async fn replace(
+    users: Arc<XmlUserRepository>,
+    digests: DigestPool,
+    user: &str,
+    stored: String,
+    password: Secret,
+) -> Result<bool, String> {
+    let salt = token::random().map_err(|error| error.to_string())?;
+    let digest = digests.create(password, salt).await.map_err(|error| error.to_string())?;
+    let user = user.to_owned();
+    let written = tokio::task::spawn_blocking(move || users.replace_digest(&user, &stored, &digest)).await;
+    written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 #[async_trait]
@@ -208,10 +247,11 @@ mod tests {
         let module = module("defaultRoles=user", DigestPool::new(1, 1));
         let recheck = module.recheck().unwrap();
         let now = NOW.parse().unwrap();
-        let Standing::Current(ModuleIdentity { roles, attributes, .. }) = recheck.recheck("alice", now).await else {
-            panic!("gone")
-        };
+        let current = recheck.recheck("alice", now).await;
+        let Standing::Current(ModuleIdentity { roles, attributes, credential, .. }) = current else { panic!("gone") };
         assert_eq!((roles.len(), attributes.len()), (2, 1));
+        let Outcome::Succeed(then) = login(&*module, "alice", "right").await else { panic!("refused") };
+        assert_eq!((&then.credential, then.credential.is_some()), (&credential, true), "it changes with the digest");
         for gone in ["disabled", "expired", "stale", "nobody"] {
             assert!(matches!(recheck.recheck(gone, now).await, Standing::Gone(_)), "{gone}");
         }
@@ -219,24 +259,21 @@ mod tests {
 
     /// While the only thread that hashes is busy and the queue is full, nobody's password is judged; an unknown user's
     /// no sooner than a known one's.
-    #[test]
-    fn an_overloaded_server_gives_no_verdict() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            let (release, released) = std::sync::mpsc::channel::<()>();
-            let busy = tokio::task::spawn_blocking(move || released.recv());
-            let module = module("", DigestPool::new(1, 0));
-            let (first, refused) = tokio::join!(login(&*module, "nobody", "right"), async {
+    #[tokio::test]
+    async fn an_overloaded_server_gives_no_verdict() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let digests = DigestPool::new(1, 1);
+        let module = module("", digests.clone());
+        let ((), first, refused) =
+            tokio::join!(digests.keep_busy(released), login(&*module, "nobody", "right"), async {
                 let known = login(&*module, "alice", "right").await;
                 let unknown = login(&*module, "nobody", "right").await;
                 release.send(()).unwrap();
                 [known, unknown]
             });
-            assert_eq!(verdict(first), Err(ErrorKind::FailedLogin));
-            for outcome in refused {
-                assert_eq!(verdict(outcome), Err(ErrorKind::Unavailable));
-            }
-            busy.await.unwrap().unwrap();
-        });
+        assert_eq!(verdict(first), Err(ErrorKind::FailedLogin));
+        for outcome in refused {
+            assert_eq!(verdict(outcome), Err(ErrorKind::Unavailable));
+        }
     }
 }

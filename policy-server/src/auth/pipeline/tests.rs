@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use shared_proto::login::{FormField, InputMode};
+use shared_proto::options::Options;
 
 use super::*;
-use crate::auth::modules::{Recheck, Shared};
+use crate::auth::modules::totp::Codes;
+use crate::auth::modules::{Recheck, SecondFactor};
 use crate::auth::subject::{Attributes, ModuleIdentity};
-use crate::config::domain::UsersFile;
-use crate::config::{cams_users, login_config};
 
 const CLASS: &str = "test.Module";
 
@@ -24,12 +26,19 @@ enum Script {
     Crash {
         waits: bool,
     },
+    /// As a directory that accepts connections and says nothing.
+    Hang,
 }
 
 struct Scripted {
     script: Script,
     /// What a recheck says; without one the module cannot be asked again. `None` inside: it panics.
     standing: Option<Option<Standing>>,
+    /// How long it takes.
+    takes: Duration,
+    /// How often it was asked again.
+    asked: Arc<AtomicUsize>,
+    factor: Option<SecondFactor>,
 }
 
 #[async_trait]
@@ -46,7 +55,12 @@ impl LoginModule for Scripted {
                 }
                 panic!("as a broken module might")
             }
+            Script::Hang => std::future::pending().await,
         }
+    }
+
+    fn second_factor(&self) -> Option<&SecondFactor> {
+        self.factor.as_ref()
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {
@@ -58,6 +72,8 @@ impl LoginModule for Scripted {
 impl Recheck for Scripted {
     async fn recheck(&self, user: &str, _: Timestamp) -> Standing {
         assert_eq!(user, "alice");
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(self.takes).await;
         self.standing.clone().flatten().unwrap()
     }
 }
@@ -72,6 +88,7 @@ fn succeed(role: &str) -> Script {
         class: CLASS,
         user: "alice".to_owned(),
         source_id: None,
+        credential: None,
         roles: roles(&[role]),
         attributes,
     }))
@@ -79,7 +96,14 @@ fn succeed(role: &str) -> Script {
 
 fn succeed_as(user: &str) -> Outcome {
     let (user, attributes) = (user.to_owned(), Attributes::new());
-    Outcome::Succeed(ModuleIdentity { class: CLASS, user, source_id: None, roles: roles(&[]), attributes })
+    Outcome::Succeed(ModuleIdentity {
+        class: CLASS,
+        user,
+        source_id: None,
+        credential: None,
+        roles: roles(&[]),
+        attributes,
+    })
 }
 
 fn fail(kind: ErrorKind) -> Script {
@@ -95,16 +119,28 @@ fn current(names: &[&str]) -> Standing {
         class: CLASS,
         user: "alice".to_owned(),
         source_id: None,
+        credential: None,
         roles: roles(names),
         attributes: Attributes::new(),
     })
 }
 
 fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
-    let modules = modules.into_iter().map(|(flag, script, standing)| {
-        let module = Box::new(Scripted { script, standing });
-        EntryModule { class: CLASS, flag, module, password: None }
-    });
+    entry_of(modules.into_iter().map(|(flag, script, standing)| module(flag, Scripted::new(script, standing))))
+}
+
+fn module(flag: Flag, module: Scripted) -> EntryModule {
+    let (password, settings, rests) = Default::default();
+    EntryModule { class: CLASS, flag, module: Box::new(module), password, settings, rests }
+}
+
+impl Scripted {
+    fn new(script: Script, standing: Option<Option<Standing>>) -> Self {
+        Self { script, standing, takes: Duration::ZERO, asked: Arc::default(), factor: None }
+    }
+}
+
+fn entry_of(modules: impl Iterator<Item = EntryModule>) -> LoginEntry {
     LoginEntry {
         name: "http".to_owned(),
         modules: modules.collect(),
@@ -118,7 +154,7 @@ fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
 async fn login(entry: &LoginEntry, password: &str) -> LoginRun {
     let answers = [("username", "alice"), ("password", password)];
     let answers = answers.into_iter().map(|(name, value)| (name.to_owned(), Secret::from(value))).collect();
-    entry.login(&answers, Timestamp::UNIX_EPOCH, None).await
+    entry.login(&answers, Timestamp::UNIX_EPOCH, None, Instant::now() + LOGIN_LIMIT).await
 }
 
 fn outcomes(run: &LoginRun) -> Vec<&str> {
@@ -249,8 +285,10 @@ async fn a_stack_that_changed_ends_the_session() {
         RecheckRun::Current(subject.clone())
     );
     renamed.modules[1].class = "test.Other";
+    let mut elsewhere = entry(vec![(Flag::Optional, succeed("a"), None), (Flag::Required, succeed("a"), None)]);
+    elsewhere.modules[1].settings = "another directory".to_owned();
     let shorter = entry(vec![(Flag::Required, succeed("a"), None)]);
-    for changed in [renamed, shorter] {
+    for changed in [renamed, elsewhere, shorter] {
         let run = changed.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(run, RecheckRun::Ended(_)), "{run:?}");
     }
@@ -271,7 +309,7 @@ async fn a_module_may_check_another_callback() {
         entry.modules[0].password = password.map(str::to_owned);
         let answers = [("username", "alice"), ("password", "pw"), ("pin", pin)];
         let answers = answers.map(|(name, value)| (name.to_owned(), Secret::from(value))).into();
-        let run = entry.login(&answers, Timestamp::UNIX_EPOCH, None).await;
+        let run = entry.login(&answers, Timestamp::UNIX_EPOCH, None, Instant::now() + LOGIN_LIMIT).await;
         let said = run.result.as_ref().map(|subject| subject.user.as_str()).map_err(|error| error.kind.clone());
         assert_eq!(said, expected, "{password:?} {pin}");
     }
@@ -286,58 +324,66 @@ async fn modules_are_told_whom_earlier_ones_proved() {
     }
 }
 
-/// What the modules of an entry demand of its form and of their place.
-#[test]
-fn a_stack_that_cannot_work_is_a_problem() {
-    const XML: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
-    const TOTP: &str = "com.cafesoft.cams.auth.login.module.TotpLoginModule";
-    let check = |handler: &str, modules: &[(&str, &str)]| {
-        let module = |(class, options): &(&str, &str)| {
-            format!(
-                "<login-module-entry className='{class}' flag='REQUIRED'>\n<options>{options}</options></login-module-entry>\n"
-            )
-        };
-        let text = format!(
-            "<login-config><login-config-entry name='http'>\n{}<callback-handler className='\
-             com.cafesoft.cams.auth.callback.{handler}</callback-handler></login-config-entry></login-config>",
-            modules.iter().map(module).collect::<String>()
-        );
-        let mut problems = Problems::default();
-        let config = login_config::read(Path::new("l.xml"), &text, &mut problems).unwrap();
-        let users = cams_users::read(Path::new("u.xml"), "<cams-users/>", &mut problems).unwrap();
-        let users = [("users".to_owned(), UsersFile { path: "u.xml".into(), users })].into();
-        let services = Services::new(Shared::offline(), "system", users);
-        LoginEntry::build_all(config, &services, &mut problems, &mut Problems::default());
-        problems.to_string()
-    };
-    let users = "<option name='serviceId' value='users'/>";
-    let pin = format!("{users}\n<option name='passwordCallback' value='pin'/>");
-    let asks = |name: &str| format!("ConfigurableCallbackHandler'><callback name='{name}' label='x'/>");
-    let plain = "NamePasswordCallbackHandler'>";
-    for (handler, modules, expected) in [
-        (asks("totp").as_str(), &[(XML, users), (TOTP, "")][..], ""),
-        (&asks("code"), &[(XML, users), (TOTP, "<option name='callback' value='code'/>")], ""),
-        (&asks("pin"), &[(XML, users), (XML, &pin)], ""),
+/// Modules and flags, whether the login succeeds, and whether it counts as a guess: a module that hangs is like one that
+/// is down.
+#[tokio::test]
+async fn a_login_that_takes_too_long_comes_to_an_end() {
+    let bad = || fail(ErrorKind::FailedLogin);
+    for (modules, expected, refused) in [
+        (vec![(Flag::Required, Script::Hang, None)], Err(ErrorKind::Unavailable), false),
         (
-            plain,
-            &[(XML, users), (TOTP, "")],
-            "l.xml:5: the callback handler of this entry has no <callback name=\"totp\">",
-        ),
-        (plain, &[(XML, &pin)], "l.xml:4: the callback handler of this entry has no <callback name=\"pin\">"),
-        (&asks("totp"), &[(TOTP, ""), (XML, users)], "l.xml:3: this module only adds to what another one proved: put"),
-        (
-            &asks("totp"),
-            &[(XML, users), (TOTP, "<option name='passwordCallback' value='totp'/>")],
-            "l.xml:5: option `passwordCallback`: this module asks for no password",
+            vec![(Flag::Sufficient, bad(), None), (Flag::Sufficient, Script::Hang, None)],
+            Err(ErrorKind::FailedLogin),
+            true,
         ),
         (
-            &asks("totp"),
-            &[(XML, users), (TOTP, "<option name='digits' value='4'/>")],
-            "l.xml:5: option `digits`: write 6",
+            vec![(Flag::Required, succeed("a"), None), (Flag::Required, Script::Hang, None)],
+            Err(ErrorKind::Unavailable),
+            false,
         ),
+        (vec![(Flag::Optional, Script::Hang, None), (Flag::Required, succeed("a"), None)], Ok(()), false),
     ] {
-        let problems = check(handler, modules);
-        assert!(problems.starts_with(expected) && problems.lines().count() <= 1, "{handler} {modules:?}: {problems}");
-        assert_eq!(problems.is_empty(), expected.is_empty(), "{handler} {modules:?}: {problems}");
+        let answers = [("username", "alice"), ("password", "pw")].map(|(name, value)| (name.to_owned(), value.into()));
+        let run = entry(modules).login(&answers.into(), Timestamp::UNIX_EPOCH, None, Instant::now()).await;
+        assert_eq!(run.unavailable, expected.is_err());
+        assert_eq!((run.result.map(|_| ()).map_err(|error| error.kind), run.refused), (expected, refused));
+    }
+}
+
+/// A code proves nobody alone.
+#[tokio::test]
+async fn a_second_factor_keeps_no_session() {
+    for (standing, stays) in [(gone(), false), (current(&["a"]), true), (Standing::Unknown("down".to_owned()), true)] {
+        let codes = Codes::take(&mut Options::new(Path::new("t"), 1, "option"), &mut Problems::default());
+        let factor = Some(SecondFactor { callback: "totp".to_owned(), codes, remembered_browser: false });
+        let factor = Scripted { factor, ..Scripted::new(succeed("b"), Some(Some(current(&["b"])))) };
+        let password = Scripted::new(succeed("a"), Some(Some(standing)));
+        let entry = entry_of([module(Flag::Optional, password), module(Flag::Required, factor)].into_iter());
+        let subject = login(&entry, "pw").await.result.unwrap();
+        let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
+        assert_eq!(matches!(run, RecheckRun::Current(_)), stays, "{run:?}");
+    }
+}
+
+/// How long the first answer takes, what it is, and how many of three in a row are asked for, and of one a while later.
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_hangs_is_left_alone_for_a_while() {
+    for (takes, standing, expected) in [
+        (SLOW, Standing::Unknown("timed out".to_owned()), (1, 2)),
+        (Duration::ZERO, Standing::Unknown("refused".to_owned()), (3, 4)),
+        (SLOW, current(&["a"]), (3, 4)),
+    ] {
+        let slow = Scripted { takes, ..Scripted::new(succeed("a"), Some(Some(standing))) };
+        let asked = Arc::clone(&slow.asked);
+        let entry = entry_of(std::iter::once(module(Flag::Required, slow)));
+        let subject = login(&entry, "pw").await.result.unwrap();
+        let recheck = async || entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
+        for _ in 0..3 {
+            assert_eq!(recheck().await, RecheckRun::Current(subject.clone()));
+        }
+        let at_once = asked.load(Ordering::Relaxed);
+        tokio::time::sleep(REST).await;
+        recheck().await;
+        assert_eq!((at_once, asked.load(Ordering::Relaxed)), expected);
     }
 }

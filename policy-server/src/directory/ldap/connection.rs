@@ -22,12 +22,12 @@ use tokio_rustls::TlsConnector;
 use super::ber;
 use super::endpoint::{Endpoint, Security};
 use super::error::{Fault, LdapError, code_name};
-use super::message::{self, Control, DerefAliases, Entry, Message, Outcome, Scope, Search, answer};
+use super::message::{self, Budget, Control, DerefAliases, Entry, Message, Outcome, Scope, Search, answer};
 use super::ppolicy;
 
 /// In bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;
-/// In bytes: everything that answers one operation, all pages of a search together.
+/// In bytes of memory: everything that answers one operation, all pages of a search together.
 pub const MAX_ANSWER: usize = 8 << 20;
 /// References to other servers in answer to one search. The root of a Windows domain has three, whatever is searched for.
 const MAX_REFERENCES: usize = 1_000;
@@ -186,7 +186,7 @@ impl Connection {
         let operation = message::search(search, self.settings.deref, if paged { 0 } else { limit }, seconds);
         let server = self.server.clone();
         let mut found = Found { server, entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
-        let (mut cookie, mut budget) = (Vec::new(), MAX_ANSWER);
+        let (mut cookie, mut budget) = (Vec::new(), Budget(MAX_ANSWER));
         loop {
             let controls: Vec<Control> = paged.then(|| message::page(page_size, &cookie)).into_iter().collect();
             let wait = self.settings.read_timeout;
@@ -213,16 +213,15 @@ impl Connection {
         operation: &[u8],
         controls: &[Control],
         limit: usize,
-        budget: &mut usize,
+        budget: &mut Budget,
         found: &mut Found,
     ) -> Result<Outcome, Fault> {
         let id = self.send(operation, controls).await?;
         loop {
             let bytes = self.receive().await?;
-            *budget = budget.checked_sub(bytes.len()).ok_or(Fault::Protocol("the answer to a search is too large"))?;
-            let message = Message::read(&bytes)?;
+            let message = Message::read(&bytes, budget)?;
             match answer_to(&message, id)? {
-                answer::ENTRY => found.entries.push(message.entry()?),
+                answer::ENTRY => found.entries.push(message.entry(budget)?),
                 answer::REFERENCE => found.references += 1,
                 answer::SEARCH_DONE => return Ok(message.outcome()?),
                 _ => return Err(Fault::Protocol("an answer of another kind")),
@@ -243,7 +242,7 @@ impl Connection {
         let exchange = async {
             let id = self.send(operation, controls).await?;
             let bytes = self.receive().await?;
-            let message = Message::read(&bytes)?;
+            let message = Message::read(&bytes, &mut Budget(MAX_ANSWER))?;
             if answer_to(&message, id)? != tag {
                 return Err(Fault::Protocol("an answer of another kind"));
             }
@@ -301,7 +300,7 @@ async fn start_tls(stream: &mut TcpStream) -> Result<(), Fault> {
     let mut pending = BytesMut::new();
     send(stream, 1, &message::start_tls(), &[]).await?;
     let bytes = receive(stream, &mut pending).await?;
-    let message = Message::read(&bytes)?;
+    let message = Message::read(&bytes, &mut Budget(MAX_ANSWER))?;
     if answer_to(&message, 1)? != answer::EXTENDED || message.outcome()?.code != message::SUCCESS {
         return Err(Fault::Protocol("StartTLS is refused"));
     }

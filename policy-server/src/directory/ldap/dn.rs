@@ -135,6 +135,18 @@ impl DnPattern {
         self.0.replacen("{0}", &escape(value), 1)
     }
 
+    /// What all names of the pattern stand directly below.
+    pub fn parent(&self) -> &str {
+        let mut rest = self.0.as_str();
+        while let Some((_, end)) = rest.split_once('=').and_then(|(_, after)| value(after)) {
+            match end.strip_prefix('+') {
+                Some(more) => rest = more,
+                None => return end.get(1..).unwrap_or_default().trim_start(),
+            }
+        }
+        ""
+    }
+
     /// The attribute whose value `{0}` is. `None` where it is not the first of the name.
     pub fn attribute(&self) -> Option<String> {
         first(&self.0).filter(|(_, value)| value == "{0}").map(|(attribute, _)| attribute)
@@ -157,6 +169,13 @@ mod tests {
             assert_eq!(parsed.len(), 4, "{dn}");
             assert_eq!(parsed[0], [("uid".to_owned(), name.as_bytes().to_vec())], "{dn}");
             assert!(is_within(&dn, "OU=People, DC=Example,dc=test"), "{dn}");
+        }
+        for (pattern, parent) in [
+            ("uid={0},ou=people,dc=test", "ou=people,dc=test"),
+            ("uid={0}+cn=a\\,b=c, ou=people", "ou=people"),
+            ("uid={0}", ""),
+        ] {
+            assert_eq!(DnPattern::parse(pattern).unwrap().parent(), parent, "{pattern}");
         }
         for wrong in ["", "uid=x,dc=test", "ou=people,uid={0}", "uid={0}x,dc=test", "{0}", "uid={0},ou={0}"] {
             assert!(DnPattern::parse(wrong).is_err(), "{wrong}");

@@ -1,6 +1,7 @@
 //! Where a directory is: `host`, `host:port`, `ldap://host`, `ldaps://host:636`. Pure.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use shared_proto::authority::Authority;
 
@@ -48,6 +49,14 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether somebody on the network could read passwords on their way.
+    pub fn shows_passwords(&self) -> bool {
+        let loopback = self.host.parse::<IpAddr>().map_or_else(|_| self.host == "localhost", |ip| ip.is_loopback());
+        self.security == Security::None && !loopback
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.security == Security::Tls { "ldaps" } else { "ldap" };
@@ -60,6 +69,24 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_shown_in_clear_text_to_other_machines() {
+        use Security::{None as Plain, StartTls, Tls};
+        for (text, security, expected) in [
+            ("a.test", Plain, true),
+            ("ldap://192.0.2.1", Plain, true),
+            ("localhost.a.test", Plain, true),
+            ("a.test", Tls, false),
+            ("a.test", StartTls, false),
+            ("ldaps://a.test", Plain, false),
+            ("localhost", Plain, false),
+            ("127.0.0.2:1389", Plain, false),
+            ("[::1]:1389", Plain, false),
+        ] {
+            assert_eq!(Endpoint::parse(text, security, None).unwrap().shows_passwords(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn hosts_are_read() {

@@ -1,6 +1,7 @@
 //! What can go wrong with a directory. None of it is a verdict on a password.
 
 use super::ber::Malformed;
+use super::message::Unreadable;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LdapError {
@@ -38,6 +39,15 @@ pub(super) enum Fault {
 impl From<Malformed> for Fault {
     fn from(_: Malformed) -> Self {
         Self::Protocol("malformed message")
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(why: Unreadable) -> Self {
+        Self::Protocol(match why {
+            Unreadable::Malformed => "malformed message",
+            Unreadable::TooLarge => "the answer is too large",
+        })
     }
 }
 

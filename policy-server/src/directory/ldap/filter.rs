@@ -67,6 +67,11 @@ impl Filter {
         Self(Node::Present(attribute.to_owned()))
     }
 
+    /// What all those have in common whom the filter may find: instead of being equal to a value, an attribute is there.
+    pub fn for_anybody(&self) -> Self {
+        Self(anybody(&self.0))
+    }
+
     /// The filter of a search, with these values in the places.
     pub fn encode<V: AsRef<[u8]>>(&self, values: &[V]) -> Ber {
         let values: Vec<&[u8]> = values.iter().map(AsRef::as_ref).collect();
@@ -106,6 +111,23 @@ impl Filter {
             };
         });
         used
+    }
+}
+
+fn anybody(node: &Node) -> Node {
+    let varies = |value: &Value| value.iter().any(|piece| matches!(piece, Piece::Argument(_)));
+    match node {
+        Node::And(nodes) => Node::And(nodes.iter().map(anybody).collect()),
+        Node::Or(nodes) => Node::Or(nodes.iter().map(anybody).collect()),
+        Node::Not(node) => Node::Not(Box::new(anybody(node))),
+        Node::Compare(_, attribute, value) if varies(value) => Node::Present(attribute.clone()),
+        Node::Substrings(attribute, pieces) if pieces.iter().any(|(_, value)| varies(value)) => {
+            Node::Present(attribute.clone())
+        }
+        Node::Extensible { attribute, value, .. } if varies(value) => {
+            Node::Present(if attribute.is_empty() { "objectClass".to_owned() } else { attribute.clone() })
+        }
+        other => other.clone(),
     }
 }
 

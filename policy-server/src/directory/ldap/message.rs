@@ -4,6 +4,9 @@
 
 use super::ber::{self, BOOLEAN, Ber, ENUMERATED, INTEGER, Malformed, OCTETS, Reader, SEQUENCE, SET};
 
+/// What a control, an attribute or a value costs in memory beside its bytes, which may be two in the message.
+const OVERHEAD: usize = 48;
+
 pub const SUCCESS: i64 = 0;
 pub const SIZE_LIMIT_EXCEEDED: i64 = 4;
 pub const COMPARE_FALSE: i64 = 5;
@@ -112,6 +115,32 @@ impl Outcome {
     }
 }
 
+/// Why an answer is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    #[error("malformed message")]
+    Malformed,
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+impl From<Malformed> for Unreadable {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// How many more bytes of memory answers may take.
+#[derive(Debug)]
+pub struct Budget(pub usize);
+
+impl Budget {
+    fn spend(&mut self, cost: usize) -> Result<(), Unreadable> {
+        self.0 = self.0.checked_sub(cost).ok_or(Unreadable::TooLarge)?;
+        Ok(())
+    }
+}
+
 /// An answer, its operation still to be read.
 #[derive(Debug)]
 pub struct Message<'a> {
@@ -124,7 +153,8 @@ pub struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// Reads one whole message.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    pub fn read(bytes: &'a [u8], budget: &mut Budget) -> Result<Self, Unreadable> {
+        budget.spend(bytes.len())?;
         let mut message = Reader::new(bytes).inside(SEQUENCE)?;
         let id = message.integer(INTEGER)?;
         let (tag, body) = message.any()?;
@@ -132,6 +162,7 @@ impl<'a> Message<'a> {
         if let Some(list) = message.optional(0xa0)? {
             let mut list = Reader::new(list);
             while !list.is_empty() {
+                budget.spend(OVERHEAD)?;
                 controls.push(control(list.inside(SEQUENCE)?)?);
             }
         }
@@ -147,15 +178,17 @@ impl<'a> Message<'a> {
         Ok(Outcome { code, text, controls: self.controls })
     }
 
-    pub fn entry(mut self) -> Result<Entry, Malformed> {
+    pub fn entry(mut self, budget: &mut Budget) -> Result<Entry, Unreadable> {
         let dn = self.body.text(OCTETS)?.to_owned();
         let mut list = self.body.inside(SEQUENCE)?;
         let mut attributes = Vec::new();
         while !list.is_empty() {
+            budget.spend(OVERHEAD)?;
             let mut attribute = list.inside(SEQUENCE)?;
             let name = attribute.text(OCTETS)?.to_owned();
             let (mut set, mut values) = (attribute.inside(SET)?, Vec::new());
             while !set.is_empty() {
+                budget.spend(OVERHEAD)?;
                 values.push(set.expect(OCTETS)?.to_vec());
             }
             attributes.push((name, values));
@@ -255,11 +288,44 @@ mod tests {
         [ber::integer(ENUMERATED, code), ber::octets(""), ber::octets(text)]
     }
 
+    fn read(bytes: &[u8]) -> Result<Message<'_>, Unreadable> {
+        Message::read(bytes, &mut Budget(1 << 20))
+    }
+
+    fn read_entry(bytes: &[u8]) -> Result<Entry, Unreadable> {
+        let mut budget = Budget(1 << 20);
+        Message::read(bytes, &mut budget)?.entry(&mut budget)
+    }
+
+    /// Two bytes in a message are a value, or a control of four: many of them are refused before memory is taken for them.
+    #[test]
+    fn what_is_tiny_costs_too() {
+        let many = 20_000;
+        let values = ber::element(SET, &vec![ber::octets(""); many].iter().map(|v| v.as_slice()).collect::<Vec<_>>());
+        let attributes = |count: usize, set: &[u8]| {
+            let one = ber::element(SEQUENCE, &[&ber::octets("a"), set]);
+            ber::element(SEQUENCE, &vec![one.as_slice(); count])
+        };
+        let [code, dn, text] = result(0, b"");
+        for (bytes, fits) in [
+            (answer(answer::ENTRY, &[&dn, &attributes(1, &ber::element(SET, &[]))], &[]), true),
+            (answer(answer::ENTRY, &[&dn, &attributes(1, &values)], &[]), false),
+            (answer(answer::ENTRY, &[&dn, &attributes(many, &ber::element(SET, &[]))], &[]), false),
+            (answer(answer::ENTRY, &[&dn, &attributes(0, &[])], &vec![Control::new("", None); many]), false),
+            (answer(answer::SEARCH_DONE, &[&code, &dn, &text], &vec![Control::new("", None); many]), false),
+        ] {
+            assert!(bytes.len() < 1 << 18, "the bytes alone are no reason");
+            let mut budget = Budget(1 << 19);
+            let found = Message::read(&bytes, &mut budget).and_then(|message| message.entry(&mut budget));
+            assert_eq!(found.err(), (!fits).then_some(Unreadable::TooLarge));
+        }
+    }
+
     #[test]
     fn answers_are_read() {
         let [code, dn, text] = result(49, b"no\nway\0");
         let bytes = answer(answer::BIND, &[&code, &dn, &text], &[page(2, b"next")]);
-        let message = Message::read(&bytes).unwrap();
+        let message = read(&bytes).unwrap();
         assert_eq!((message.id, message.tag), (7, answer::BIND));
         let outcome = message.outcome().unwrap();
         assert_eq!((outcome.code, outcome.text.as_str()), (49, "no?way"));
@@ -268,7 +334,7 @@ mod tests {
         let values = ber::element(SET, &[&ber::octets("a"), &ber::octets(b"\xff")]);
         let attributes = ber::element(SEQUENCE, &[&ber::element(SEQUENCE, &[&ber::octets("Mail"), &values])]);
         let bytes = answer(answer::ENTRY, &[&ber::octets("uid=a"), &attributes], &[]);
-        let entry = Message::read(&bytes).unwrap().entry().unwrap();
+        let entry = read_entry(&bytes).unwrap();
         assert_eq!((entry.dn.as_str(), entry.text("mail"), entry.values("MAIL").len()), ("uid=a", Some("a"), 2));
         assert_eq!(entry.values("cn").len(), 0);
     }
@@ -283,20 +349,19 @@ mod tests {
             answer(answer::SEARCH_DONE, &[&code, &dn, &text], &[page(2, b"next")]),
             answer(answer::ENTRY, &[&ber::octets("uid=a"), &attributes], &[]),
         ] {
-            let read = |bytes: &[u8]| {
-                let entry = Message::read(bytes).and_then(Message::entry).is_ok();
-                let outcome = Message::read(bytes).and_then(Message::outcome).and_then(|outcome| next_page(&outcome));
-                entry || outcome.is_ok()
+            let is_read = |bytes: &[u8]| {
+                let outcome = read(bytes).ok().and_then(|message| message.outcome().ok());
+                read_entry(bytes).is_ok() || outcome.is_some_and(|outcome| next_page(&outcome).is_ok())
             };
-            assert!(read(&bytes));
+            assert!(is_read(&bytes));
             for end in 0..bytes.len() {
-                assert!(!read(&bytes[..end]), "{end}");
+                assert!(!is_read(&bytes[..end]), "{end}");
             }
             for place in 0..bytes.len() {
                 for change in [0x00, 0x1f, 0x7f, 0x80, 0x84, 0xff] {
                     let mut changed = bytes.to_vec();
                     changed[place] = change;
-                    read(&changed);
+                    is_read(&changed);
                 }
             }
         }

@@ -84,6 +84,17 @@ impl Directory {
         self.search_account.is_some()
     }
 
+    /// How the search account binds.
+    pub fn search_account(&self) -> Option<&str> {
+        self.search_account.as_ref().map(|account| account.dn.as_str())
+    }
+
+    /// Whether the entry is that of the search account.
+    pub fn is_search_account(&self, entry: &Entry) -> bool {
+        let own = self.search_account().and_then(dn::key);
+        own.is_some() && own == dn::key(&entry.dn)
+    }
+
     /// Whether an entry may be found elsewhere than under the base.
     pub fn follows_aliases(&self) -> bool {
         self.settings.deref != DerefAliases::Never
@@ -119,7 +130,11 @@ impl Directory {
         answer
     }
 
-    async fn searcher(&self) -> Result<Connection, LdapError> {
+    /// A connection of the search account, for several searches of one server. To be given back with [`keep`](Self::keep).
+    ///
+    /// # Errors
+    /// No host took it, or the search account cannot log in.
+    pub async fn searcher(&self) -> Result<Connection, LdapError> {
         while let Some(mut connection) = self.idle().pop() {
             if connection.is_usable(IDLE) {
                 return Ok(connection);
@@ -128,7 +143,8 @@ impl Directory {
         self.open(self.search_account.as_ref()).await
     }
 
-    fn keep(&self, mut connection: Connection) {
+    /// For later searches, where the connection is still good.
+    pub fn keep(&self, mut connection: Connection) {
         let mut idle = self.idle();
         if idle.len() < self.pool_size && connection.is_usable(IDLE) {
             idle.push(connection);

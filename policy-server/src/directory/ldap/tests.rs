@@ -53,6 +53,7 @@ fn wrong_options_are_problems() {
         ("bindDn= \nbindPassword=x", "`bindDn` is empty"),
         ("bindDn=cn=x\nbindPassword=env:NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE is not set"),
         ("bindDn=cn=x\nbindPassword=file:/no/such/file", "cannot read the secret file"),
+        ("verifyHostname=false", "`false` needs `caFile`"),
         ("caFile=/no/such/file", "cannot read /no/such/file"),
         ("caFile=/dev/null", "not a regular file"),
         ("clientCertFile=/no/such/file", "go together"),

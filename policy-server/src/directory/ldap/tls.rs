@@ -23,7 +23,13 @@ pub fn take(options: &mut Options, problems: &mut Problems) -> Option<Arc<Client
     let line = ["caFile", "clientCertFile", "clientKeyFile"].map(|name| options.line_of(name)).into_iter().max();
     let mut path = |name| options.take_string(name).map(|text| base.join(text.trim()));
     let (ca, certificate, key) = (path("caFile"), path("clientCertFile"), path("clientKeyFile"));
+    let name_line = options.line_of("verifyHostname");
     let verify_name = options.take_bool("verifyHostname", true, problems);
+    if !verify_name && ca.is_none() {
+        let message = "option `verifyHostname`: `false` needs `caFile`: otherwise anybody with a certificate of any \
+                       authority of the system would be the directory";
+        problems.add(&file, name_line, message);
+    }
     let made = roots(ca.as_deref()).and_then(|roots| {
         let identity = match (certificate, key) {
             (None, None) => None,

@@ -45,7 +45,7 @@ fn client() -> Client {
 }
 
 /// Logs in by the form; the session and the cookie.
-async fn log_in(server: &Server, user: &str, flag: &str, previous: Option<&Secret>) -> (Secret, Option<Secret>) {
+async fn log_in(server: &Arc<Server>, user: &str, flag: &str, previous: Option<&Secret>) -> (Secret, Option<Secret>) {
     let callbacks = [("username", user), ("password", PASSWORD), ("autologin_flag", flag)];
     let request = LoginRequest {
         request_id: "r".into(),
@@ -56,17 +56,21 @@ async fn log_in(server: &Server, user: &str, flag: &str, previous: Option<&Secre
         previous_session: previous.cloned(),
         client: client(),
     };
-    match login(server, &agent(), &request).await {
+    match login(Arc::clone(server), agent(), request).await {
         Ok(LoginResponse::Success { session, remember, .. }) => (session, remember.map(|remember| remember.cookie)),
         other => panic!("{other:?}"),
     }
 }
 
-async fn remembered(server: &Server) -> Secret {
+async fn remembered(server: &Arc<Server>) -> Secret {
     log_in(server, "alice", "true", None).await.1.unwrap()
 }
 
-async fn show_as(server: &Server, agent: &Registered, cookie: &Secret) -> Result<AutoLoginResponse, EnforcementError> {
+async fn show_as(
+    server: &Arc<Server>,
+    agent: &Registered,
+    cookie: &Secret,
+) -> Result<AutoLoginResponse, EnforcementError> {
     let request = AutoLoginRequest {
         request_id: "r".into(),
         host: "app.test".into(),
@@ -75,11 +79,11 @@ async fn show_as(server: &Server, agent: &Registered, cookie: &Secret) -> Result
         cookie: cookie.clone(),
         client: client(),
     };
-    autologin(server, agent, &request).await
+    autologin(Arc::clone(server), agent.clone(), request).await
 }
 
 /// Shows a cookie. The next one after a login, if any; or what is said instead.
-async fn show(server: &Server, cookie: &Secret) -> Result<Option<Secret>, String> {
+async fn show(server: &Arc<Server>, cookie: &Secret) -> Result<Option<Secret>, String> {
     match show_as(server, &agent(), cookie).await {
         Ok(AutoLoginResponse::Success { identity, remember, .. }) => {
             assert_eq!((identity.user.as_str(), identity.entry.as_str()), ("alice", "http"));
@@ -91,12 +95,12 @@ async fn show(server: &Server, cookie: &Secret) -> Result<Option<Secret>, String
     }
 }
 
-async fn families(server: &Server) -> Vec<Family> {
+async fn families(server: &Arc<Server>) -> Vec<Family> {
     server.store.families_of(None, "alice").await.unwrap()
 }
 
 /// Lets time pass for the rotation of every family of alice.
-async fn pass(server: &Server, seconds: i64) {
+async fn pass(server: &Arc<Server>, seconds: i64) {
     for family in families(server).await {
         let older = |found: Option<Family>| {
             let mut family = found.unwrap();
@@ -110,7 +114,7 @@ async fn pass(server: &Server, seconds: i64) {
     }
 }
 
-async fn sessions(server: &Server) -> Vec<Session> {
+async fn sessions(server: &Arc<Server>) -> Vec<Session> {
     server.sessions.list(&Filter::default()).await.unwrap()
 }
 
@@ -184,13 +188,22 @@ async fn a_copy_that_is_used_ends_everything_and_is_told() {
 }
 
 /// Remembers alice for this entry since this moment, as if she had logged in then.
-async fn plant(server: &Server, entry: &str, since: i64) -> Secret {
+async fn plant(server: &Arc<Server>, entry: &str, since: i64) -> Secret {
     let loaded = server.loaded();
     let auto = loaded.domains["system"].logins.auto_login().unwrap();
     let class = "class".to_owned();
     let (user, roles, attributes) = ("alice".to_owned(), Default::default(), Default::default());
-    let subject =
-        Subject::from_proofs(vec![Proof { module: 0, class, user, source_id: None, roles, attributes }]).unwrap();
+    let subject = Subject::from_proofs(vec![Proof {
+        module: 0,
+        class,
+        user,
+        source_id: None,
+        credential: None,
+        roles,
+        attributes,
+        settings: String::new(),
+    }])
+    .unwrap();
     let answers = [("username", "alice"), ("password", PASSWORD)];
     let answers = answers.map(|(name, value)| (name.to_owned(), value.into())).into();
     let login = Login { entry, subject: &subject, answers: &answers };
@@ -199,7 +212,7 @@ async fn plant(server: &Server, entry: &str, since: i64) -> Secret {
     remember.cookie
 }
 
-async fn fail_often(server: &Server) {
+async fn fail_often(server: &Arc<Server>) {
     let wrong = ["username", "password"].map(|name| (name.to_owned(), "alice".into())).into();
     let attempt = LoginAttempt { answers: &wrong, client: client().address, now: server.now(), remembered: None };
     let loaded = server.loaded();

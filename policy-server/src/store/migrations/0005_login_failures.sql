@@ -10,6 +10,7 @@ CREATE TABLE login_failures (
     charged BIGINT NOT NULL,
     locked_until BIGINT NOT NULL,
     locks BIGINT NOT NULL,
+    name BIGINT NOT NULL,
     expires BIGINT NOT NULL,
     PRIMARY KEY (domain, bucket, network)
 );

@@ -28,7 +28,6 @@ use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
-use crate::digest::pool::DigestPool;
 use crate::directory::ldap::{Connection, Directory, Entry, Filter, Scope, message};
 use account::State;
 use locator::Locator;
@@ -50,7 +49,6 @@ struct ActiveDirectoryLoginModule {
     bind_mode: BindMode,
     people: People,
     roles: Roles,
-    digests: DigestPool,
     pace: Pace,
 }
 
@@ -108,23 +106,10 @@ impl ActiveDirectoryLoginModule {
     }
 
     async fn find_and_bind(&self, name: &Name, password: &Secret) -> Result<(Connection, Entry), LoginError> {
-        let found = self.find(&mut Asker::Service(&self.directory), name).await;
-        let asked = Instant::now();
-        let entry = match found {
-            Ok(entry) => entry,
-            Err(error) => {
-                if error.kind == ErrorKind::FailedLogin {
-                    self.pace.wait(asked, &self.digests, password).await;
-                }
-                return Err(error);
-            }
-        };
+        let entry = self.find(&mut Asker::Service(&self.directory), name).await?;
         let mut connection = self.directory.connect().await?;
-        let bound = bind(&mut connection, &entry.dn, password).await;
-        if bound.as_ref().is_err_and(|error| error.kind == ErrorKind::FailedLogin) {
-            self.pace.refused(asked);
-        }
-        bound.map(|()| (connection, entry))
+        bind(&mut connection, &entry.dn, password).await?;
+        Ok((connection, entry))
     }
 
     /// The one entry of this name.
@@ -159,12 +144,50 @@ impl ActiveDirectoryLoginModule {
         })
     }
 
+    /// Of somebody who logged in earlier, by one server.
+    async fn look_up_again(&self, user: &str, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
+        if let Some(locator) = &self.locator {
+            locator.locate(&self.directory).await?;
+        }
+        let mut connection = self.directory.searcher().await?;
+        let mut asker = Asker::User(&mut connection);
+        let identity = match self.find_account(&mut asker, user).await {
+            Ok(entry) => self.identity(&mut asker, &entry, now).await,
+            Err(gone) if gone.kind != ErrorKind::FailedLogin || self.sees_somebody(&mut asker).await? => Err(gone),
+            Err(gone) => {
+                let detail = format!("{}; but the search account sees nobody there at all", gone.detail);
+                Err(LoginError::new(ErrorKind::Unavailable, detail))
+            }
+        };
+        self.directory.keep(connection);
+        identity
+    }
+
+    /// Whether the search account finds anybody but itself where people are. One that lost its rights finds nothing, without
+    /// an error, and so does a server that has not got its data yet: nobody is gone on their word.
+    async fn sees_somebody(&self, asker: &mut Asker<'_>) -> Result<bool, LoginError> {
+        let People { base, scope, by_account, .. } = &self.people;
+        let filter = by_account.for_anybody();
+        let found = asker.search(base, *scope, (&filter, &[]), &["sAMAccountName"], 2).await?;
+        let account = self.directory.search_account().map(name::account_of);
+        let is_own = |entry: &Entry| {
+            let named =
+                entry.text("sAMAccountName").zip(account).is_some_and(|(one, own)| one.eq_ignore_ascii_case(own));
+            named || self.directory.is_search_account(entry)
+        };
+        Ok(found.entries.iter().any(|entry| !is_own(entry)))
+    }
+
     async fn only(&self, asker: &mut Asker<'_>, filter: &Filter, name: &str) -> Result<Option<Entry>, LoginError> {
         let People { base, scope, .. } = &self.people;
         let attributes: Vec<&str> =
             [&["sAMAccountName", "objectGUID", "objectSid", "primaryGroupID"][..], &account::ATTRIBUTES].concat();
         let found = asker.search(base, *scope, (filter, &[name.as_bytes()]), &attributes, 2).await?;
         let mut entries = found.entries.into_iter();
+        if entries.len() == 0 && found.incomplete {
+            let detail = format!("the directory gave up the search under {base} before it found anybody");
+            return Err(LoginError::new(ErrorKind::Login, detail));
+        }
         match (entries.next(), entries.next()) {
             (entry, None) if !found.incomplete => Ok(entry),
             _ => {
@@ -187,6 +210,7 @@ impl ActiveDirectoryLoginModule {
         Ok(ModuleIdentity {
             class: CLASS,
             user: self.common.user_name(account),
+            credential: None,
             source_id: Some(guid.ok_or_else(|| unreadable("objectGUID"))?),
             roles: self.common.roles(&self.roles.of(asker, entry).await?),
             attributes: Attributes::new(),
@@ -221,11 +245,20 @@ async fn within_limit<T>(work: impl Future<Output = Result<T, LoginError>>) -> R
 impl LoginModule for ActiveDirectoryLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let name = self.common.user_name(cx.callbacks.username());
+        let begun = Instant::now();
         let login = self.authenticate(&name, cx.callbacks.password(), cx.now);
         let outcome = match within_limit(login).await {
             Ok(identity) => Outcome::Succeed(identity),
             Err(error) => Outcome::Fail(error),
         };
+        if let Outcome::Fail(error) = &outcome
+            && error.kind != ErrorKind::Unavailable
+        {
+            if error.refuses() {
+                self.pace.refused(begun);
+            }
+            self.pace.even_out(begun).await;
+        }
         self.common.trace(CLASS, &name, &outcome);
         outcome
     }
@@ -238,15 +271,7 @@ impl LoginModule for ActiveDirectoryLoginModule {
 #[async_trait]
 impl Recheck for ActiveDirectoryLoginModule {
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing {
-        let looked_up = async {
-            if let Some(locator) = &self.locator {
-                locator.locate(&self.directory).await?;
-            }
-            let mut asker = Asker::Service(&self.directory);
-            let entry = self.find_account(&mut asker, user).await?;
-            self.identity(&mut asker, &entry, now).await
-        };
-        match within_limit(looked_up).await {
+        match within_limit(self.look_up_again(user, now)).await {
             Ok(identity) => Standing::Current(identity),
             Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Login) => {
                 Standing::Unknown(error.to_string())

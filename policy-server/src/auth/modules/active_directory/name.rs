@@ -127,6 +127,12 @@ pub fn is_domain(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 
+/// `user` of `EXAMPLE\\user` and `user@example.org`.
+pub fn account_of(name: &str) -> &str {
+    let (_, account) = name.split_once('\\').unwrap_or(("", name));
+    account.split_once('@').map_or(account, |(account, _)| account)
+}
+
 /// `DC=example,DC=org`
 pub fn base_dn(domain: &str) -> String {
     domain.split('.').map(|label| format!("DC={label}")).collect::<Vec<_>>().join(",")
@@ -150,6 +156,13 @@ mod tests {
 
     fn principal(name: &str) -> Option<Name> {
         Some(Name::Principal(name.to_owned()))
+    }
+
+    #[test]
+    fn the_search_account_is_known_by_its_account() {
+        for name in ["svc", "CORP\\svc", "svc@corp.test"] {
+            assert_eq!(account_of(name), "svc");
+        }
     }
 
     #[test]

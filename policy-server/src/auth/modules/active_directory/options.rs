@@ -34,19 +34,17 @@ impl ActiveDirectoryLoginModule {
         let common = Common::take(options, problems);
         refuse_stored_passwords(options, problems);
         let naming = naming(options, problems);
+        let host = options.line_of("host");
         let directory = Directory::take(options, true, problems);
         let locator = locator(options, directory.as_ref(), &naming, problems);
-        let endpoints = directory.iter().flat_map(|directory| directory.endpoints().to_vec());
-        for endpoint in endpoints.filter(|endpoint| endpoint.security == Security::None) {
-            tracing::warn!(%endpoint, "passwords go to this directory in clear text: set ssl or startTls");
+        if let Some(directory) = &directory {
+            services.warn_of_clear_text(options, host, directory);
         }
         let bind_mode = bind_mode(options, &naming, directory.as_ref(), problems);
         let people = people(options, &naming, problems);
         let roles = Roles::take(options, &naming, directory.as_ref(), problems);
         let (directory, people, roles) = (directory?, people?, roles?);
-        let digests = services.shared.digests.clone();
-        let module =
-            Self { common, directory, locator, naming, bind_mode, people, roles, digests, pace: Pace::default() };
+        let module = Self { common, directory, locator, naming, bind_mode, people, roles, pace: Pace::default() };
         (problems.len() == before).then_some(module)
     }
 }

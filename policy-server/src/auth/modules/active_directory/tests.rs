@@ -63,8 +63,30 @@ async fn what_cannot_work_is_told_when_it_is_loaded() {
         ("domain=corp.test\nloginAttribute=mail", "`mail` is not auto, userPrincipalName or sAMAccountName"),
         ("domain=corp.test\nnetbios=CORP", "unknown property `netbios`"),
         ("domain=corp.test\nreferrals=follow", "`referrals`"),
+        ("domain=corp.test\nverifyHostname=false", "`false` needs `caFile`"),
     ] {
         let found = problems(text);
         assert!(found.contains(expected), "{text}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn passwords_in_clear_text_are_warned_of() {
+    for (text, expected) in [
+        ("domain=corp.test\nhost=dc1 ldaps://dc2\nssl=false", &["ldap://dc1:389"][..]),
+        ("domain=corp.test\nhost=127.0.0.1 dc1\nssl=false", &["ldap://dc1:389"]),
+        ("domain=corp.test\nhost=localhost\nssl=false", &[]),
+        ("domain=corp.test\nhost=dc1\nstartTls=true", &[]),
+        ("domain=corp.test\nhost=dc1", &[]),
+    ] {
+        let mut problems = Problems::default();
+        let services = Services::new(Shared::offline(), "system", [].into());
+        let options = Options::from_properties(Path::new("t"), text, &mut problems);
+        find(CLASS).unwrap().build(options, &services, &mut problems);
+        let warnings = services.warnings.take();
+        assert_eq!((warnings.len(), problems.len()), (expected.len(), 0), "{text}: {warnings}{problems}");
+        for host in expected {
+            assert!(warnings.to_string().contains(&format!("t:2: passwords go to {host} in clear text")), "{warnings}");
+        }
     }
 }

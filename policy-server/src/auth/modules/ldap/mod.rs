@@ -4,6 +4,7 @@
 //! here, by the digest that the directory hands out. A connection that was bound as a user serves that login alone.
 
 mod options;
+mod recheck;
 mod roles;
 mod verdict;
 
@@ -11,20 +12,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 
 use super::common::Common;
 use super::pace::Pace;
-use super::{LoginContext, LoginModule, Recheck, Services, Standing};
+use super::{LoginContext, LoginModule, Recheck, Services};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
 use crate::digest::pool::{DigestPool, Overloaded};
 use crate::digest::{Decoys, Policy};
-use crate::directory::ldap::{self, Connection, Directory, Entry, Search, dn, ppolicy};
+use crate::directory::ldap::{Connection, Directory, Entry, Search, dn, ppolicy};
 
 use options::{Lookup, Method, Settings};
 use roles::Searcher;
@@ -59,12 +59,25 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
         problems.add(options.file(), host, "option `host` is missing");
         return None;
     }
-    for endpoint in directory.endpoints().iter().filter(|endpoint| endpoint.security == ldap::Security::None) {
-        tracing::warn!(%endpoint, "passwords go to this directory in clear text: set ssl or startTls");
-    }
+    services.warn_of_clear_text(options, host, &directory);
     let digests = services.shared.digests.clone();
     let (settings, decoys, pace) = (settings?, Decoys::default(), Pace::default());
     Some(Box::new(LdapLoginModule { directory, settings, digests, decoys, pace, common }))
+}
+
+/// A name is not that of one person.
+struct NotFound {
+    error: LoginError,
+    why: Why,
+}
+
+enum Why {
+    /// This server, a URL, knows nobody of this name.
+    Nobody { server: String },
+    /// So does one that did not look everywhere.
+    NotAll,
+    /// Somebody, but several, or somewhere else.
+    Unfit,
 }
 
 fn failed(detail: impl Into<String>) -> LoginError {
@@ -77,59 +90,50 @@ fn unfit(detail: impl Into<String>) -> LoginError {
 }
 
 impl LdapLoginModule {
-    async fn authenticate(&self, name: &str, password: &Secret) -> Result<ModuleIdentity, LoginError> {
+    async fn authenticate(&self, name: &str, password: &Secret, begun: Instant) -> Result<ModuleIdentity, LoginError> {
+        let refused = |error: &LoginError| self.refused(error, begun);
         let (entry, mut bound) = match (&self.settings.lookup, &self.settings.method) {
             (Lookup::Pattern(pattern), Method::Bind) => {
                 let dn = pattern.with(name);
                 let mut connection = self.directory.connect().await?;
-                self.bind(&mut connection, &dn, password).await?;
+                let bound = self.bind(&mut connection, &dn, password).await;
+                bound.inspect_err(refused).map_err(|error| self.masked(error))?;
                 let entry = self.read_own(&mut connection, &dn).await?;
                 (entry, Some(connection))
             }
             (_, method) => {
-                let found = self.find(name).await?;
-                let asked = Instant::now();
-                let entry = match found {
+                let entry = match self.find(name).await? {
                     Ok(entry) => entry,
-                    Err(error) => {
-                        self.waste(method, asked, name, password).await;
-                        return Err(error);
+                    Err(not_found) => {
+                        self.waste(method, name, password).await;
+                        return Err(not_found.error);
                     }
                 };
-                let bound = self.prove(&entry, name, password, asked).await?;
+                let bound = self.prove(&entry, name, password).await;
+                let bound = bound.inspect_err(refused).map_err(|error| self.masked(error))?;
                 (entry, bound)
             }
         };
-        verdict::account(&entry, self.settings.use_password_policy)?;
+        verdict::account(&entry, self.settings.policy_at_login())?;
         let mut searcher = match bound.as_mut().filter(|_| self.settings.roles.as_user()) {
             Some(connection) => Searcher::User(connection),
             None => Searcher::Service(&self.directory),
         };
-        self.identity(&entry, &mut searcher).await
+        self.identity(&entry, name, &mut searcher).await
     }
 
     /// Proves that the password is that of the entry; the connection, where the proof was a bind.
-    async fn prove(
-        &self,
-        entry: &Entry,
-        name: &str,
-        password: &Secret,
-        asked: Instant,
-    ) -> Result<Option<Connection>, LoginError> {
+    async fn prove(&self, entry: &Entry, name: &str, password: &Secret) -> Result<Option<Connection>, LoginError> {
         let attribute = &self.settings.password_attribute;
         match self.settings.method {
             Method::Bind => {
                 let mut connection = self.directory.connect().await?;
-                let bound = self.bind(&mut connection, &entry.dn, password).await;
-                if bound.as_ref().is_err_and(|error| error.kind == ErrorKind::FailedLogin) {
-                    self.pace.refused(asked);
-                }
-                bound.map(|()| Some(connection))
+                self.bind(&mut connection, &entry.dn, password).await?;
+                Ok(Some(connection))
             }
             Method::Compare => match self.directory.compare(&entry.dn, attribute, password.expose()).await? {
                 Some(true) => Ok(None),
                 answer => {
-                    self.pace.refused(asked);
                     let what = if answer.is_some() { "does not have this value" } else { "is not there" };
                     Err(failed(format!("compare: {attribute} of {} {what}", entry.dn)))
                 }
@@ -141,11 +145,23 @@ impl LdapLoginModule {
         }
     }
 
-    /// Where there is nobody whose password could be wrong: as much time as if there were.
-    async fn waste(&self, method: &Method, asked: Instant, name: &str, password: &Secret) {
-        match method {
-            Method::Bind | Method::Compare => self.pace.wait(asked, &self.digests, password).await,
-            Method::Retrieve(policy) => _ = self.verify(name, None, password, *policy).await,
+    /// Where strangers are not to learn that an account is locked.
+    fn masked(&self, error: LoginError) -> LoginError {
+        let mask = self.settings.mask_locked && error.kind == ErrorKind::AccountLocked;
+        if mask { failed(error.detail) } else { error }
+    }
+
+    /// What this server does of the work, where there is nobody whose password could be wrong. The time that a directory
+    /// takes for its part is up to [`Pace`].
+    async fn waste(&self, method: &Method, name: &str, password: &Secret) {
+        if let Method::Retrieve(policy) = method {
+            _ = self.verify(name, None, password, *policy).await;
+        }
+    }
+
+    fn refused(&self, error: &LoginError, begun: Instant) {
+        if error.refuses() {
+            self.pace.refused(begun);
         }
     }
 
@@ -194,7 +210,7 @@ impl LdapLoginModule {
     }
 
     /// The one entry of this name; the inner error is for a name that is not one entry's.
-    async fn find(&self, name: &str) -> Result<Result<Entry, LoginError>, LoginError> {
+    async fn find(&self, name: &str) -> Result<Result<Entry, NotFound>, LoginError> {
         let attributes = self.settings.attributes();
         let (base, what, search) = match &self.settings.lookup {
             Lookup::Search { base, scope, filter } => {
@@ -216,23 +232,31 @@ impl LdapLoginModule {
             0 => String::new(),
             n => format!(" ({n} referrals to other servers were not followed)"),
         };
+        let not_found = |detail: String, why| Err(NotFound { error: failed(detail), why });
         let mut entries = found.entries;
         Ok(match (entries.pop(), entries.len(), found.incomplete) {
-            (None, _, _) => Err(failed(format!("{what} found nothing for {}{references}", self.searcher()))),
+            (None, _, incomplete) => {
+                let all = found.references == 0 && !incomplete;
+                let why = if all { Why::Nobody { server: found.server } } else { Why::NotAll };
+                not_found(format!("{what} found nothing for {}{references}", self.searcher()), why)
+            }
             (Some(entry), 0, false) if self.settings.may_be_at(&entry.dn, &base) => Ok(entry),
-            (Some(entry), 0, false) => Err(failed(format!("{what} found {}, which is not there", entry.dn))),
-            _ => {
+            (Some(entry), 0, false) => not_found(format!("{what} found {}, which is not there", entry.dn), Why::Unfit),
+            (_, others, _) => {
                 tracing::warn!(class = CLASS, what, "more than one entry matches: nobody can log in by this name");
-                Err(failed(format!("{what}: more than one entry matches")))
+                let why = if others == 0 { Why::NotAll } else { Why::Unfit };
+                not_found(format!("{what}: more than one entry matches"), why)
             }
         })
     }
 
     /// The entry of this very name, as the search account.
-    async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Result<Entry, LoginError>, LoginError> {
+    async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Result<Entry, NotFound>, LoginError> {
         let found = self.directory.search(&options::entry(dn, attributes)).await?;
-        let nobody = || failed(format!("{}: there is no entry {dn} for {}", found.server, self.searcher()));
-        Ok(the_one(found.entries, dn).ok_or_else(nobody))
+        let error = failed(format!("{}: there is no entry {dn} for {}", found.server, self.searcher()));
+        let all = found.references == 0 && !found.incomplete;
+        let why = if all { Why::Nobody { server: found.server } } else { Why::NotAll };
+        Ok(the_one(found.entries, dn).ok_or(NotFound { error, why }))
     }
 
     /// The entry of this very name, as that user. That the bound name is that of the entry is checked on the way.
@@ -243,11 +267,33 @@ impl LdapLoginModule {
         the_one(found.entries, dn).ok_or_else(blind)
     }
 
-    async fn identity(&self, entry: &Entry, searcher: &mut Searcher<'_>) -> Result<ModuleIdentity, LoginError> {
+    /// The name of this person and of nobody else, who was found by `found_by`: who may write values into the own entry
+    /// could write those of others.
+    async fn user_name(&self, entry: &Entry, found_by: &str) -> Result<String, LoginError> {
         let user = self.settings.user_name(entry)?;
+        let own = match &self.settings.lookup {
+            Lookup::Pattern(pattern) => dn::key(&pattern.with(&user)) == dn::key(&entry.dn),
+            Lookup::Search { .. } if user == found_by => true,
+            Lookup::Search { .. } => self.find(&user).await?.is_ok_and(|found| {
+                dn::key(&found.dn) == dn::key(&entry.dn)
+                    && self.settings.source_id(&found) == self.settings.source_id(entry)
+            }),
+        };
+        let foreign = || unfit(format!("{} would be called `{user}`, which does not find this entry alone", entry.dn));
+        own.then_some(user.clone()).ok_or_else(foreign)
+    }
+
+    async fn identity(
+        &self,
+        entry: &Entry,
+        found_by: &str,
+        searcher: &mut Searcher<'_>,
+    ) -> Result<ModuleIdentity, LoginError> {
+        let user = self.user_name(entry, found_by).await?;
         let roles = self.settings.roles.of(searcher, entry, &user).await?;
         Ok(ModuleIdentity {
             class: CLASS,
+            credential: None,
             source_id: self.settings.source_id(entry),
             roles: self.common.roles(&roles),
             attributes: self.user_attributes(entry),
@@ -264,21 +310,6 @@ impl LdapLoginModule {
             }
         }
         if named.is_empty() { Attributes::new() } else { [(NAMESPACE.to_owned(), named)].into() }
-    }
-
-    async fn standing(&self, user: &str) -> Standing {
-        let entry = match self.find(user).await {
-            Ok(Ok(entry)) => entry,
-            Ok(Err(gone)) => return Standing::Gone(gone),
-            Err(error) => return Standing::Unknown(error.to_string()),
-        };
-        if let Err(error) = verdict::account(&entry, self.settings.use_password_policy) {
-            return Standing::Gone(error);
-        }
-        match self.identity(&entry, &mut Searcher::Service(&self.directory)).await {
-            Ok(identity) => Standing::Current(identity),
-            Err(error) => Standing::Unknown(error.to_string()),
-        }
     }
 }
 
@@ -297,25 +328,23 @@ fn is_fit(text: &str) -> bool {
 impl LoginModule for LdapLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let name = self.common.user_name(cx.callbacks.username());
-        let login = self.authenticate(&name, cx.callbacks.password());
+        let begun = Instant::now();
+        let login = self.authenticate(&name, cx.callbacks.password(), begun);
         let outcome = match tokio::time::timeout(LOGIN, login).await {
             Ok(Ok(identity)) => Outcome::Succeed(identity),
             Ok(Err(error)) => Outcome::Fail(error),
             Err(_) => Outcome::Fail(LoginError::new(ErrorKind::Unavailable, TOO_LONG)),
         };
+        if let Outcome::Fail(error) = &outcome
+            && error.kind != ErrorKind::Unavailable
+        {
+            self.pace.even_out(begun).await;
+        }
         self.common.trace(CLASS, &name, &outcome);
         outcome
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {
         self.directory.has_search_account().then_some(self)
-    }
-}
-
-#[async_trait]
-impl Recheck for LdapLoginModule {
-    async fn recheck(&self, user: &str, _now: Timestamp) -> Standing {
-        let standing = tokio::time::timeout(LOGIN, self.standing(user)).await;
-        standing.unwrap_or_else(|_| Standing::Unknown(TOO_LONG.to_owned()))
     }
 }

@@ -3,7 +3,8 @@
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 
-use super::roles::{Groups, Roles};
+use super::roles::{Groups, OwnRoles, Roles};
+use super::verdict::PolicyCounts;
 use super::{is_fit, unfit, verdict};
 use crate::auth::error::LoginError;
 use crate::digest::Policy;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub method: Method,
     pub password_attribute: String,
     pub use_password_policy: bool,
+    /// A bind that is refused because the account is locked looks as one with a wrong password.
+    pub mask_locked: bool,
     pub roles: Roles,
     /// Attributes of the directory, and how they are called in the session.
     pub copied: Vec<(String, String)>,
@@ -58,6 +61,7 @@ impl Settings {
         let settings = Self {
             password_attribute: taker.attribute("passwordAttribute", Some("userPassword")).unwrap_or_default(),
             use_password_policy: taker.options.take_bool("usePasswordPolicy", true, taker.problems),
+            mask_locked: taker.options.take_bool("maskLocked", false, taker.problems),
             roles: taker.roles(method),
             copied: taker.copied(),
             id: taker.attribute("idAttribute", Some("entryUUID")).unwrap_or_default(),
@@ -74,7 +78,7 @@ impl Settings {
         let mut names = vec![self.user_name.as_str(), self.id.as_str()];
         names.extend(verdict::ACCOUNT);
         names.extend(self.copied.iter().map(|(attribute, _)| attribute.as_str()));
-        names.extend(self.roles.own.as_ref().map(|(attribute, _)| attribute.as_str()));
+        names.extend(self.roles.own.as_ref().map(|own| own.attribute.as_str()));
         if matches!(self.method, Method::Retrieve(_)) {
             names.push(&self.password_attribute);
         }
@@ -86,8 +90,22 @@ impl Settings {
         !dn.trim().is_empty() && (self.aliases || dn::is_within(dn, base))
     }
 
-    /// The one name of a person, however it was typed: the value in the entry's own name, or else the first in the
-    /// alphabet.
+    /// What counts of the password policy once a password was proved.
+    pub fn policy_at_login(&self) -> PolicyCounts {
+        match (self.use_password_policy, self.method) {
+            (false, _) => PolicyCounts::No,
+            (true, Method::Bind) => PolicyCounts::WithoutPassingLocks,
+            (true, Method::Compare | Method::Retrieve(_)) => PolicyCounts::Yes,
+        }
+    }
+
+    /// What counts of it for somebody who is logged in.
+    pub fn policy_at_recheck(&self) -> PolicyCounts {
+        if self.use_password_policy { PolicyCounts::WithoutPassingLocks } else { PolicyCounts::No }
+    }
+
+    /// The name of a person, however it was typed: the value in the entry's own name, or else the first in the alphabet.
+    /// Whether it is the person's alone is not known yet.
     pub fn user_name(&self, entry: &Entry) -> Result<String, LoginError> {
         let attribute = &self.user_name;
         let in_dn = dn::first(&entry.dn).filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
@@ -220,9 +238,17 @@ impl Taker<'_> {
     }
 
     fn roles(&mut self, method: Method) -> Roles {
-        let own = self.attribute("userRoleAttribute", None);
+        let attribute = self.attribute("userRoleAttribute", None);
         let is_dn = self.options.take_bool("userRoleAttributeIsDn", true, self.problems);
-        Roles { groups: self.groups(method), own: own.map(|attribute| (attribute, is_dn)) }
+        let line = self.options.line_of("userRoleBaseDn");
+        let base = self.dn("userRoleBaseDn");
+        if base.is_some() && !(attribute.is_some() && is_dn) {
+            self.problem(line, "userRoleBaseDn", "only for `userRoleAttribute` with names of groups");
+        }
+        let groups = self.groups(method);
+        let base = base.or_else(|| groups.as_ref().map(|groups| groups.base.clone()));
+        let own = attribute.map(|attribute| OwnRoles { attribute, is_dn, base });
+        Roles { groups, own }
     }
 
     fn groups(&mut self, method: Method) -> Option<Groups> {

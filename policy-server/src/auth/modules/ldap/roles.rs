@@ -27,8 +27,17 @@ impl Searcher<'_> {
 #[derive(Debug)]
 pub struct Roles {
     pub groups: Option<Groups>,
-    /// An attribute of the person's entry, and whether its values are names of entries, whose first part is the role.
-    pub own: Option<(String, bool)>,
+    pub own: Option<OwnRoles>,
+}
+
+/// Roles in an attribute of the person's entry.
+#[derive(Debug)]
+pub struct OwnRoles {
+    pub attribute: String,
+    /// Its values are names of entries, whose first part is the role.
+    pub is_dn: bool,
+    /// Names of entries that are not there count for nothing: whoever may create groups elsewhere could call one like a role.
+    pub base: Option<String>,
 }
 
 #[derive(Debug)]
@@ -58,16 +67,22 @@ impl Roles {
             Some(groups) => groups.of(searcher, entry, user).await?,
             None => BTreeSet::new(),
         };
-        if let Some((attribute, is_dn)) = &self.own {
-            roles.extend(entry.texts(attribute).filter_map(|value| own_role(value, *is_dn)));
+        if let Some(own) = &self.own {
+            roles.extend(entry.texts(&own.attribute).filter_map(|value| own.role(value)));
         }
         roles.retain(|role| is_fit(role));
         Ok(roles)
     }
 }
 
-fn own_role(value: &str, is_dn: bool) -> Option<String> {
-    if is_dn { dn::first(value).map(|(_, value)| value) } else { Some(value.to_owned()) }
+impl OwnRoles {
+    fn role(&self, value: &str) -> Option<String> {
+        if !self.is_dn {
+            return Some(value.to_owned());
+        }
+        let counts = self.base.as_ref().is_none_or(|base| dn::is_within(value, base));
+        dn::first(value).filter(|_| counts).map(|(_, value)| value)
+    }
 }
 
 impl Groups {
@@ -114,5 +129,28 @@ impl Groups {
             return Err(unfit(format!("{}: there are more groups than sizeLimit", what())));
         }
         Ok(found.entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_below_the_base_are_roles_of_an_entry() {
+        const GROUPS: Option<&str> = Some("ou=groups,dc=test");
+        for (value, is_dn, base, expected) in [
+            ("cn=admins,ou=groups,dc=test", true, None, Some("admins")),
+            ("cn=admins,ou=groups,dc=test", true, GROUPS, Some("admins")),
+            ("CN=a\\,b,OU=More,OU=Groups,DC=Test", true, GROUPS, Some("a,b")),
+            ("cn=admins,ou=projects,dc=test", true, None, Some("admins")),
+            ("cn=admins,ou=projects,dc=test", true, GROUPS, None),
+            ("cn=admins,cn=x\\,ou=groups,dc=test", true, GROUPS, None),
+            ("admins", true, None, None),
+            ("admins", false, GROUPS, Some("admins")),
+        ] {
+            let own = OwnRoles { attribute: "memberOf".to_owned(), is_dn, base: base.map(str::to_owned) };
+            assert_eq!(own.role(value).as_deref(), expected, "{value} {is_dn} {base:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a directory's answer means for a login. Pure.
 
-use super::{failed, unfit};
+use super::failed;
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::directory::ldap::message::{
     CONSTRAINT_VIOLATION, INAPPROPRIATE_AUTHENTICATION, INVALID_CREDENTIALS, INVALID_DN_SYNTAX, NO_SUCH_OBJECT,
@@ -15,8 +15,9 @@ pub const ACCOUNT: [&str; 3] = ["pwdAccountLockedTime", "pwdReset", "nsAccountLo
 /// Locked by an administrator and not by wrong passwords, which would pass.
 const LOCKED_FOR_EVER: &str = "000001010000Z";
 
-/// A bind as this user. Where the directory's policy says why it refuses, its word is passed on: it decides what it tells
-/// somebody who may not know the password.
+/// A bind as this user. Where the directory's policy says why it refuses, its word is passed on. That a password expired, or
+/// must be changed, is said only to somebody who knows it; that an account is locked, whatever the password: see the
+/// option `maskLocked`.
 pub fn bind(dn: &str, outcome: &Outcome, policy: Option<PasswordPolicy>) -> Result<(), LoginError> {
     let name = code_name(outcome.code);
     let detail = |why: &str| {
@@ -30,33 +31,51 @@ pub fn bind(dn: &str, outcome: &Outcome, policy: Option<PasswordPolicy>) -> Resu
         Some(PolicyError::PasswordExpired) => {
             return Err(LoginError::new(ErrorKind::CredentialExpired, detail(" refused, the password expired")));
         }
-        Some(PolicyError::ChangeAfterReset) => {
+        Some(PolicyError::ChangeAfterReset) if outcome.code == SUCCESS => {
             return Err(LoginError::new(ErrorKind::CredentialExpired, detail(", but the password must be changed")));
         }
-        Some(PolicyError::Other(_)) | None => {}
+        Some(PolicyError::ChangeAfterReset | PolicyError::Other(_)) | None => {}
     }
     match outcome.code {
         SUCCESS => Ok(()),
-        INVALID_CREDENTIALS | NO_SUCH_OBJECT | INVALID_DN_SYNTAX | INAPPROPRIATE_AUTHENTICATION => {
-            Err(failed(detail(" refused")))
-        }
-        CONSTRAINT_VIOLATION | UNWILLING_TO_PERFORM => Err(unfit(detail(" refused"))),
+        // The last two are how 389 Directory Server refuses accounts after too many wrong passwords, and inactive ones.
+        INVALID_CREDENTIALS
+        | NO_SUCH_OBJECT
+        | INVALID_DN_SYNTAX
+        | INAPPROPRIATE_AUTHENTICATION
+        | CONSTRAINT_VIOLATION
+        | UNWILLING_TO_PERFORM => Err(failed(detail(" refused"))),
         _ => Err(LoginError::new(ErrorKind::Unavailable, detail(" failed"))),
     }
 }
 
-/// Whether the entry says that nobody may log in with it, whatever the password. `policy` is whether the attributes of
-/// the password policy count.
-pub fn account(entry: &Entry, policy: bool) -> Result<(), LoginError> {
+/// Which of the attributes of the directory's password policy count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyCounts {
+    No,
+    /// All but the locks of wrong passwords: the directory, which knows when they end, looks at them with each bind; and
+    /// they end no session.
+    WithoutPassingLocks,
+    /// Nobody binds, so the directory looks at nothing.
+    Yes,
+}
+
+/// Whether the entry says that nobody may log in with it, whatever the password.
+pub fn account(entry: &Entry, policy: PolicyCounts) -> Result<(), LoginError> {
     let dn = &entry.dn;
     let says = |name: &str, value: &str| entry.texts(name).any(|found| found.eq_ignore_ascii_case(value));
     if says("nsAccountLock", "true") {
         return Err(LoginError::new(ErrorKind::Account, format!("{dn} is deactivated (`nsAccountLock`)")));
     }
-    if policy && says("pwdAccountLockedTime", LOCKED_FOR_EVER) {
+    let locked = match policy {
+        PolicyCounts::No => false,
+        PolicyCounts::WithoutPassingLocks => says("pwdAccountLockedTime", LOCKED_FOR_EVER),
+        PolicyCounts::Yes => !entry.values("pwdAccountLockedTime").is_empty(),
+    };
+    if locked {
         return Err(LoginError::new(ErrorKind::AccountLocked, format!("{dn} is locked (`pwdAccountLockedTime`)")));
     }
-    if policy && says("pwdReset", "true") {
+    if policy != PolicyCounts::No && says("pwdReset", "true") {
         return Err(LoginError::new(
             ErrorKind::CredentialExpired,
             format!("{dn} must change its password (`pwdReset`)"),
@@ -71,7 +90,7 @@ mod tests {
 
     #[test]
     fn answers_to_a_bind() {
-        use ErrorKind::{AccountLocked, CredentialExpired, FailedLogin, Login, Unavailable};
+        use ErrorKind::{AccountLocked, CredentialExpired, FailedLogin, Unavailable};
         use PolicyError::{AccountLocked as Locked, ChangeAfterReset, Other, PasswordExpired};
         for (code, error, expected) in [
             (0, None, None),
@@ -82,9 +101,11 @@ mod tests {
             (49, Some(Other(7)), Some(FailedLogin)),
             (49, Some(Locked), Some(AccountLocked)),
             (49, Some(PasswordExpired), Some(CredentialExpired)),
+            (49, Some(ChangeAfterReset), Some(FailedLogin)),
             (53, Some(Locked), Some(AccountLocked)),
-            (19, None, Some(Login)),
-            (53, None, Some(Login)),
+            (19, Some(Locked), Some(AccountLocked)),
+            (19, None, Some(FailedLogin)),
+            (53, None, Some(FailedLogin)),
             (32, None, Some(FailedLogin)),
             (34, None, Some(FailedLogin)),
             (48, None, Some(FailedLogin)),
@@ -105,14 +126,20 @@ mod tests {
 
     #[test]
     fn entries_that_nobody_may_log_in_with() {
+        use PolicyCounts::{No, WithoutPassingLocks, Yes};
         for (name, value, policy, expected) in [
-            ("pwdAccountLockedTime", "000001010000Z", true, Some(ErrorKind::AccountLocked)),
-            ("pwdAccountLockedTime", "000001010000Z", false, None),
-            ("pwdAccountLockedTime", "20260101000000Z", true, None),
-            ("pwdReset", "TRUE", true, Some(ErrorKind::CredentialExpired)),
-            ("pwdReset", "FALSE", true, None),
-            ("NSACCOUNTLOCK", "true", false, Some(ErrorKind::Account)),
-            ("mail", "TRUE", true, None),
+            ("pwdAccountLockedTime", "000001010000Z", Yes, Some(ErrorKind::AccountLocked)),
+            ("pwdAccountLockedTime", "000001010000Z", WithoutPassingLocks, Some(ErrorKind::AccountLocked)),
+            ("pwdAccountLockedTime", "000001010000Z", No, None),
+            ("pwdAccountLockedTime", "20260101000000Z", Yes, Some(ErrorKind::AccountLocked)),
+            ("pwdAccountLockedTime", "20260101000000Z", WithoutPassingLocks, None),
+            ("pwdAccountLockedTime", "20260101000000Z", No, None),
+            ("pwdReset", "TRUE", Yes, Some(ErrorKind::CredentialExpired)),
+            ("pwdReset", "TRUE", WithoutPassingLocks, Some(ErrorKind::CredentialExpired)),
+            ("pwdReset", "TRUE", No, None),
+            ("pwdReset", "FALSE", Yes, None),
+            ("NSACCOUNTLOCK", "true", No, Some(ErrorKind::Account)),
+            ("mail", "TRUE", Yes, None),
         ] {
             let attributes = vec![(name.to_owned(), vec![value.as_bytes().to_vec()])];
             let entry = Entry { dn: "uid=a".to_owned(), attributes };

@@ -1,8 +1,8 @@
 //! `JdbcLoginModule`: users of an SQL database. PostgreSQL, MySQL or MariaDB, SQLite.
 //!
 //! The user's row and roles are fetched first, by the same two statements whoever it is, and the connection is given back
-//! before the password is checked: nobody waits for a connection because somebody else's digest is slow. What the row
-//! says of the account counts only after that.
+//! before the password is checked: nobody waits for a connection because somebody else's digest is slow. Whatever else
+//! the row says, and whatever is wrong with it, counts only after that.
 
 mod columns;
 mod options;
@@ -19,9 +19,10 @@ use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::ModuleIdentity;
+use crate::auth::valves::throttle::bucket;
 use crate::digest::pool::DigestPool;
-use crate::digest::{Decoys, Policy, SALT, label};
-use crate::directory::sql::{Database, Lease, SqlError};
+use crate::digest::{Decoys, Policy, SALT, fingerprint, label};
+use crate::directory::sql::{Database, SqlError};
 use columns::Person;
 use options::Questions;
 
@@ -59,38 +60,41 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
 enum Found {
     Nobody,
     Several,
-    One(Box<Person>, Vec<String>),
+    One(Box<Candidate>),
+}
+
+struct Candidate {
+    password: Option<Secret>,
+    /// With the roles. What is wrong with the row is for those who know the password.
+    who: Result<(Person, Vec<String>), LoginError>,
 }
 
 impl JdbcLoginModule {
     /// # Errors
     /// `Unavailable` where the database gave no answer, `Login` where the answer does not fit the configuration.
     async fn find(&self, name: &str) -> Result<Found, LoginError> {
-        let mut lease = self.database.acquire().await.map_err(unavailable)?;
-        let found = self.find_on(&mut lease, name).await?;
-        lease.finish();
-        Ok(found)
-    }
-
-    async fn find_on(&self, lease: &mut Lease, name: &str) -> Result<Found, LoginError> {
         let Questions { user, role, columns, timeout, .. } = &self.questions;
+        let mut lease = self.database.acquire().await.map_err(unavailable)?;
         let values = |placeholders| vec![name; placeholders];
         let rows = match lease.rows(user, &values(user.placeholders), 1, *timeout).await {
             Err(SqlError::TooManyRows(_)) => return Ok(Found::Several),
             rows => rows.map_err(unavailable)?,
         };
         // Asked for nobody's roles too, which takes as long.
-        let roles = match role {
-            None => Vec::new(),
-            Some((role, column)) => {
-                let rows = lease.rows(role, &values(role.placeholders), MAX_ROLES, *timeout).await;
-                columns::roles(&rows.map_err(unavailable)?, column)?
-            }
+        let (roles, is_read) = match role {
+            None => (Ok(Vec::new()), true),
+            Some((role, column)) => match lease.rows(role, &values(role.placeholders), MAX_ROLES, *timeout).await {
+                Err(error @ SqlError::TooManyRows(_)) => (Err(unavailable(error)), false),
+                rows => (columns::roles(&rows.map_err(unavailable)?, column), true),
+            },
         };
-        match rows.first() {
-            None => Ok(Found::Nobody),
-            Some(row) => Ok(Found::One(Box::new(columns.read(row)?), roles)),
+        if is_read {
+            lease.finish();
         }
+        let Some(row) = rows.first() else { return Ok(Found::Nobody) };
+        let password = columns.password(row)?;
+        let who = columns.read(row).and_then(|person| Ok((person, roles?)));
+        Ok(Found::One(Box::new(Candidate { password, who })))
     }
 
     /// The person whose password this is and whose account is good. Every path that gives a verdict costs one password
@@ -98,7 +102,7 @@ impl JdbcLoginModule {
     async fn authenticate(&self, name: &str, password: &Secret, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
         let found = self.find(name).await?;
         let stored = match &found {
-            Found::One(person, _) => person.password.as_ref().and_then(Secret::expose_str).map(str::to_owned),
+            Found::One(candidate) => candidate.password.as_ref().and_then(Secret::expose_str).map(str::to_owned),
             Found::Nobody | Found::Several => None,
         };
         let right = self
@@ -106,40 +110,73 @@ impl JdbcLoginModule {
             .verify(&self.decoys, name, stored.clone(), password.clone(), self.policy)
             .await
             .map_err(|overloaded| LoginError::new(ErrorKind::Unavailable, overloaded.to_string()))?;
-        let (person, roles) = one(found, name)?;
-        if !right {
+        let candidate = one(found, name)?;
+        let Some(mut stored) = stored.clone().filter(|_| right) else {
             return Err(LoginError::new(ErrorKind::FailedLogin, self.refusal(stored.as_deref())));
-        }
+        };
+        let (person, roles) = candidate.who?;
+        self.check_name(name, &person)?;
         person.check(now)?;
-        if let Some(stored) = stored.filter(|stored| label(stored).is_legacy()) {
-            self.upgrade(name, &stored, password).await;
+        if label(&stored).is_legacy()
+            && let Some(stronger) = self.upgrade(name, &stored, password).await
+        {
+            stored = stronger;
         }
+        let credential = self.credential(&stored);
         match &person.user {
-            Some(canonical) if canonical != name => self.canonical(canonical, &person, now).await,
-            _ => Ok(self.identity(name, &person, &roles)),
+            Some(canonical) if canonical != name => self.canonical(canonical, &person, credential, now).await,
+            _ => Ok(self.identity(name, &person, &roles, credential)),
         }
+    }
+
+    /// A name that is not counted as this person's would be further guesses at the same password: to a numeric column of
+    /// MySQL `7` is also `7x`, `7y`, and so on without end.
+    fn check_name(&self, typed: &str, person: &Person) -> Result<(), LoginError> {
+        match &person.user {
+            Some(name) if !self.questions.aliases && bucket::canonical(name) != bucket::canonical(typed) => {
+                let detail = format!(
+                    "the password is right, but `userNameColumn` calls the user `{name}`: log-in by other names needs \
+                     `nameAliases`"
+                );
+                Err(LoginError::new(ErrorKind::FailedLogin, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A digest that is about to be replaced shows no change of the password.
+    fn credential(&self, stored: &str) -> Option<String> {
+        let may_go = self.questions.upgrade.is_some() && label(stored).is_legacy();
+        if may_go { None } else { fingerprint(stored) }
     }
 
     /// The person once more, by the name that the database gave: by that one it will be asked again.
-    async fn canonical(&self, name: &str, before: &Person, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
-        let same = |person: &Person| person.user == before.user && person.id == before.id;
-        match self.find(name).await? {
-            Found::One(person, roles) if same(&person) => {
-                person.check(now)?;
-                Ok(self.identity(name, &person, &roles))
-            }
-            _ => {
-                let detail = "`userPreparedStatement` does not find the user by the name in `userNameColumn`";
-                Err(LoginError::new(ErrorKind::Login, detail))
-            }
-        }
+    async fn canonical(
+        &self,
+        name: &str,
+        before: &Person,
+        credential: Option<String>,
+        now: Timestamp,
+    ) -> Result<ModuleIdentity, LoginError> {
+        let candidate = match self.find(name).await? {
+            Found::One(candidate) => Some(candidate.who?),
+            _ => None,
+        };
+        let same = |(person, _): &(Person, _)| person.user == before.user && person.id == before.id;
+        let (person, roles) = candidate.filter(same).ok_or_else(|| {
+            let detail = "`userPreparedStatement` does not find the user by the name in `userNameColumn`";
+            LoginError::new(ErrorKind::Login, detail)
+        })?;
+        person.check(now)?;
+        Ok(self.identity(name, &person, &roles, credential))
     }
 
-    fn identity(&self, name: &str, person: &Person, roles: &[String]) -> ModuleIdentity {
+    fn identity(&self, name: &str, person: &Person, roles: &[String], credential: Option<String>) -> ModuleIdentity {
         ModuleIdentity {
             class: CLASS,
             user: person.user.clone().unwrap_or_else(|| name.to_owned()),
             source_id: person.id.clone(),
+            credential,
             roles: self.common.roles(roles),
             attributes: person.attributes.clone(),
         }
@@ -151,33 +188,35 @@ impl JdbcLoginModule {
         stored.map_or_else(nothing, |stored| common::refusal(stored, self.policy))
     }
 
-    /// Replaces a digest that would give the password away. Its failure is nobody's failed login.
-    async fn upgrade(&self, name: &str, stored: &str, password: &Secret) {
-        if self.questions.upgrade.is_none() {
-            return;
-        }
+    /// Replaces a digest that would give the password away; by which one. Its failure is nobody's failed login.
+    async fn upgrade(&self, name: &str, stored: &str, password: &Secret) -> Option<String> {
+        self.questions.upgrade.as_ref()?;
         let limit = self.questions.timeout;
         let done = timeout(limit, self.try_upgrade(name, stored, password)).await;
         match done.unwrap_or_else(|_| Err(SqlError::Slow(limit).to_string())) {
-            Ok(()) => {
-                tracing::info!(class = CLASS, user = name, "the password's digest was replaced by a stronger one")
+            Ok(digest) => {
+                tracing::info!(class = CLASS, user = name, "the password's digest was replaced by a stronger one");
+                Some(digest)
             }
-            Err(why) => tracing::warn!(class = CLASS, user = name, why, "the password's digest could not be replaced"),
+            Err(why) => {
+                tracing::warn!(class = CLASS, user = name, why, "the password's digest could not be replaced");
+                None
+            }
         }
     }
 
     /// In one transaction, which ends well only if exactly one row was changed and the column holds the whole digest:
     /// some database would cut it off.
-    async fn try_upgrade(&self, name: &str, stored: &str, password: &Secret) -> Result<(), String> {
-        let Questions { user, upgrade: Some(upgrade), columns, timeout, .. } = &self.questions else { return Ok(()) };
+    async fn try_upgrade(&self, name: &str, stored: &str, password: &Secret) -> Result<String, String> {
+        let Questions { user, upgrade, columns, timeout, .. } = &self.questions;
+        let upgrade = upgrade.as_ref().ok_or("there is no `passwordUpgrade`")?;
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
         let digest = self.digests.create(password.clone(), salt).await.map_err(|error| error.to_string())?;
         let mut lease = self.database.acquire().await.map_err(|error| error.to_string())?;
         lease.command("BEGIN").await.map_err(|error| code(&error))?;
-        let values = [digest.as_str(), name, stored];
-        let values = values.get(..upgrade.placeholders).unwrap_or(&values);
-        let changed = lease.change(upgrade, values).await.map_err(|error| code(&error))?;
+        // By the third value nothing is replaced but what the password was checked against.
+        let changed = lease.change(upgrade, &[digest.as_str(), name, stored]).await.map_err(|error| code(&error))?;
         if changed != 1 {
             return Err(format!("`passwordUpgrade` changed {changed} rows instead of one; all is as it was"));
         }
@@ -188,14 +227,14 @@ impl JdbcLoginModule {
         }
         lease.command("COMMIT").await.map_err(|error| code(&error))?;
         lease.finish();
-        Ok(())
+        Ok(digest)
     }
 }
 
 /// The one person there is.
-fn one(found: Found, name: &str) -> Result<(Box<Person>, Vec<String>), LoginError> {
+fn one(found: Found, name: &str) -> Result<Candidate, LoginError> {
     let detail = match found {
-        Found::One(person, roles) => return Ok((person, roles)),
+        Found::One(candidate) => return Ok(*candidate),
         Found::Nobody => format!("`userPreparedStatement` found nobody for `{name}`"),
         Found::Several => {
             tracing::error!(class = CLASS, user = name, "`userPreparedStatement` gives several rows for one user");
@@ -231,6 +270,10 @@ impl LoginModule for JdbcLoginModule {
         outcome
     }
 
+    fn loose_names(&self) -> Option<&'static str> {
+        (!self.questions.columns.names_user()).then_some("option `userNameColumn` is missing")
+    }
+
     fn recheck(&self) -> Option<&dyn Recheck> {
         Some(self)
     }
@@ -239,12 +282,15 @@ impl LoginModule for JdbcLoginModule {
 #[async_trait]
 impl Recheck for JdbcLoginModule {
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing {
-        let found = match self.find(user).await {
-            Ok(found) => one(found, user).and_then(|(person, roles)| person.check(now).map(|()| (person, roles))),
-            Err(error) => Err(error),
+        let standing = async || -> Result<ModuleIdentity, LoginError> {
+            let Candidate { password, who } = one(self.find(user).await?, user)?;
+            let (person, roles) = who?;
+            person.check(now)?;
+            let credential = password.as_ref().and_then(Secret::expose_str).and_then(|stored| self.credential(stored));
+            Ok(self.identity(user, &person, &roles, credential))
         };
-        match found {
-            Ok((person, roles)) => Standing::Current(self.identity(user, &person, &roles)),
+        match standing().await {
+            Ok(identity) => Standing::Current(identity),
             Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Login) => {
                 Standing::Unknown(error.to_string())
             }

@@ -17,9 +17,11 @@ use crate::directory::sql::{Database, Settings, Target};
 pub struct Questions {
     pub user: Statement,
     pub role: Option<(Statement, String)>,
-    /// The new digest, the user name and, where it has a third placeholder, the digest that it replaces.
+    /// The new digest, the user name, and the digest that it replaces.
     pub upgrade: Option<Statement>,
     pub columns: Columns,
+    /// Whether a name that is looked up may be quite another one than that of the person found.
+    pub aliases: bool,
     pub timeout: Duration,
 }
 
@@ -97,6 +99,7 @@ pub fn questions(
     };
     let upgrade = options.take("passwordUpgrade");
     let columns = Columns::take(options, problems);
+    let aliases = options.take_bool("nameAliases", false, problems);
     let timeout = options.take_duration("queryTimeout", Duration::from_secs(10), problems);
     let mut parse = |name: &str, (text, line): (String, usize)| {
         statement(name, &text, dialect?, options.file(), line, services, problems)
@@ -112,16 +115,16 @@ pub fn questions(
         }
     };
     let (user, columns) = (user?, columns?);
-    if dialect == Some(Dialect::MySql) && !columns.names_user() {
-        let message =
-            "MySQL's collations take `ALICE` for `alice`: with `userNameColumn` both are one person to Cams too";
+    if !columns.names_user() {
+        let message = "without `userNameColumn` a person is whatever name was typed: where the database takes `ALICE` or \
+                       `alice ` for `alice`, these are several people to Cams";
         services.warn(options.file(), options.line(), message.to_owned());
     }
     let role = match role {
         None => None,
         Some(role) => Some(role?),
     };
-    Some(Questions { user, role, upgrade, columns, timeout })
+    Some(Questions { user, role, upgrade, columns, aliases, timeout })
 }
 
 fn statement(
@@ -155,9 +158,9 @@ fn check_upgrade(
     line: usize,
     problems: &mut Problems,
 ) {
-    if statement.is_some_and(|statement| ![2, 3].contains(&statement.placeholders)) {
-        let message = "option `passwordUpgrade` needs two placeholders, the new digest and the user name, or a third \
-                       for the digest that is replaced";
+    if statement.is_some_and(|statement| statement.placeholders != 3) {
+        let message = "option `passwordUpgrade` needs three placeholders: the new digest, the user name, and the digest \
+                       that is replaced (`SET PASSWORD = ? WHERE USER_NAME = ? AND PASSWORD = ?`)";
         problems.add(file, line, message);
     }
     if database.is_some_and(|database| database.location().is_read_only()) {

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
 use super::super::{Shared, find};
 use super::*;
 use crate::auth::callback::CallbackHandler;
+use crate::auth::subject::Proof;
 
 const NOW: &str = "2026-06-01T12:00:00Z";
 /// Of `right`.
@@ -92,31 +93,79 @@ async fn the_databases_spelling_is_one_person() {
     assert_eq!(login(&*directory.good(""), "ALICE", "right").await.unwrap().user, "ALICE");
     // A name that leads to nobody would end every session at once.
     let by_id = STATEMENTS.replace("USER_NAME = ? COLLATE NOCASE", "ID = ?");
-    let (module, problems, _) = directory.module(&format!("{by_id}userNameColumn=USER_NAME"));
+    let (module, problems, _) = directory.module(&format!("{by_id}userNameColumn=USER_NAME\nnameAliases=true"));
     assert_eq!(problems, "");
     check_refused(&*module.unwrap(), "7", "right", ErrorKind::Login, "does not find the user by the name").await;
+}
+
+/// To MySQL a text that begins with a number is that number.
+#[tokio::test]
+async fn nobody_has_names_that_are_not_counted_together() {
+    let rows = "INSERT INTO USERS VALUES (7, '7', 'SSHA', 0), (8, 'bob', 'SSHA', 1);";
+    let directory = Directory::new(rows).await;
+    let as_mysql =
+        STATEMENTS.replace("USER_NAME = ? COLLATE NOCASE", "CAST(USER_NAME AS INTEGER) = CAST(? AS INTEGER)");
+    let module = |options: &str| directory.module(&format!("{as_mysql}userNameColumn=USER_NAME{options}")).0.unwrap();
+    let enabled = "\nenabledColumn=ENABLED";
+    for typed in ["7x", "7y", "7 or so"] {
+        // Not even that the account is disabled.
+        check_refused(&*module(enabled), typed, "right", ErrorKind::FailedLogin, "needs `nameAliases`").await;
+        check_refused(&*module(enabled), typed, "wrong", ErrorKind::FailedLogin, "wrong password").await;
+        let identity = login(&*module("\nnameAliases=true"), typed, "right").await.unwrap();
+        assert_eq!(identity.user, "7", "{typed}");
+    }
+    for typed in ["7", " 7 ", "7@corp.test"] {
+        assert_eq!(login(&*module(""), typed, "right").await.unwrap().user, "7", "{typed}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_row_is_for_who_knows_the_password() {
+    let rows = "INSERT INTO USERS VALUES (1, 'alice', 'SSHA', 1), (2, 'many', 'SSHA', 1);
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
+                INSERT INTO USER_ROLES SELECT 'many', 'r' || i FROM n;";
+    let directory = Directory::new(rows).await;
+    let odd = "SELECT *, NULL AS ABSENT, x'ff' AS BYTES FROM";
+    for (options, user, kind, detail) in [
+        ("idColumn=ABSENT", "alice", ErrorKind::Login, "`ABSENT` holds no usable name"),
+        ("userNameColumn=ABSENT", "alice", ErrorKind::Login, "`ABSENT` holds no usable name"),
+        ("attributeColumns=BYTES", "alice", ErrorKind::Login, "`BYTES` holds"),
+        ("enabledColumn=MISSING", "alice", ErrorKind::Login, "gives no column `MISSING`"),
+        ("", "many", ErrorKind::Unavailable, "more than 1000 rows"),
+    ] {
+        let statements = STATEMENTS.replace("SELECT * FROM", odd);
+        let (module, problems, _) = directory.module(&format!("{statements}{options}"));
+        assert_eq!(problems, "");
+        let module = module.unwrap();
+        check_refused(&*module, user, "right", kind, detail).await;
+        check_refused(&*module, user, "wrong", ErrorKind::FailedLogin, "wrong password").await;
+        check_refused(&*module, "nobody", "wrong", ErrorKind::FailedLogin, "found nobody").await;
+    }
 }
 
 #[tokio::test]
 async fn a_weak_digest_is_replaced_whole_or_not_at_all() {
     let rows = "INSERT INTO USERS VALUES (1, 'alice', 'SSHA', 1), (2, 'clear', 'right', 1), (3, 'twin', 'SSHA', 1);";
     for (upgrade, replaced) in [
-        ("UPDATE USERS SET PASSWORD = ? WHERE USER_NAME = ?", true),
         ("UPDATE USERS SET PASSWORD = ? WHERE USER_NAME = ? AND PASSWORD = ?", true),
-        ("UPDATE USERS SET PASSWORD = ? WHERE USER_NAME = 'x' || ?", false),
-        ("UPDATE USERS SET PASSWORD = ? WHERE ID > 0 OR USER_NAME = ?", false),
-        ("UPDATE USERS SET PASSWORD = substr(?, 1, 40) WHERE USER_NAME = ?", false),
-        ("UPDATE USERS SET NO_SUCH = ? WHERE USER_NAME = ?", false),
+        ("UPDATE USERS SET PASSWORD = ? WHERE USER_NAME = 'x' || ? AND PASSWORD = ?", false),
+        ("UPDATE USERS SET PASSWORD = ? WHERE ID > 0 OR USER_NAME = ? OR PASSWORD = ?", false),
+        ("UPDATE USERS SET PASSWORD = substr(?, 1, 40) WHERE USER_NAME = ? AND PASSWORD = ?", false),
+        ("UPDATE USERS SET NO_SUCH = ? WHERE USER_NAME = ? AND PASSWORD = ?", false),
     ] {
         let directory = Directory::new(rows).await;
         let module = directory.good(&format!("allowCleartext=true\npasswordUpgrade={upgrade}"));
         for (user, before) in [("alice", SSHA), ("clear", "right")] {
-            login(&*module, user, "right").await.unwrap();
+            let identity = login(&*module, user, "right").await.unwrap();
             let after = directory.password(user).await;
             match replaced {
                 true => assert!(after.starts_with("{ARGON2}$argon2id$"), "{upgrade}: {after}"),
                 false => assert_eq!(after, before, "{upgrade}"),
             }
+            // The session is not to end because of the upgrade, but with the next password.
+            let now = module.recheck().unwrap().recheck(user, NOW.parse().unwrap()).await;
+            let Standing::Current(now) = now else { panic!("{upgrade}: {now:?}") };
+            assert_eq!((now.credential.is_some(), &now.credential), (replaced, &identity.credential), "{upgrade}");
             login(&*module, user, "right").await.unwrap();
             assert!(login(&*module, user, "wrong").await.is_err());
             assert_eq!(directory.password(user).await, after, "a strong one stays");
@@ -135,6 +184,10 @@ async fn rechecks_follow_the_database() {
     assert_eq!((identity.roles.len(), identity.source_id.as_deref()), (0, Some("1")));
     directory.run("INSERT INTO USER_ROLES VALUES ('alice', 'staff')").await;
     assert!(matches!(standing().await, Standing::Current(identity) if identity.roles.contains("staff")));
+    let proof = Proof::new(0, login(&*module, "alice", "right").await.unwrap());
+    assert!(matches!(standing().await, Standing::Current(identity) if identity.is_of(&proof)));
+    directory.run("UPDATE USERS SET PASSWORD = '{SSHA}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='").await;
+    assert!(matches!(standing().await, Standing::Current(identity) if !identity.is_of(&proof)));
     directory.run("UPDATE USERS SET ENABLED = 0").await;
     assert!(matches!(standing().await, Standing::Gone(error) if error.kind == ErrorKind::Account));
     directory.run("UPDATE USERS SET ENABLED = 'perhaps'").await;
@@ -165,8 +218,13 @@ async fn what_is_configured_wrongly_is_a_problem() {
             "/t:3: option `jdbcDriver`: `org.hsqldb",
         ),
         ("passwordColumn", "jdbcPassword=file:missing\npasswordColumn", "/t:3: option `jdbcPassword`: cannot read"),
-        ("passwordColumn", "passwordUpgrade=UPDATE T SET P = ?\npasswordColumn", "needs two placeholders"),
-        ("?mode=rw", "\npasswordUpgrade=UPDATE T SET P = ? WHERE N = ?", "is opened for reading"),
+        ("passwordColumn", "passwordUpgrade=UPDATE T SET P = ?\npasswordColumn", "needs three placeholders"),
+        (
+            "passwordColumn",
+            "passwordUpgrade=UPDATE T SET P = ? WHERE N = ?\npasswordColumn",
+            "/t:3: option `passwordUpgrade` needs three placeholders",
+        ),
+        ("?mode=rw", "\npasswordUpgrade=UPDATE T SET P = ? WHERE N = ? AND P = ?", "is opened for reading"),
     ];
     for (from, to, expected) in cases {
         let (module, problems, _) = directory.module(&STATEMENTS.replacen(from, to, 1));
@@ -184,10 +242,11 @@ async fn what_works_but_should_not_stay_so_is_a_warning() {
         ("", "", ""),
         ("?mode=rw", "?cache=shared", "/t:1: option `jdbcUrl`: parameter `cache` has no meaning"),
         ("=SELECT *", "=EXPLAIN *", "/t:2: option `userPreparedStatement` begins with EXPLAIN"),
-        (sqlite, "jdbc:mysql://localhost/d", "/t: MySQL's collations take `ALICE` for `alice`"),
+        ("userNameColumn=USER_NAME", "", "/t: without `userNameColumn` a person is whatever name was typed"),
         (sqlite, "jdbc:postgresql://h/d?sslmode=prefer", "the database is on another machine"),
     ] {
-        let (module, problems, warnings) = directory.module(&STATEMENTS.replacen(from, to, 1));
+        let text = format!("{STATEMENTS}userNameColumn=USER_NAME");
+        let (module, problems, warnings) = directory.module(&text.replacen(from, to, 1));
         assert!(module.is_some(), "{to}: {problems}");
         assert_eq!(warnings.is_empty(), expected.is_empty(), "{to}: {warnings}");
         assert!(warnings.contains(expected), "{to}: {warnings}");
@@ -201,5 +260,5 @@ async fn what_works_but_should_not_stay_so_is_a_warning() {
     services.pools.insert("main".to_owned(), target);
     let options = Options::from_properties(Path::new("t"), pools, &mut problems);
     assert!(find(CLASS).unwrap().build(options, &services, &mut problems).is_some(), "{problems}");
-    assert_eq!(services.warnings.take().len(), 3);
+    assert_eq!(services.warnings.take().len(), 4);
 }

@@ -126,7 +126,8 @@ impl TotpLoginModule {
 
     fn identity(&self, user: &str) -> ModuleIdentity {
         let roles = self.common.roles([]);
-        ModuleIdentity { class: CLASS, user: user.to_owned(), source_id: None, roles, attributes: Attributes::new() }
+        let (user, attributes) = (user.to_owned(), Attributes::new());
+        ModuleIdentity { class: CLASS, user, source_id: None, credential: None, roles, attributes }
     }
 }
 

@@ -27,7 +27,16 @@ fn answers() -> BTreeMap<String, Secret> {
 fn begin(auto: &AutoLogin, now: i64) -> (Family, Remember) {
     let class = "class".to_owned();
     let (user, roles, attributes) = ("alice".to_owned(), Default::default(), Default::default());
-    let subject = Subject::from_proofs(vec![Proof { module: 0, class, user, source_id: None, roles, attributes }]);
+    let subject = Subject::from_proofs(vec![Proof {
+        module: 0,
+        class,
+        user,
+        source_id: None,
+        credential: None,
+        roles,
+        attributes,
+        settings: String::new(),
+    }]);
     let login = Login { entry: "http", subject: &subject.unwrap(), answers: &answers() };
     auto.begin(&AutoLogin::new_series().unwrap(), &login, now).unwrap()
 }

@@ -25,6 +25,7 @@ use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::modules::{Services, Vault};
 use crate::auth::pipeline::LoginRun;
 use crate::auth::valve::{AuthValve, LoginAttempt, Note};
+use crate::directory::person;
 use crate::store::{Pair, StoreError, Total};
 use crate::token::{KeyRing, Purpose, hex};
 
@@ -71,6 +72,13 @@ pub fn keyed_bucket(keys: &KeyRing, typed: &str) -> String {
     hex(&keys.keyed_hash(&Purpose::new(&["login-failures"]), bucket::canonical(typed).as_bytes()))
 }
 
+/// The exact name, for [`Count`]: nobody but its owner logs in under it. Half a hash is enough: whoever looks for another
+/// name with the same one does not know the key.
+fn keyed_name(keys: &KeyRing, typed: &str) -> i64 {
+    let hash = keys.keyed_hash(&Purpose::new(&["login-failures", "name"]), person::fold(typed.trim()).as_bytes());
+    hash.first_chunk().map_or(0, |half| i64::from_be_bytes(*half))
+}
+
 #[async_trait]
 impl AuthValve for ThrottleAuthValve {
     async fn before(&self, attempt: &LoginAttempt<'_>) -> Result<(), LoginError> {
@@ -83,7 +91,8 @@ impl AuthValve for ThrottleAuthValve {
     async fn after(&self, attempt: &LoginAttempt<'_>, run: &LoginRun) -> Option<Note> {
         let vault = self.vault.as_ref()?;
         let pair = self.pair(vault, attempt)?;
-        let settled = self.settle(vault, &pair, attempt.now.as_second(), run).await;
+        let name = keyed_name(&vault.keys, attempt.typed_name()?);
+        let settled = self.settle(vault, &pair, name, attempt.now.as_second(), run).await;
         settled.unwrap_or_else(|error| {
             // It stays charged, and counts as a failure in the end.
             tracing::error!(%error, "the outcome of a login cannot be counted");
@@ -153,23 +162,26 @@ impl ThrottleAuthValve {
         Ok(admission)
     }
 
-    async fn settle(&self, vault: &Vault, pair: &Pair, now: i64, run: &LoginRun) -> Result<Option<Note>, StoreError> {
+    async fn settle(
+        &self,
+        vault: &Vault,
+        pair: &Pair,
+        name: i64,
+        now: i64,
+        run: &LoginRun,
+    ) -> Result<Option<Note>, StoreError> {
         let Settings { limits, network_delay_after, network_delay_max, .. } = &self.settings;
-        if run.result.is_ok() {
-            let _writing = self.writing.acquire().await;
-            vault.store.clear_failures(pair).await?;
-            return Ok(None);
-        }
-        if !run.refused {
-            let refund = |count: Count| {
-                let count = count.refunded(now, limits);
+        if !run.refused || run.result.is_ok() {
+            let settle = |count: Count| {
+                let is_right = run.result.is_ok();
+                let count = if is_right { count.succeeded(now, name, limits) } else { count.refunded(now, limits) };
                 (count, count.expires(limits), ())
             };
-            self.change(vault, pair, refund).await?;
+            self.change(vault, pair, settle).await?;
             return Ok(None);
         }
         let fail = |count: Count| {
-            let (count, locked) = count.failed(now, limits);
+            let (count, locked) = count.failed(now, name, limits);
             (count, count.expires(limits), locked.then_some(count))
         };
         let locked = self.change(vault, pair, fail).await?;

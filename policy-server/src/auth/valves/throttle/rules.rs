@@ -14,6 +14,9 @@ const MAX_DOUBLINGS: i64 = 32;
 /// Further failures until a delay is at its longest.
 pub const STEPS: u32 = 20;
 
+/// What was never settled, or failed under several names, is no one name's.
+const SEVERAL: i64 = 0;
+
 /// When a user name and a network together are locked. Spans are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -41,6 +44,8 @@ pub struct Count {
     pub locked_until: i64,
     /// Locks one after the other.
     pub locks: i64,
+    /// The one exact name, as a keyed hash, under which all of these failures and locks were; 0 where there were several.
+    pub name: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +90,12 @@ impl Count {
         (count, admission)
     }
 
-    /// The charged attempt failed. Whether this locked.
-    pub fn failed(self, now: i64, limits: &Limits) -> (Self, bool) {
+    /// The charged attempt, under this exact name, failed. Whether this locked.
+    pub fn failed(self, now: i64, name: i64, limits: &Limits) -> (Self, bool) {
         let mut count = self.aged(now, limits);
         count.pending = (count.pending - 1).max(0);
         let was_locked = count.locked_until > now;
-        count.add(1, now, limits);
+        count.add(1, now, name, limits);
         (count, !was_locked && count.locked_until > now)
     }
 
@@ -99,6 +104,17 @@ impl Count {
         let mut count = self.aged(now, limits);
         count.pending = (count.pending - 1).max(0);
         count
+    }
+
+    /// The charged attempt, under this exact name, was right: it forgets failures of that name alone, or whoever has an
+    /// account whose name counts as a victim's could go on guessing for ever.
+    pub fn succeeded(self, now: i64, name: i64, limits: &Limits) -> Self {
+        let count = self.refunded(now, limits);
+        let forgets = count.name == name && count.locked_until <= now;
+        if !forgets {
+            return count;
+        }
+        Self { pending: count.pending, charged: if count.pending == 0 { 0 } else { count.charged }, ..Self::default() }
     }
 
     /// From when on this says nothing any more.
@@ -117,7 +133,7 @@ impl Count {
             // As of then, whenever it is looked at.
             self.expire(abandoned, limits);
             let pending = std::mem::take(&mut self.pending);
-            self.add(pending, abandoned, limits);
+            self.add(pending, abandoned, SEVERAL, limits);
         }
         self.expire(now, limits);
         self
@@ -133,7 +149,9 @@ impl Count {
         }
     }
 
-    fn add(&mut self, failures: i64, now: i64, limits: &Limits) {
+    fn add(&mut self, failures: i64, now: i64, name: i64, limits: &Limits) {
+        let is_first = self.failures == 0 && self.locks == 0;
+        self.name = if is_first || self.name == name { name } else { SEVERAL };
         if self.failures == 0 {
             self.since = now;
         }
@@ -163,7 +181,7 @@ mod tests {
             let (charged, admission) = count.charge(*now, &LIMITS);
             *count = charged;
             if admission == Admission::Admitted {
-                *count = count.failed(*now, &LIMITS).0;
+                *count = count.failed(*now, 7, &LIMITS).0;
             }
             admission
         };
@@ -191,7 +209,7 @@ mod tests {
         let mut count = Count::default();
         assert_eq!(fail_at(&mut count, &[1000, 1099, 1100, 1101]), [Admitted; 4], "a new window");
         assert_eq!(fail_at(&mut count, &[1102, 1103]), [Admitted, Locked { remaining: 59 }]);
-        let lone = Count::default().failed(1000, &LIMITS).0;
+        let lone = Count::default().failed(1000, 7, &LIMITS).0;
         assert_eq!(lone.expires(&LIMITS), 1100);
     }
 
@@ -206,11 +224,11 @@ mod tests {
             assert!(admission == Admission::Admitted || admission == Admission::Busy);
         }
         assert_eq!(admitted, 3);
-        let (two, locked) = count.failed(1000, &LIMITS);
+        let (two, locked) = count.failed(1000, 7, &LIMITS);
         assert!(!locked && two.admission(1000, &LIMITS) == Admission::Busy);
         let refunded = two.refunded(1000, &LIMITS);
         assert_eq!(refunded.admission(1000, &LIMITS), Admission::Admitted);
-        let (three, locked) = two.failed(1001, &LIMITS).0.failed(1002, &LIMITS);
+        let (three, locked) = two.failed(1001, 7, &LIMITS).0.failed(1002, 7, &LIMITS);
         assert!(locked && three.admission(1002, &LIMITS) == Admission::Locked { remaining: 60 });
     }
 
@@ -228,27 +246,65 @@ mod tests {
             "and no longer"
         );
         assert!(count.expires(&LIMITS) >= 1000 + ABANDONED + LIMITS.lock);
-        let late = count.failed(1000 + ABANDONED, &LIMITS).0;
+        let late = count.failed(1000 + ABANDONED, 7, &LIMITS).0;
         assert_eq!((late.pending, late.locks), (0, 1), "an answer that comes after all");
     }
 
     /// Whatever is done with counts, nothing opens a lock before its end but forgetting it.
     #[test]
     fn nothing_shortens_a_lock() {
-        let locked = Count { failures: 3, since: 1000, locked_until: 1060, locks: 1, ..Count::default() };
+        let locked = Count { failures: 3, since: 1000, locked_until: 1060, locks: 1, name: 7, ..Count::default() };
         for now in 1000..1060 {
-            let changed = [locked.charge(now, &LIMITS).0, locked.failed(now, &LIMITS).0, locked.refunded(now, &LIMITS)];
+            let changed = [
+                locked.charge(now, &LIMITS).0,
+                locked.failed(now, 7, &LIMITS).0,
+                locked.refunded(now, &LIMITS),
+                locked.succeeded(now, 7, &LIMITS),
+            ];
             for count in changed {
                 assert_eq!(count.admission(now, &LIMITS), Admission::Locked { remaining: 1060 - now });
             }
         }
     }
 
+    /// Who failed before, and whether a success under the name 7 forgets it.
+    #[test]
+    fn a_success_forgets_its_own_failures_alone() {
+        for (failures, forgets) in [
+            (&[(1000, 7), (1001, 7)][..], true),
+            (&[(1000, 7), (1001, 8)], false),
+            (&[(1000, 8), (1001, 7)], false),
+            (&[(1000, 8), (1001, 8)], false),
+            // The lock of 8 is over, its failures with it.
+            (&[(1000, 8), (1000, 8), (1000, 8), (1060, 7)], false),
+            (&[(1000, 8), (1000, 8), (1000, 8)], false),
+            (&[(1000, 7), (1000, 7), (1000, 7), (1060, 7)], true),
+            (&[(900, 8), (1001, 7)], true),
+        ] {
+            let fail =
+                |count: Count, (now, name): &(i64, i64)| count.charge(*now, &LIMITS).0.failed(*now, *name, &LIMITS).0;
+            let before = failures.iter().fold(Count::default(), fail);
+            let after = before.charge(1061, &LIMITS).0.succeeded(1061, 7, &LIMITS);
+            assert_eq!(after == Count::default(), forgets, "{failures:?}: {after:?}");
+            assert!(
+                forgets
+                    || (after.failures, after.locks, after.pending)
+                        == (before.aged(1061, &LIMITS).failures, before.locks, 0)
+            );
+        }
+        let others = Count::default().charge(1000, &LIMITS).0.charge(1001, &LIMITS).0.succeeded(1002, 7, &LIMITS);
+        assert_eq!((others.pending, others.charged), (1, 1001), "what others began goes on");
+        assert!(
+            !others.aged(1061, &LIMITS).succeeded(1061, 7, &LIMITS).eq(&Count::default()),
+            "abandoned: nobody's name"
+        );
+    }
+
     #[test]
     fn huge_values_stay_in_bounds() {
         let limits = Limits { failures: 1, window: 1, lock: i64::MAX / 4, lock_max: 3_153_600_000 };
         let count = Count { locks: i64::MAX - 1, locked_until: 1, ..Count::default() };
-        assert_eq!(count.failed(1, &limits).0.locked_until, 1 + limits.lock_max);
+        assert_eq!(count.failed(1, 7, &limits).0.locked_until, 1 + limits.lock_max);
     }
 
     #[test]

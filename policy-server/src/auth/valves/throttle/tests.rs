@@ -142,6 +142,20 @@ async fn success_forgets_and_a_directory_that_is_down_does_not_count() {
     }
 }
 
+/// Somebody else's account counts under the victim's name, and does not buy further guesses.
+#[tokio::test]
+async fn the_success_of_a_like_name_forgets_nothing() {
+    let fixture = Fixture::new("").await;
+    let mut guesses = 0;
+    for _ in 0..4 {
+        for _ in 0..4 {
+            guesses += usize::from(fixture.fails("victim@a.test", HERE).await);
+        }
+        fixture.attempt("victim@evil.test", HERE, NOW, right()).await;
+    }
+    assert_eq!(guesses, 5);
+}
+
 /// Any verdict counts, so that no kind of answer makes guessing free.
 #[tokio::test]
 async fn every_refusal_counts() {

@@ -104,3 +104,17 @@ fn what_a_filter_compares() {
     assert!(filter.uses(0) && Filter::parse("(a=*{1}*)", 2).unwrap().uses(1));
     assert!(!Filter::parse("(a=*)", 2).unwrap().uses(1));
 }
+
+#[test]
+fn anybody_is_who_has_the_attributes() {
+    for (text, expected) in [
+        ("(uid={0})", "(uid=*)"),
+        ("(&(objectClass=person)(uid={0}))", "(&(objectClass=person)(uid=*))"),
+        ("(|(uid={0})(mail={0}@a.test)(cn=x{0}*))", "(|(uid=*)(mail=*)(cn=*))"),
+        ("(&(uid={0})(!(employeeType=robot))(cn>=a))", "(&(uid=*)(!(employeeType=robot))(cn>=a))"),
+        ("(cn:caseExactMatch:={0})", "(cn=*)"),
+        ("(:caseExactMatch:={0})", "(objectClass=*)"),
+    ] {
+        assert_eq!(Filter::parse(text, 1).unwrap().for_anybody().show::<&str>(&[]), expected, "{text}");
+    }
+}

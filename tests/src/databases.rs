@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
+use crate::command::cams_with_input;
+use crate::{MariaDb, Postgres, mariadb, postgres};
 use tempfile::TempDir;
-use tests::command::cams_with_input;
-use tests::{MariaDb, Postgres, mariadb, postgres};
 use tokio::sync::Mutex;
 
 const MODULE: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
@@ -79,6 +79,12 @@ impl Database {
         }
         all.iter().for_each(Self::fill);
         all
+    }
+
+    pub fn sqlite() -> Self {
+        let database = Self::Sqlite(tempfile::tempdir().unwrap());
+        database.fill();
+        database
     }
 
     /// On a server that nobody else uses.
