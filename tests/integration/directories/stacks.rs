@@ -191,11 +191,8 @@ impl Directories {
                 "sql" => self.sql.options(&[]),
                 "xml" => xml(),
                 "code" => {
-                    return module(
-                        "RoleMap",
-                        &step.flag.to_uppercase(),
-                        [("role.none".to_owned(), "nobody".to_owned())].into_iter(),
-                    );
+                    let nobody = ("role.none".to_owned(), "nobody".to_owned());
+                    return module("RoleMap", &step.flag.to_uppercase(), [nobody]);
                 }
                 _ => Vec::new(),
             };
