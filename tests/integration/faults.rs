@@ -131,7 +131,7 @@ async fn closes(client: &Client, since: Instant, limit: Duration) {
 }
 
 async fn is_served(client: &Client) -> bool {
-    client.get(PRIVATE).await.status == 200
+    client.get_unless_cut(PRIVATE).await.is_some_and(|reply| reply.status == 200)
 }
 
 /// An event stream of this session; ends with when it was cut.
@@ -362,7 +362,8 @@ async fn what_ends_at_one_server_ends_at_the_agents_of_all() {
 
     // A role that is taken out of both servers' files.
     let (here, there) = shared("alice").await;
-    let may_administer = async |client: &Client| client.get("/admin/echo").await.status == 200;
+    let may_administer =
+        async |client: &Client| client.get_unless_cut("/admin/echo").await.is_some_and(|reply| reply.status == 200);
     edit_users([&one, &two], |text| text.replacen("<role name='user'/>", "<role name='user'/><role name='admin'/>", 1));
     for client in [&here, &there] {
         within_async(BACK, "the role counts", async || may_administer(client).await).await;
