@@ -147,7 +147,7 @@ fn read(stream: &mut TcpStream, answer: &mut [u8]) {
 }
 
 /// Of all threads of a process, in user and system mode (proc_pid_stat(5)).
-fn processor_time(pid: u32) -> Duration {
+pub fn processor_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
     let ticks: u32 = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().expect("a number")).sum();

@@ -63,9 +63,12 @@ impl World {
         let client = self.client();
         let reply = client.log_in(user, PASSWORD, PRIVATE).await;
         assert_eq!(reply.status, 303, "{reply:?}");
-        for _ in 0..2 {
+        let before = self.remembered();
+        within_async(BACK, "the grant is remembered", async || {
             assert_eq!(client.get(PRIVATE).await.status, 200);
-        }
+            self.remembered() > before
+        })
+        .await;
         client
     }
 
@@ -131,7 +134,7 @@ async fn closes(client: &Client, since: Instant, limit: Duration) {
 }
 
 async fn is_served(client: &Client) -> bool {
-    client.get(PRIVATE).await.status == 200
+    client.get_unless_cut(PRIVATE).await.is_some_and(|reply| reply.status == 200)
 }
 
 /// An event stream of this session; ends with when it was cut.
@@ -171,7 +174,6 @@ async fn cut_within(limit: Duration, since: Instant, streams: [JoinHandle<Instan
 async fn a_silent_link_closes_what_is_protected_and_nothing_else() {
     let world = World::start(Files::new("One", None), "probe").await;
     let alice = world.client_of("alice").await;
-    assert!(world.remembered() > 0, "{}", world.agent.process.output());
     let streams = [event_stream(&alice).await, web_socket(&alice).await];
     let public = world.ask_public();
 
@@ -179,11 +181,15 @@ async fn a_silent_link_closes_what_is_protected_and_nothing_else() {
     world.proxy.set(Network::Silent);
     let goes_on_at_once = async {
         let nobody = world.client();
+        let mut waits = Vec::new();
         for _ in 0..20 {
             let asked = Instant::now();
             assert_eq!(nobody.get(PUBLIC).await.status, 200);
-            assert!(asked.elapsed() < LINK_LIMIT / 2, "it waited {:?} for nothing", asked.elapsed());
+            waits.push(asked.elapsed());
         }
+        waits.sort();
+        // The very moment may be an unlucky one: the lease over, and the link not yet known to be down.
+        assert!(waits[waits.len() / 2] < LINK_LIMIT / 2, "they waited for nothing: {waits:?}");
     };
     tokio::join!(closes(&alice, stopped, LEASE + MARGIN), goes_on_at_once);
     cut_within(LEASE + MARGIN, stopped, streams).await;
@@ -362,7 +368,8 @@ async fn what_ends_at_one_server_ends_at_the_agents_of_all() {
 
     // A role that is taken out of both servers' files.
     let (here, there) = shared("alice").await;
-    let may_administer = async |client: &Client| client.get("/admin/echo").await.status == 200;
+    let may_administer =
+        async |client: &Client| client.get_unless_cut("/admin/echo").await.is_some_and(|reply| reply.status == 200);
     edit_users([&one, &two], |text| text.replacen("<role name='user'/>", "<role name='user'/><role name='admin'/>", 1));
     for client in [&here, &there] {
         within_async(BACK, "the role counts", async || may_administer(client).await).await;

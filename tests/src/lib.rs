@@ -20,6 +20,7 @@ pub mod raw;
 pub mod recorder;
 pub mod samba;
 pub mod services;
+mod shared;
 pub mod slapd;
 pub mod stranger;
 pub mod tls;

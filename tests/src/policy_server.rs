@@ -41,7 +41,7 @@ impl Files {
             files.write_private("keys/store.url", url);
             files.set("cams.store.url", "file:../keys/store.url");
         }
-        let digest = cams_with_input(["digest", "--scheme", "SSHA256"], PASSWORD.as_bytes()).success();
+        let digest = cams_with_input(["digest"], PASSWORD.as_bytes()).success();
         let digest = digest.trim();
         let users = format!(
             "<cams-users>\n<user name='alice' password='{digest}'><role name='user'/></user>\n\

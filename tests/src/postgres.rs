@@ -5,14 +5,14 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 
 use crate::process::{Process, signal};
+use crate::shared::Shared;
 use crate::within;
 
 /// How long it may take to start or stop on a busy machine.
@@ -69,16 +69,8 @@ impl Postgres {
 
     /// A server that tests running at the same time share; each has databases of its own.
     pub async fn shared() -> Option<Arc<Self>> {
-        static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
-        let mut shared = SHARED.lock().await;
-        match shared.upgrade() {
-            Some(running) => Some(running),
-            None => {
-                let started = Arc::new(Self::start().await?);
-                *shared = Arc::downgrade(&started);
-                Some(started)
-            }
-        }
+        static SHARED: Shared<Postgres> = Shared::new();
+        SHARED.get(Self::start).await
     }
 
     /// The URL of a new database of a role without privileges.

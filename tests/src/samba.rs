@@ -8,16 +8,16 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 
 use crate::process::Process;
 use crate::services::{command, missing, target_dir};
+use crate::shared::Shared;
 use crate::within;
 
 /// The domain, and the short name that stands before a backslash.
@@ -72,16 +72,8 @@ impl Samba {
 
     /// A server that tests running at the same time share; who changes an account takes one that is there for it.
     pub async fn shared() -> Option<Arc<Self>> {
-        static SHARED: Mutex<Weak<Samba>> = Mutex::const_new(Weak::new());
-        let mut shared = SHARED.lock().await;
-        match shared.upgrade() {
-            Some(running) => Some(running),
-            None => {
-                let started = Arc::new(Self::start().await?);
-                *shared = Arc::downgrade(&started);
-                Some(started)
-            }
-        }
+        static SHARED: Shared<Samba> = Shared::new();
+        SHARED.get(Self::start).await
     }
 
     /// Changes the directory by LDIF, while it runs.

@@ -5,15 +5,15 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::*;
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 
 use crate::process::Process;
 use crate::services::missing;
+use crate::shared::Shared;
 use crate::within;
 
 const READY: Duration = Duration::from_secs(30);
@@ -76,16 +76,8 @@ impl Slapd {
 
     /// A server that tests running at the same time share. Nobody fails at its passwords so often that it locks somebody.
     pub async fn shared() -> Option<Arc<Self>> {
-        static SHARED: Mutex<Weak<Slapd>> = Mutex::const_new(Weak::new());
-        let mut shared = SHARED.lock().await;
-        match shared.upgrade() {
-            Some(running) => Some(running),
-            None => {
-                let started = Arc::new(Self::start().await?);
-                *shared = Arc::downgrade(&started);
-                Some(started)
-            }
-        }
+        static SHARED: Shared<Slapd> = Shared::new();
+        SHARED.get(Self::start).await
     }
 
     /// The certificate of the server, for 127.0.0.1 and for no other name. It is its own authority.

@@ -30,10 +30,12 @@ pub fn holds_secret(option: &str, value: &str) -> bool {
 const JDBC_URL: &str = "jdbcUrl";
 const JDBC_PASSWORD: &str = "jdbcPassword";
 
-/// A short hash of the options that say whom a module logs in: without secrets, debugging, time limits and pools.
+/// The options that say which directory a module asks.
+const DIRECTORY: [&str; 5] = ["host", "port", "domain", "jdbcUrl", "serviceId"];
+
+/// A short hash of the options that say which directory a module asks, without the passwords in them.
 pub fn settings_hash(options: &Options) -> String {
-    let is_tuning = |name: &str| name == "debug" || name.ends_with("Timeout") || name.starts_with("pool");
-    let options = options.in_order().filter(|(name, _)| !is_secret(name) && !is_tuning(name));
+    let options = options.in_order().filter(|(name, _)| DIRECTORY.contains(name));
     let sorted: BTreeMap<&str, String> =
         options.map(|(name, value)| (name, without_password(value).unwrap_or_else(|| value.to_owned()))).collect();
     let text: String =
@@ -265,11 +267,11 @@ mod tests {
             ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:other@h/d", true),
             ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d\ndebug=true\nreadTimeout=1s\nbindPassword=x", true),
             ("host=b\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d", false),
-            ("host=a\njdbcUrl=jdbc:mysql://u:p@h/d", false),
+            ("host=a\njdbcUrl=jdbc:mysql://u:p@h/d", true),
             ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@other/d", false),
         ] {
             assert_eq!(hash(text) == before, same, "{text}");
         }
-        assert_ne!(hash("a=b1:cd"), hash("a=b\nc=d"));
+        assert_ne!(hash("host=b4:port1:d"), hash("host=b\nport=d"));
     }
 }

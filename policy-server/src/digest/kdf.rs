@@ -28,24 +28,43 @@ const AB64: GeneralPurpose =
 /// free; smaller ones they keep, and one for every thread that ever hashed.
 const KEPT_BLOCKS: usize = 32 * 1024;
 
-/// What Argon2 works in, kept from one hash to the next.
+/// What Argon2 works in, kept from one hash to the next. Its content makes a password much cheaper to guess: whoever
+/// keeps one wipes it when no hash follows that would write over it. Dropped, it is wiped.
 #[derive(Debug, Default)]
-pub struct Memory(Vec<Block>);
+pub struct Memory {
+    blocks: Vec<Block>,
+    /// So many of them may hold something.
+    used: usize,
+}
 
 impl Memory {
-    /// Runs the work in so many blocks and wipes them: their content makes a password much cheaper to guess.
     fn with<T>(&mut self, count: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
-        let mut large = Vec::new();
-        let kept = if count <= KEPT_BLOCKS { &mut self.0 } else { &mut large };
-        if kept.len() < count {
-            // Not grown in place: there is nothing to copy.
-            *kept = Vec::new();
-            kept.resize(count, Block::new());
+        if count > KEPT_BLOCKS {
+            return Self::default().run(count, work);
         }
-        let blocks = kept.get_mut(..count).unwrap_or_default();
-        let result = work(blocks);
-        blocks.iter_mut().for_each(Zeroize::zeroize);
-        result
+        self.run(count, work)
+    }
+
+    fn run<T>(&mut self, count: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
+        if self.blocks.len() < count {
+            self.wipe();
+            // Not grown in place: there is nothing to copy.
+            self.blocks = Vec::new();
+            self.blocks.resize(count, Block::new());
+        }
+        self.used = self.used.max(count);
+        work(self.blocks.get_mut(..count).unwrap_or_default())
+    }
+
+    pub fn wipe(&mut self) {
+        let used = std::mem::take(&mut self.used);
+        self.blocks.iter_mut().take(used).for_each(Zeroize::zeroize);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -116,4 +135,22 @@ fn argon2_params(costs: &str, size: usize) -> Option<Params> {
         && lanes <= MAX_ARGON2_LANES
         && u64::from(memory) * u64::from(passes) <= MAX_ARGON2_WORK;
     bearable.then(|| Params::new(memory, passes, lanes, Some(size)).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_wiped_whatever_was_hashed_in_it() {
+        let mut memory = Memory::default();
+        let is_clean = |memory: &Memory| memory.blocks.iter().all(|block| block.as_ref().iter().all(|word| *word == 0));
+        for costs in [64, 16, 128, 8] {
+            let stored = format!("$argon2id$v=19$m={costs},t=1,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA");
+            assert_eq!(check_argon2(&stored, b"x", &mut memory), Some(false));
+            assert!(!is_clean(&memory), "{costs}");
+        }
+        memory.wipe();
+        assert!(is_clean(&memory) && memory.blocks.len() == 128);
+    }
 }

@@ -122,8 +122,13 @@ fn hash(next: &Mutex<Receiver<Job>>) {
     let _ = rustix::process::setpriority_process(None, inherited + NICE);
     let mut memory = Memory::default();
     loop {
-        let job = next.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+        // Whoever holds the lock for longer waits, so nothing is there.
+        let waiting = next.try_lock().ok().and_then(|next| next.try_recv().ok());
+        let job = waiting.or_else(|| {
+            memory.wipe();
+            next.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+        });
+        let Some(job) = job else { return };
         job(&mut memory);
     }
 }

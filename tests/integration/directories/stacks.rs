@@ -190,14 +190,16 @@ impl Directories {
                 // The people of the sample tables have roles; these have none.
                 "sql" => self.sql.options(&[]),
                 "xml" => xml(),
-                "code" => vec![("notEnrolled".to_owned(), "ignore".to_owned())],
+                "code" => {
+                    let nobody = ("role.none".to_owned(), "nobody".to_owned());
+                    return module("RoleMap", &step.flag.to_uppercase(), [nobody]);
+                }
                 _ => Vec::new(),
             };
             let class = match step.directory {
                 "ldap" | "down" => "Ldap",
                 "sql" => "Jdbc",
                 "xml" => "Xml",
-                "code" => "Totp",
                 _ => "Local",
             };
             module(class, &step.flag.to_uppercase(), options.into_iter().chain([roles]))

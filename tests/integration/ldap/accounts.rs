@@ -113,6 +113,6 @@ async fn with_a_pattern_refusals_are_held_back() {
             .login(&answers.into(), Timestamp::now(), None, until())
             .await;
         assert_eq!(run.result.unwrap_err().kind, ErrorKind::FailedLogin, "{user}");
-        assert!(started.elapsed() >= Duration::from_millis(250), "{user}: {:?}", started.elapsed());
+        assert!(started.elapsed() >= Duration::from_millis(50), "{user}: {:?}", started.elapsed());
     }
 }
