@@ -4,35 +4,30 @@
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
 mod auto_login;
-
-use std::sync::Arc;
+mod login;
 
 pub use auto_login::autologin;
-use auto_login::{Wish, end_family, forget_browser};
+use auto_login::{end_family, forget_browser};
+pub use login::login;
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
-use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
+use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
-use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, Remember};
-use shared_proto::names::code;
+use shared_proto::login::{LogoutRequest, LogoutResponse};
 use shared_proto::secret::Secret;
 use tokio::task::JoinError;
 
 use crate::access::{self, Outcome, Who};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::auth::error::LOGIN_EXCEPTION;
-use crate::auth::pipeline::{Depth, LoginEntry, RecheckRun};
-use crate::auth::subject::Subject;
-use crate::auth::valve::LoginAttempt;
+use crate::auth::pipeline::{Depth, RecheckRun};
 use crate::pki::PkiError;
-use crate::session::{Found, Opening, Session, SessionError, rules};
+use crate::session::{Found, Session, SessionError, rules};
 use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
 
 /// Why a session ended that met its idle limit or its lifetime.
 pub(crate) const EXPIRED: &str = "its time was over";
-const REPLACED: &str = "replaced by a new login";
 const LOGOUT: &str = "logout";
 
 #[derive(Debug, thiserror::Error)]
@@ -272,127 +267,6 @@ impl Server {
     pub(crate) fn record_end(&self, session: &Session, reason: &str) {
         self.audit.record(Kind::SessionEnded, Detail { reason: Some(reason), ..Detail::of(session) });
     }
-}
-
-/// In a task of its own: it comes to its end, and counts, also where the agent waits no more.
-pub async fn login(
-    server: Arc<Server>,
-    agent: Registered,
-    request: LoginRequest,
-) -> Result<LoginResponse, EnforcementError> {
-    tokio::spawn(async move { whole_login(&server, &agent, &request).await }).await?
-}
-
-async fn whole_login(
-    server: &Server,
-    agent: &Registered,
-    request: &LoginRequest,
-) -> Result<LoginResponse, EnforcementError> {
-    let loaded = server.loaded();
-    let reach =
-        Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
-    let domain = match authorise(server, &loaded, agent, &reach) {
-        Ok(domain) => domain,
-        Err(refused) => return bad_entry(&loaded, agent, &reach).ok_or(refused),
-    };
-    let Some(entry) = domain.entry(&request.entry) else {
-        return Err(EnforcementError::NotAllowed("there is no such login entry".to_owned()));
-    };
-    let (answers, client) = (&request.callbacks, request.client.address);
-    let attempt = LoginAttempt { answers, client, now: server.now(), remembered: None };
-    let detail = Detail {
-        request_id: Some(&request.request_id),
-        agent: Some(&agent.name),
-        domain: Some(&request.domain),
-        entry: Some(&request.entry),
-        user: attempt.typed_name(),
-        client: Some(request.client.address.to_string()),
-        ..Detail::default()
-    };
-    let (run, notes) = domain.logins.login(entry, &attempt).await;
-    for note in &notes {
-        server.audit.record(note.event, note.add_to(detail.clone()));
-    }
-    let subject = match run.result {
-        Ok(subject) => subject,
-        Err(error) => {
-            let reason = error.to_string();
-            server.audit.record(Kind::LoginFailed, Detail { reason: Some(&reason), ..detail });
-            return Ok(LoginResponse::Failure {
-                code: if run.unavailable { code::NO_SERVICE } else { error.code() },
-                exception: error.class().to_owned(),
-                message: domain.messages.text(error.class()).to_owned(),
-                login_url: Some(entry.login_url.clone()),
-                retry_after_seconds: error.retry_after(),
-            });
-        }
-    };
-    let user = subject.user.clone();
-    let detail = Detail { user: Some(&user), ..detail };
-    match open_session(server, agent, domain, entry, request, subject).await {
-        Ok((session, identity, remember)) => {
-            server.audit.record(Kind::Login, Detail { session: Some(&identity.session_id), ..detail });
-            Ok(LoginResponse::Success { session, identity, remember })
-        }
-        Err(error) => {
-            server.audit.record(Kind::LoginFailed, Detail { reason: Some("no session could be opened"), ..detail });
-            Err(error)
-        }
-    }
-}
-
-/// Which entry to log in through is what the browser's form says: where nothing else is amiss, the agent is not at fault,
-/// and the person is told.
-fn bad_entry(loaded: &Loaded, agent: &Registered, request: &Reach<'_>) -> Option<LoginResponse> {
-    let may_use =
-        |entry: &String| agent.rights.refusal(Capability::Enforce, request.domain, entry, request.host).is_none();
-    let only_the_entry = loaded.domains.contains_key(request.domain) && agent.rights.entries.iter().any(may_use);
-    only_the_entry.then(|| LoginResponse::Failure {
-        code: code::BAD_ENTRY,
-        exception: LOGIN_EXCEPTION.to_owned(),
-        message: "The login entry is not served here.".to_owned(),
-        login_url: None,
-        retry_after_seconds: None,
-    })
-}
-
-/// A new session in place of the browser's former one: no session survives a login (no fixation). The old one ends last,
-/// so that whoever gets no new one keeps it; a new one whose token is not handed out opens nothing.
-async fn open_session(
-    server: &Server,
-    agent: &Registered,
-    domain: &Domain,
-    entry: &LoginEntry,
-    request: &LoginRequest,
-    subject: Subject,
-) -> Result<(Secret, Identity, Option<Remember>), EnforcementError> {
-    let now = server.now().as_second();
-    let wish = Wish::of(domain, entry, &request.callbacks, &subject)?;
-    let opening = Opening {
-        subject,
-        domain: &domain.name,
-        entry: &entry.name,
-        client: &request.client,
-        series: wish.as_ref().map(Wish::series),
-        remembered: false,
-    };
-    let (token, session) = server.sessions.open(opening, domain.limits, now).await?;
-    if let Some(token) = &request.previous_session
-        && let Some(previous) = server.sessions.of_token(token).await?.filter(|previous| may_end(agent, previous))
-    {
-        end(server, &previous, REPLACED).await?;
-        // A browser is remembered for one person, and once.
-        if let Some(series) = &previous.series
-            && (wish.is_some() || previous.subject.user != session.subject.user)
-        {
-            end_family(server, series, REPLACED).await?;
-        }
-    }
-    let remember = match wish {
-        Some(wish) => wish.fulfil(server, &session, now).await,
-        None => None,
-    };
-    Ok((token, session.identity(), remember))
 }
 
 /// Whether this agent may end this session. Its token says whose the session is, not which agent brings it.

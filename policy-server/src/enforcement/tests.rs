@@ -5,9 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use shared_proto::check::Client;
+use shared_proto::login::{LoginRequest, LoginResponse};
+use shared_proto::names::code;
 
 use super::*;
 use crate::agents::Rights;
+use crate::auth::subject::Subject;
 use crate::session::{Filter, SessionService, SessionStore, TokenHash};
 use crate::store::StoreError;
 use crate::testkit::{PASSWORD, Site, keep_session};
