@@ -124,6 +124,7 @@ impl LoginEntry {
         let modules = modules.into_iter().collect::<Option<_>>()?;
         let entry = Self { name, modules, handler, login_url, parameters, xml };
         entry.check_factors(&places, problems, warnings);
+        entry.check_times(&places, warnings);
         Some(entry)
     }
 
@@ -231,6 +232,24 @@ impl LoginEntry {
 impl LoginEntry {
     fn settings_of(&self, place: usize) -> String {
         self.modules.get(place).map(|module| module.settings.clone()).unwrap_or_default()
+    }
+
+    /// Directories that hang are not to take the time of those behind them.
+    fn check_times(&self, places: &[(PathBuf, usize)], warnings: &mut Problems) {
+        let mut all = Duration::ZERO;
+        for (module, (file, line)) in self.modules.iter().zip(places) {
+            let before = all;
+            all = all.saturating_add(module.module.patience());
+            if before <= LOGIN_LIMIT && all > LOGIN_LIMIT {
+                let message = format!(
+                    "entry `{}`: directories that hang would keep a login waiting for {all:?} up to this module, and a \
+                     login ends after {LOGIN_LIMIT:?}: shorten the time-outs (`connectTimeout`, `readTimeout`, \
+                     `queryTimeout`) of these modules",
+                    self.name
+                );
+                warnings.add(file, *line, message);
+            }
+        }
     }
 
     /// What makes a second factor that can be gone without.

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::{Secret, SecretRef};
 
+use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::digest::{Label, Policy, label};
 use crate::files;
@@ -90,6 +92,16 @@ impl Common {
             Outcome::Fail(error) => tracing::info!(class, user, %error, "login module: fail"),
         }
     }
+}
+
+/// Gives up what is asked of a directory when it takes longer than this in all, so that the next module gets its turn.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, LoginError>>) -> Result<T, LoginError> {
+    let late = || {
+        let detail =
+            format!("the directory took more than {limit:?}, its time-outs together, for all steps of the login");
+        LoginError::new(ErrorKind::Unavailable, detail)
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// A secret among the options: `file:PATH` (relative to the domain's folder), `env:NAME`, or the secret itself.

@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -58,6 +59,11 @@ pub struct SecondFactor {
 pub trait LoginModule: Send + Sync {
     /// An unknown user must take as long as a wrong password.
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome;
+
+    /// The longest that a login waits for the module's directory, all its steps and servers together.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// For a module that finds nobody by itself.
     fn second_factor(&self) -> Option<&SecondFactor> {

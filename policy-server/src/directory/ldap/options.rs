@@ -16,8 +16,9 @@ use super::message::{DerefAliases, Scope};
 use super::{Credentials, Directory, Endpoint, MAX_CONNECTIONS, Security, Settings, tls};
 use crate::files::{self, Readers};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Two directories that hang, one after the other, leave time for a third within the limit of a login.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl FromStr for Scope {
     type Err = ();

@@ -7,6 +7,8 @@
 mod columns;
 mod options;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shared_proto::options::Options;
@@ -14,7 +16,7 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 use tokio::time::timeout;
 
-use super::common::{self, Common};
+use super::common::{self, Common, within};
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
@@ -100,7 +102,7 @@ impl JdbcLoginModule {
     /// The person whose password this is and whose account is good. Every path that gives a verdict costs one password
     /// verification.
     async fn authenticate(&self, name: &str, password: &Secret, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
-        let found = self.find(name).await?;
+        let found = within(self.patience(), self.find(name)).await?;
         let stored = match &found {
             Found::One(candidate) => candidate.password.as_ref().and_then(Secret::expose_str).map(str::to_owned),
             Found::Nobody | Found::Several => None,
@@ -124,7 +126,9 @@ impl JdbcLoginModule {
         }
         let credential = self.credential(&stored);
         match &person.user {
-            Some(canonical) if canonical != name => self.canonical(canonical, &person, credential, now).await,
+            Some(canonical) if canonical != name => {
+                within(self.patience(), self.canonical(canonical, &person, credential, now)).await
+            }
             _ => Ok(self.identity(name, &person, &roles, credential)),
         }
     }
@@ -272,6 +276,10 @@ impl LoginModule for JdbcLoginModule {
 
     fn loose_names(&self) -> Option<&'static str> {
         (!self.questions.columns.names_user()).then_some("option `userNameColumn` is missing")
+    }
+
+    fn patience(&self) -> Duration {
+        self.database.patience() + self.questions.timeout
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {
