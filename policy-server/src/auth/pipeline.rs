@@ -187,7 +187,7 @@ impl LoginEntry {
     }
 
     /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away
-    /// for this depth, keeps its word.
+    /// for this depth, keeps its word. An account that is merely not found ends the session at the second look in a row.
     pub async fn recheck(&self, subject: &Subject, depth: Depth, now: Timestamp) -> RecheckRun {
         let mut proofs = Vec::new();
         for proof in &subject.proofs {
@@ -201,20 +201,32 @@ impl LoginEntry {
                 return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
             }
             match entry.standing(proof, depth, now).await {
-                Standing::Unknown(why) => {
+                None => proofs.push(proof.clone()),
+                Some(Standing::Unknown(why)) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
                     proofs.push(proof.clone());
                 }
-                Standing::Current(identity) if identity.is_of(proof) => {
+                Some(Standing::Absent(error)) if !proof.absent => {
+                    let (user, account, why) = (&proof.user, &proof.source_id, error.to_string());
+                    tracing::warn!(
+                        class = entry.class,
+                        user,
+                        account,
+                        why,
+                        "account not found in its directory: the session ends if it is not there at the next look either"
+                    );
+                    proofs.push(Proof { absent: true, ..proof.clone() });
+                }
+                Some(Standing::Current(identity)) if identity.is_of(proof) => {
                     let settings = proof.settings.clone();
                     proofs.push(Proof { settings, ..Proof::new(proof.module, identity) });
                 }
-                Standing::Current(_) => {
+                Some(Standing::Current(_)) => {
                     let detail = format!("`{}` is another person now, or has another password", proof.user);
                     return RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, detail));
                 }
-                Standing::Gone(_) if entry.flag == Flag::Optional => {}
-                Standing::Gone(error) => return RecheckRun::Ended(error),
+                Some(Standing::Gone(_) | Standing::Absent(_)) if entry.flag == Flag::Optional => {}
+                Some(Standing::Gone(error) | Standing::Absent(error)) => return RecheckRun::Ended(error),
             }
         }
         // A second factor adds to what another module proves, and vouches for nobody alone.
@@ -343,12 +355,13 @@ impl EntryModule {
         self.module.second_factor().is_some()
     }
 
-    async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Standing {
+    /// `None` where nobody is to be asked.
+    async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Option<Standing> {
         let recheck = self.module.recheck().filter(|recheck| depth == Depth::Full || recheck.is_at_hand());
-        let Some(recheck) = recheck else { return Standing::Current(proof.clone().into_identity(self.class)) };
+        let recheck = recheck?;
         let asked = Instant::now();
         if self.resting().is_some_and(|end| asked < end) {
-            return Standing::Unknown("its directory did not answer about others a moment ago".to_owned());
+            return Some(Standing::Unknown("its directory did not answer about others a moment ago".to_owned()));
         }
         let standing = guarded(recheck.recheck(&proof.user, now))
             .await
@@ -356,7 +369,7 @@ impl EntryModule {
         if matches!(standing, Standing::Unknown(_)) && asked.elapsed() >= SLOW {
             *self.resting() = Some(Instant::now() + REST);
         }
-        standing
+        Some(standing)
     }
 
     fn resting(&self) -> MutexGuard<'_, Option<Instant>> {

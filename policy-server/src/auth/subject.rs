@@ -50,19 +50,23 @@ pub struct Proof {
     /// A hash of what the module was configured with: after a change, its word may be that of another directory.
     #[serde(default)]
     pub settings: String,
+    /// The last look at the directory did not find the account. Another one may: what a directory does not show at one time
+    /// it may be unable to show.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub absent: bool,
+}
+
+/// What every session of an older server is, and most others: not written, so that those are still the same text.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Proof {
     pub fn new(module: usize, identity: ModuleIdentity) -> Self {
         let ModuleIdentity { class, user, source_id, credential, roles, attributes } = identity;
         let class = class.to_owned();
-        Self { module, class, user, source_id, credential, roles, attributes, settings: String::new() }
-    }
-
-    /// What the module said at the time. `class` is its class name.
-    pub fn into_identity(self, class: &'static str) -> ModuleIdentity {
-        let Self { user, source_id, credential, roles, attributes, .. } = self;
-        ModuleIdentity { class, user, source_id, credential, roles, attributes }
+        Self { module, class, user, source_id, credential, roles, attributes, settings: String::new(), absent: false }
     }
 }
 
@@ -110,7 +114,14 @@ mod tests {
             roles: BTreeSet::from([role.to_owned()]),
             attributes: Attributes::from([("person".to_owned(), mail)]),
             settings: String::new(),
+            absent: false,
         }
+    }
+
+    /// What the module said at the time.
+    fn identity(proof: Proof) -> ModuleIdentity {
+        let Proof { user, source_id, credential, roles, attributes, .. } = proof;
+        ModuleIdentity { class: "c", user, source_id, credential, roles, attributes }
     }
 
     #[test]
@@ -120,6 +131,10 @@ mod tests {
         assert_eq!(subject.attributes["person"]["mail"], "1@x");
         let stored = serde_json::to_string(&subject).unwrap();
         assert_eq!(serde_json::from_str::<Subject>(&stored).unwrap(), subject);
+        assert!(!stored.contains("absent"), "a session of an older server is the same text: {stored}");
+        let absent = Proof { absent: true, ..proof(0, "alice", "a", "") };
+        let stored = serde_json::to_string(&absent).unwrap();
+        assert_eq!(serde_json::from_str::<Proof>(&stored).unwrap(), absent, "it outlives a restart");
     }
 
     #[test]
@@ -130,10 +145,10 @@ mod tests {
         {
             let of =
                 |credential: &Option<String>| Proof { credential: credential.clone(), ..proof(0, "alice", "a", "") };
-            assert_eq!(of(now).into_identity("c").is_of(&of(then)), is_same, "{then:?} {now:?}");
+            assert_eq!(identity(of(now)).is_of(&of(then)), is_same, "{then:?} {now:?}");
         }
         let of = |id: &str| Proof { source_id: Some(id.to_owned()), ..proof(0, "alice", "a", "") };
-        assert!(!of("1").into_identity("c").is_of(&of("2")));
+        assert!(!identity(of("1")).is_of(&of("2")));
         let old = serde_json::json!({ "module": 0, "class": "c", "user": "alice", "roles": [] });
         assert_eq!(serde_json::from_value::<Proof>(old).unwrap().credential, None, "of a session of an older server");
     }

@@ -103,8 +103,11 @@ pub trait Recheck: Send + Sync {
 pub enum Standing {
     /// It could not be asked; the text says why.
     Unknown(String),
-    /// Could not log in any more: gone, disabled or expired.
+    /// Could not log in any more: disabled, expired, or gone for certain.
     Gone(LoginError),
+    /// Is not seen, by a directory that may show only some people to whoever asks: an account that lost rights, or a replica
+    /// that was not filled again, tells of the others without an error.
+    Absent(LoginError),
     Current(ModuleIdentity),
 }
 

@@ -137,30 +137,33 @@ impl ActiveDirectoryLoginModule {
     }
 
     async fn find_account(&self, asker: &mut Asker<'_>, account: &str) -> Result<Entry, LoginError> {
-        self.only(asker, &self.people.by_account, account).await?.ok_or_else(|| {
-            let People { base, by_account, .. } = &self.people;
-            let detail = format!("search under {base} with {} found nothing", by_account.show(&[account]));
-            LoginError::new(ErrorKind::FailedLogin, detail)
-        })
+        self.only(asker, &self.people.by_account, account).await?.ok_or_else(|| self.nobody(account))
+    }
+
+    fn nobody(&self, account: &str) -> LoginError {
+        let People { base, by_account, .. } = &self.people;
+        let detail = format!("search under {base} with {} found nothing", by_account.show(&[account]));
+        LoginError::new(ErrorKind::FailedLogin, detail)
     }
 
     /// Of somebody who logged in earlier, by one server.
-    async fn look_up_again(&self, user: &str, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
+    async fn look_up_again(&self, user: &str, now: Timestamp) -> Result<Standing, LoginError> {
         if let Some(locator) = &self.locator {
             locator.locate(&self.directory).await?;
         }
         let mut connection = self.directory.searcher().await?;
         let mut asker = Asker::User(&mut connection);
-        let identity = match self.find_account(&mut asker, user).await {
-            Ok(entry) => self.identity(&mut asker, &entry, now).await,
-            Err(gone) if gone.kind != ErrorKind::FailedLogin || self.sees_somebody(&mut asker).await? => Err(gone),
-            Err(gone) => {
-                let detail = format!("{}; but the search account sees nobody there at all", gone.detail);
+        let standing = match self.only(&mut asker, &self.people.by_account, user).await {
+            Ok(Some(entry)) => self.identity(&mut asker, &entry, now).await.map(Standing::Current),
+            Ok(None) if self.sees_somebody(&mut asker).await? => Ok(Standing::Absent(self.nobody(user))),
+            Ok(None) => {
+                let detail = format!("{}; but the search account sees nobody there at all", self.nobody(user).detail);
                 Err(LoginError::new(ErrorKind::Unavailable, detail))
             }
+            Err(error) => Err(error),
         };
         self.directory.keep(connection);
-        identity
+        standing
     }
 
     /// Whether the search account finds anybody but itself where people are. One that lost its rights finds nothing, without

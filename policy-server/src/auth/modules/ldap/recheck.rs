@@ -41,7 +41,7 @@ impl LdapLoginModule {
             Why::Unfit => return Standing::Gone(error),
         };
         match self.sees_somebody(&server).await {
-            Ok(true) => Standing::Gone(error),
+            Ok(true) => Standing::Absent(error),
             Ok(false) => Standing::Unknown(format!("{error}; but {} sees nobody there at all", self.searcher())),
             Err(failure) => Standing::Unknown(failure.to_string()),
         }
