@@ -285,11 +285,11 @@ async fn groups_become_roles() {
 async fn very_many_groups_are_as_many_roles_or_none() {
     // Which keeps a server busy: one of its own.
     let Some(samba) = Samba::start().await else { return };
-    let whole: Options = &[("roleSource", "search"), ("sizeLimit", "2000"), ("includePrimaryGroup", "false")];
+    let whole: Options = &[("roleSource", "search"), ("includePrimaryGroup", "false")];
     let account: Options = &[("roleAttribute", "sAMAccountName"), ("includePrimaryGroup", "false")];
     let token: Options = &[("roleSource", "tokenGroups"), ("roleBaseDn", "OU=groups,DC=ad,DC=example,DC=test")];
     let own: Options = &[("includePrimaryGroup", "false")];
-    let few: Options = &[("roleSource", "search")];
+    let few: Options = &[("roleSource", "search"), ("sizeLimit", "1000")];
     let entries = [("member_of", own), ("accounts", account), ("found", whole), ("token", token), ("too_few", few)];
     let setup = Setup::of(Arc::new(samba), &entries);
     let expected: Vec<String> = (0..1600).map(|number| format!("many-{number:04}")).collect();
@@ -386,9 +386,8 @@ async fn what_becomes_of_an_account_counts_while_somebody_is_logged_in() {
         assert_eq!(recheck(&loaded, "search", &subject).await, RecheckRun::Current(subject.clone()), "{user}");
         setup.samba.change(&change);
         let mut run = recheck(&loaded, "search", &subject).await;
-        // Who is not found any more is looked for twice.
         if let (RecheckRun::Current(now), "to-delete" | "to-move") = (&run, user) {
-            assert!(now.proofs[0].absent && now.roles == subject.roles, "{now:?}");
+            assert!(now.proofs[0].absent, "looked for twice: {now:?}");
             run = recheck(&loaded, "search", now).await;
         }
         match run {
@@ -445,8 +444,7 @@ async fn a_person_of_the_domain_reaches_a_site() {
     let roles = header("CAMS-HTTP-ROLES").unwrap().as_str().unwrap();
     assert!(roles.contains("outer") && roles.contains("Domain Users"), "{roles}");
 
-    let stranger = cams.client();
-    let refused = stranger.log_in("disabled@ad.example.test", PASSWORD, "/private/echo").await;
+    let refused = cams.client().log_in("disabled@ad.example.test", PASSWORD, "/private/echo").await;
     assert_eq!(refused.status, 401, "{refused:?}");
     assert!(!refused.text().contains("533") && !refused.text().contains("EXAMPLEAD"), "{}", refused.text());
 }

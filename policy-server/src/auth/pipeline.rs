@@ -1,6 +1,6 @@
 //! A login entry at work: asks its modules as the stack says, and asks them again while the session lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -164,10 +164,20 @@ impl LoginEntry {
         };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
         let (mut down, mut decided, mut refused) = (false, false, false);
+        let mut told = BTreeSet::new();
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
             let asked = timeout_at(end, entry.ask(&callbacks, now, stack.proved())).await;
-            let outcome = asked.unwrap_or_else(|_| Outcome::Fail(late()));
+            let outcome = match asked.unwrap_or_else(|_| Outcome::Fail(late())) {
+                Outcome::Succeed(identity) => match identity.check_roles(told.iter()) {
+                    Ok(()) => {
+                        told.extend(identity.roles.iter().cloned());
+                        Outcome::Succeed(identity)
+                    }
+                    Err(error) => Outcome::Fail(error),
+                },
+                outcome => outcome,
+            };
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
@@ -200,7 +210,15 @@ impl LoginEntry {
                 let detail = format!("module {} was configured anew since the login", proof.module);
                 return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
             }
-            match entry.standing(proof, depth, now).await {
+            let standing = entry.standing(proof, depth, now).await.map(|standing| match standing {
+                Standing::Current(identity) => {
+                    let others = proofs.iter().flat_map(|proof: &Proof| &proof.roles);
+                    let too_many = identity.check_roles(others).err();
+                    too_many.map_or(Standing::Current(identity), |error| Standing::Unknown(error.to_string()))
+                }
+                standing => standing,
+            });
+            match standing {
                 None => proofs.push(proof.clone()),
                 Some(Standing::Unknown(why)) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");

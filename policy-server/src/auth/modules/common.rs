@@ -11,7 +11,9 @@ use shared_proto::secret::{Secret, SecretRef};
 
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
+use crate::auth::subject::MAX_ROLES;
 use crate::digest::{Label, Policy, label};
+use crate::directory::ldap::Found;
 use crate::files;
 
 #[derive(Debug, Clone)]
@@ -102,6 +104,20 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Log
         LoginError::new(ErrorKind::Unavailable, detail)
     };
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Of a search for groups: why there may be more than were found. `None` where there are not.
+pub fn cut_off(found: &Found) -> Option<String> {
+    let count = found.entries.len();
+    found.incomplete.then(|| {
+        if count < found.limit {
+            format!("the directory gives out {count} groups and keeps the rest: raise its own limit for who searches")
+        } else if count < MAX_ROLES {
+            format!("there are more than {count} groups: raise option `sizeLimit`")
+        } else {
+            format!("there are more than {count} groups, and one login has {MAX_ROLES} roles at most: search for fewer")
+        }
+    })
 }
 
 /// A secret among the options: `file:PATH` (relative to the domain's folder), `env:NAME`, or the secret itself.

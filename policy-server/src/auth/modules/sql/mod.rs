@@ -20,7 +20,7 @@ use super::common::{self, Common, within};
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
-use crate::auth::subject::ModuleIdentity;
+use crate::auth::subject::{MAX_ROLES, ModuleIdentity};
 use crate::auth::valves::throttle::bucket;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy, SALT, fingerprint, label};
@@ -29,9 +29,6 @@ use columns::Person;
 use options::Questions;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
-
-/// Roles of one person.
-const MAX_ROLES: usize = 1000;
 
 struct JdbcLoginModule {
     database: Database,
@@ -86,7 +83,7 @@ impl JdbcLoginModule {
         let (roles, is_read) = match role {
             None => (Ok(Vec::new()), true),
             Some((role, column)) => match lease.rows(role, &values(role.placeholders), MAX_ROLES, *timeout).await {
-                Err(error @ SqlError::TooManyRows(_)) => (Err(unavailable(error)), false),
+                Err(SqlError::TooManyRows(_)) => (Err(too_many_roles()), false),
                 rows => (columns::roles(&rows.map_err(unavailable)?, column), true),
             },
         };
@@ -246,6 +243,13 @@ fn one(found: Found, name: &str) -> Result<Candidate, LoginError> {
         }
     };
     Err(LoginError::new(ErrorKind::FailedLogin, detail))
+}
+
+fn too_many_roles() -> LoginError {
+    let detail = format!(
+        "`rolePreparedStatement` gives more than {MAX_ROLES} rows, as many roles as one login has at most: let it give fewer"
+    );
+    LoginError::new(ErrorKind::Login, detail)
 }
 
 fn unavailable(error: SqlError) -> LoginError {
