@@ -199,6 +199,7 @@ async fn plant(server: &Arc<Server>, entry: &str, since: i64) -> Secret {
         user,
         source_id: None,
         credential: None,
+        absent: false,
         roles,
         attributes,
         settings: String::new(),
