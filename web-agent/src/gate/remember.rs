@@ -71,7 +71,7 @@ fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static
 /// The person logs in as ever.
 fn without(request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => login_required(&request, &demand, notice),
+        Otherwise::Demand(demand) => login_required(request, demand, notice),
         Otherwise::Page(attempt) => login::ask_form(request, attempt.with_notice(notice)),
     }
 }

@@ -11,11 +11,23 @@ pub struct Notice {
     pub text: &'static str,
 }
 
-static NOTICES: [Notice; 1] = [Notice {
-    code: notice::STOLEN,
-    text: "This browser was remembered, and somebody used a copy of what it kept for that. It is not remembered any \
-           more, and the sessions it had are over. If that was not you, change your password.",
-}];
+static NOTICES: [Notice; 3] = [
+    Notice {
+        code: notice::STOLEN,
+        text: "This browser was remembered, and somebody used a copy of what it kept for that. It is not remembered any \
+               more, and the sessions it had are over. If that was not you, change your password.",
+    },
+    Notice {
+        code: notice::FORM_KEPT,
+        text: "Your session had ended when you sent the form. It is kept for 15 minutes, and sent once you have signed in \
+               as the same person.",
+    },
+    Notice {
+        code: notice::FORM_LOST,
+        text: "You were not signed in when you sent the form, and it could not be kept. After signing in, please fill it \
+               in again.",
+    },
+];
 
 impl Notice {
     /// `None` for a code that this agent does not know.

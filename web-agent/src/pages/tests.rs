@@ -85,6 +85,8 @@ fn filled_with(text: &str) -> Vec<Page> {
         Page::Unavailable,
         Page::CrossSite,
     ];
+    pages.push(Page::Resend { action: text(), fields: vec![(text(), text().into()), (text(), text().into())] });
+    pages.push(Page::FormGone { start_url: text() });
     pages.extend([400, 404, 405, 408, 413, 414, 429, 431].map(|status| Page::Refused { status, reason: text() }));
     pages
 }
