@@ -132,11 +132,10 @@ impl Changes {
         is_value
     }
 
-    /// Deletes everything of ours.
+    /// Deletes everything that logs somebody in.
     pub fn forget_all(&mut self) {
         self.end_session();
         self.forget_remembered();
-        self.form = Some(Change::Delete);
     }
 
     /// The values of `Set-Cookie` that say it.
@@ -290,7 +289,7 @@ mod tests {
             let mut changes = Changes::default();
             assert_eq!(changes.headers(&config, scheme), [""; 0]);
             changes.forget_all();
-            let deleted = [SID, AUTO_LOGIN, FORM].map(|name| format!("{name}=; {more}; Max-Age=0"));
+            let deleted = [SID, AUTO_LOGIN].map(|name| format!("{name}=; {more}; Max-Age=0"));
             assert_eq!(changes.headers(&config, scheme), deleted);
             assert!(changes.start_session(&Secret::from("v")));
             changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });

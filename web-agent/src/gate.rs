@@ -328,3 +328,7 @@ mod login_tests;
 #[cfg(test)]
 #[path = "gate/remember_tests.rs"]
 mod remember_tests;
+
+#[cfg(test)]
+#[path = "gate/parked_tests.rs"]
+mod parked_tests;

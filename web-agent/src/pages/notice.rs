@@ -24,8 +24,8 @@ static NOTICES: [Notice; 3] = [
     },
     Notice {
         code: notice::FORM_LOST,
-        text: "You were not signed in when you sent the form, and it could not be kept. After signing in, please fill it \
-               in again.",
+        text: "The form that you sent needs you to sign in first, and it could not be kept. After signing in, please \
+               fill it in again.",
     },
 ];
 
