@@ -171,7 +171,7 @@ impl Gate {
                 remember::outcome(request, otherwise, response)
             }
             (State::Remembering(request, otherwise), _) => {
-                remember::outcome(request, otherwise, AutoLoginResponse::Unavailable)
+                remember::outcome(request, otherwise, AutoLoginResponse::NoService)
             }
             (State::ReadingPosted(request, detour), Answer::Body(body)) => parked::keep(request, detour, body),
             (State::Parking(request, detour), Answer::Parked(response)) => parked::kept(request, &detour, response),
@@ -301,16 +301,21 @@ fn login_required(request: Request, demand: Demand, notice: Option<&'static Noti
 
 /// Leads a person to the login page; tells a program where it is.
 fn lead_to_login(request: &Request, demand: &Demand, notice: Option<&Notice>) -> (State, Step) {
-    let original = format!("{}{}", request.here(), parked::way_back(request));
     let notice = notice.or_else(|| parked::notice(request));
-    let mut parameters =
-        vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
-    parameters.extend(notice.map(|notice| (field::NOTICE, notice.code)));
-    let reply = match redirect::login_page(&demand.login_url, &parameters) {
+    let reply = match login_url(request, demand, notice) {
         Some(url) => Reply::login_required(request, url),
         None => Reply::unavailable(request.is_navigation),
     };
     respond(request, reply)
+}
+
+/// Where to log in, and what that page needs to know to lead back.
+fn login_url(request: &Request, demand: &Demand, notice: Option<&Notice>) -> Option<String> {
+    let original = format!("{}{}", request.here(), parked::way_back(request));
+    let mut parameters =
+        vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
+    parameters.extend(notice.map(|notice| (field::NOTICE, notice.code)));
+    redirect::login_page(&demand.login_url, &parameters)
 }
 
 #[cfg(test)]

@@ -29,7 +29,18 @@ static NOTICES: [Notice; 3] = [
     },
 ];
 
+static LATER: Notice = Notice {
+    code: "remember-me-later",
+    text: "This browser is remembered, but nobody can be signed in that way at the moment. Please try again later, or \
+           sign in by hand.",
+};
+
 impl Notice {
+    /// The login page itself tells it; no address leads to it.
+    pub fn later() -> &'static Self {
+        &LATER
+    }
+
     /// `None` for a code that this agent does not know.
     pub fn of_code(code: &str) -> Option<&'static Self> {
         NOTICES.iter().find(|notice| notice.code == code)
