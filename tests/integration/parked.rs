@@ -79,6 +79,8 @@ async fn a_form_outlives_its_session_in_a_browser() {
     accessible(&browser, "form-kept").await;
     log_in(&browser, &cams, "alice").await;
     has_arrived(&browser, &cams).await;
+    browser.goto(&format!("{}/private/form", cams.url)).await;
+    accessible(&browser, "sample-form").await;
 
     // Somebody else logs in instead.
     send_too_late(&browser, &cams).await;

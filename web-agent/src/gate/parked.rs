@@ -12,7 +12,7 @@ use crate::cookies::Carried;
 use crate::gate::reply::{Audit, Event, Reply};
 use crate::gate::request::Request;
 use crate::gate::{Demand, Question, State, Step, decided, lead_to_login, respond, sender};
-use crate::head::Head;
+use crate::head::{Head, Refusal};
 use crate::login_form::{self, MAX_BODY};
 use crate::pages::{Notice, Page};
 use crate::redirect;
@@ -115,9 +115,8 @@ pub fn way_back(request: &Request) -> Cow<'_, str> {
 /// A request for the page that sends a form again. It takes the form away, so nothing that only looks ahead may ask.
 pub fn resume(mut request: Request, head: &Head) -> (State, Step) {
     if request.method != "GET" || sender::is_prefetch(head) {
-        let audit = Audit::new(Event::Refused, "a posted form can only be opened by a person");
-        let mut reply = Reply::page(405, gone_page(&request), audit);
-        reply.headers.push(("Allow", "GET".to_owned()));
+        let mut reply = Reply::refused(Refusal::new(405, "a kept form can only be opened as a page"), true);
+        reply.headers = vec![("Allow", "GET".to_owned())];
         return decided(Step::Respond(reply));
     }
     let query = request.target.query().unwrap_or_default();
@@ -158,11 +157,8 @@ pub fn taken(mut request: Request, response: TakeResponse) -> (State, Step) {
 
 fn gone(request: &Request) -> (State, Step) {
     let audit = Audit::new(Event::Shown, "there is no such posted form");
-    respond(request, Reply::page(410, gone_page(request), audit))
-}
-
-fn gone_page(request: &Request) -> Page {
-    Page::FormGone { start_url: request.config.default_page.clone() }
+    let page = Page::FormGone { start_url: request.config.default_page.clone() };
+    respond(request, Reply::page(410, page, audit))
 }
 
 /// What the browser shows for having forms kept.

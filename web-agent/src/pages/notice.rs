@@ -19,8 +19,8 @@ static NOTICES: [Notice; 3] = [
     },
     Notice {
         code: notice::FORM_KEPT,
-        text: "Your session had ended when you sent the form. It is kept for 15 minutes, and sent once you have signed in \
-               as the same person.",
+        text: "Your session had ended when you sent the form. The form is kept for 15 minutes: sign in as the same \
+               person, and it will be sent.",
     },
     Notice {
         code: notice::FORM_LOST,
