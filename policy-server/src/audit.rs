@@ -34,6 +34,10 @@ pub enum Kind {
     /// A cookie was shown whose successor is in use: two hold a copy.
     RememberMeTheft,
     SessionEnded,
+    /// A posted form waits for its sender's login.
+    FormKept,
+    /// It was given back to its sender.
+    FormReturned,
     AccessDenied,
     LoginRequired,
     AgentRefused,

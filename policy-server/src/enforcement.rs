@@ -5,10 +5,12 @@
 
 mod auto_login;
 mod login;
+mod parked;
 
 pub use auto_login::autologin;
 use auto_login::{end_family, forget_browser};
 pub use login::login;
+pub use parked::{park, take_parked};
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};

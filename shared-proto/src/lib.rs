@@ -12,6 +12,7 @@ pub mod hello;
 pub mod login;
 pub mod names;
 pub mod options;
+pub mod parked;
 pub mod pattern;
 pub mod problem;
 pub mod properties;

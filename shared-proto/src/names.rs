@@ -26,6 +26,10 @@ pub mod field {
 
 /// What a person is told on the login page for another reason than a failed login; the agent has the texts.
 pub mod notice {
+    /// A posted form is kept until after the login.
+    pub const FORM_KEPT: &str = "form-kept";
+    /// A posted form is not.
+    pub const FORM_LOST: &str = "form-lost";
     /// A copy of what the browser was remembered by was used somewhere.
     pub const STOLEN: &str = "remember-me-stolen";
 }
@@ -73,12 +77,18 @@ pub fn is_name(text: &str) -> bool {
 pub struct CookieNames {
     pub session: String,
     pub auto_login: String,
+    /// Of a browser whose posted forms are kept.
+    pub form: String,
 }
 
 impl CookieNames {
     pub fn new(prefix: &str, cluster: &str, domain: &str) -> Self {
         let suffix = format!("{cluster}_{domain}").to_ascii_uppercase();
-        Self { session: format!("{prefix}_SID_{suffix}"), auto_login: format!("{prefix}_AUTO_LOGIN_{suffix}") }
+        Self {
+            session: format!("{prefix}_SID_{suffix}"),
+            auto_login: format!("{prefix}_AUTO_LOGIN_{suffix}"),
+            form: format!("{prefix}_FORM_{suffix}"),
+        }
     }
 }
 
@@ -103,6 +113,7 @@ mod tests {
         let names = CookieNames::new("CAMS", "MyCamsCluster", "system");
         assert_eq!(names.session, "CAMS_SID_MYCAMSCLUSTER_SYSTEM");
         assert_eq!(names.auto_login, "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM");
+        assert_eq!(names.form, "CAMS_FORM_MYCAMSCLUSTER_SYSTEM");
     }
 
     #[test]

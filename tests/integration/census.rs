@@ -171,6 +171,12 @@ fn message(target: &str, session: &str) -> String {
         }),
         "/agent/v1/login" => json!({"request_id": "census", "callbacks": {}, "client": client}),
         "/agent/v1/autologin" => json!({"request_id": "census", "cookie": "x", "client": client}),
+        "/agent/v1/parked" => json!({
+            "request_id": "census", "session": "x", "origin": "https://localhost", "target": "/", "body": "", "client": client,
+        }),
+        "/agent/v1/parked/take" => json!({
+            "request_id": "census", "origin": "https://localhost", "id": "x", "client": client,
+        }),
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

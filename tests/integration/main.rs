@@ -26,6 +26,7 @@ mod inner;
 mod ldap;
 mod lifecycle;
 mod login;
+mod parked;
 mod readme;
 mod redirects;
 mod reload;

@@ -221,6 +221,15 @@ fn no_login_goes_around_the_valves() {
     assert_eq!(runs.collect::<Vec<_>>(), ["cams/src/commands/test_login.rs", "policy-server/src/auth/valve.rs"]);
 }
 
+/// Whose session it was stays known for a while, whichever way it ended.
+#[test]
+fn sessions_end_in_one_place() {
+    let ends = |path: &String| read(path).matches("DELETE FROM sessions ").count();
+    let found = sources().filter(|path| !path.starts_with("tests/")).map(|path| (ends(&path), path));
+    let found: Vec<_> = found.filter(|(ends, _)| *ends > 0).collect();
+    assert_eq!(found, [(1, "policy-server/src/store/sessions.rs".to_owned())]);
+}
+
 #[test]
 fn no_file_is_too_long() {
     for path in sources() {

@@ -156,6 +156,11 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
+    /// Makes the pages do with or without their scripts.
+    pub async fn allow_scripts(&self, allow: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({"value": !allow})).await;
+    }
+
     /// Saves what the page looks like as `target/screenshots/NAME.png`.
     pub async fn screenshot(&self, name: &str) {
         let folder = target_dir().join("screenshots");

@@ -15,6 +15,7 @@ use shared_proto::hello::HelloRequest;
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
 };
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
 use shared_proto::report::{AuditRequest, AuditResponse};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -26,6 +27,8 @@ const CHECK: &str = "https://cams-policy-server/agent/v1/check";
 const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
 const AUTO_LOGIN: &str = "https://cams-policy-server/agent/v1/autologin";
 const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
+const PARK: &str = "https://cams-policy-server/agent/v1/parked";
+const TAKE_PARKED: &str = "https://cams-policy-server/agent/v1/parked/take";
 
 const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
 const AUDIT: &str = "https://cams-policy-server/agent/v1/audit";
@@ -152,6 +155,22 @@ impl Link {
     /// Any: the session may still live.
     pub async fn logout(&self, question: &LogoutRequest) -> Result<LogoutResponse, LinkError> {
         self.ask(LOGOUT, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Keeps a posted form.
+    ///
+    /// # Errors
+    /// Any: it is not known to be kept.
+    pub async fn park(&self, question: &ParkRequest) -> Result<ParkResponse, LinkError> {
+        self.ask(PARK, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Gets a posted form back, which nobody gets a second time.
+    ///
+    /// # Errors
+    /// Any: it may still be kept, or be lost.
+    pub async fn take_parked(&self, question: &TakeRequest) -> Result<TakeResponse, LinkError> {
+        self.ask(TAKE_PARKED, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
     }
 
     /// How it stands with each server, in the order in which they are tried.

@@ -137,6 +137,10 @@ impl Reader<'_> {
         if [&login_uri, &logout_uri].contains(&&JWKS_PATH.to_owned()) {
             self.problems.add(self.file, 0, format!("{JWKS_PATH} is where the assertion keys are: write another path"));
         }
+        let resume_uri = self.uri("cams.resume.uri", "/cams/resume");
+        if [&login_uri, &logout_uri, &format!("{logout_uri}/forget"), &JWKS_PATH.to_owned()].contains(&&resume_uri) {
+            self.problems.add(self.file, 0, "`cams.resume.uri` must differ from the agent's other paths");
+        }
         let default_page = self.uri("cams.default.page", "/");
         let cluster_sites = self.list("cams.cluster.sites", "an origin such as https://www.example.org", Origin::parse);
         let trusted_proxies = self.list("cams.trusted.proxies", "an address or a network such as 10.0.0.0/8", network);
@@ -159,6 +163,7 @@ impl Reader<'_> {
             auto_login,
             login_uri,
             logout_uri,
+            resume_uri,
             default_page,
             sites,
             cluster_sites,

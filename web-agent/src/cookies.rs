@@ -13,8 +13,9 @@ use crate::site::GateConfig;
 const MAX_VALUE: usize = 4 * 1024;
 
 /// What a request carries under the name of one of our cookies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum Carried {
+    #[default]
     Nothing,
     /// With two cookies of one name, a neighbouring host may have planted one; or the value cannot be ours.
     Unusable,
@@ -32,6 +33,11 @@ pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
 /// The cookie of a browser that asked to be remembered.
 pub fn remembered(config: &GateConfig, head: &Head) -> Carried {
     carried(head, &config.cookies.auto_login)
+}
+
+/// The cookie of a browser whose posted forms are kept.
+pub fn form(config: &GateConfig, head: &Head) -> Carried {
+    carried(head, &config.cookies.form)
 }
 
 fn carried(head: &Head, wanted: &str) -> Carried {
@@ -76,6 +82,7 @@ pub fn is_value(value: &[u8]) -> bool {
 pub struct Changes {
     session: Option<Change>,
     remembered: Option<Change>,
+    form: Option<Change>,
 }
 
 #[derive(Debug)]
@@ -115,7 +122,17 @@ impl Changes {
         self.remembered = Some(Change::Delete);
     }
 
-    /// Deletes everything of ours.
+    /// A form is kept for this browser. `false`, and nothing changes, where the value cannot be in a cookie.
+    #[must_use]
+    pub fn keep_form(&mut self, value: Secret, life_seconds: u64) -> bool {
+        let is_value = is_value(value.expose());
+        if is_value {
+            self.form = Some(Change::Set { value, life_seconds: Some(life_seconds) });
+        }
+        is_value
+    }
+
+    /// Deletes everything that logs somebody in.
     pub fn forget_all(&mut self) {
         self.end_session();
         self.forget_remembered();
@@ -124,7 +141,8 @@ impl Changes {
     /// The values of `Set-Cookie` that say it.
     pub fn headers(&self, config: &GateConfig, scheme: Scheme) -> Vec<String> {
         let names = &config.cookies;
-        let changes = [(&names.session, &self.session), (&names.auto_login, &self.remembered)];
+        let changes =
+            [(&names.session, &self.session), (&names.auto_login, &self.remembered), (&names.form, &self.form)];
         let said = changes.into_iter().filter_map(|(name, change)| Some((name, change.as_ref()?)));
         said.map(|(name, change)| change.header(config, scheme, name)).collect()
     }
@@ -174,7 +192,8 @@ fn pair(item: &[u8]) -> (&[u8], &[u8]) {
 fn is_ours(config: &GateConfig, name: &[u8]) -> bool {
     let folded = fold_header_name(&String::from_utf8_lossy(name));
     let prefix = fold_header_name(&config.cookie_prefix);
-    folded.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with("_SID_") || rest.starts_with("_AUTO_LOGIN_"))
+    let kinds = ["_SID_", "_AUTO_LOGIN_", "_FORM_"];
+    folded.strip_prefix(&prefix).is_some_and(|rest| kinds.iter().any(|kind| rest.starts_with(kind)))
 }
 
 #[cfg(test)]
@@ -185,6 +204,8 @@ mod tests {
 
     const SID: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
     const AUTO_LOGIN: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
+
+    const FORM: &str = "CAMS_FORM_MYCAMSCLUSTER_SYSTEM";
 
     fn head(cookies: &[&str]) -> Head {
         let headers = cookies.iter().map(|value| ("cookie".to_owned(), value.as_bytes().to_vec())).collect();
@@ -237,7 +258,7 @@ mod tests {
             ("a=b;c=\"d ;e", Some("a=b;c=\"d ;e")),
             ("a=b; CAMS_SID_MYCAMSCLUSTER_SYSTEM=x; c= d\u{e9}", Some("a=b; c= d\u{e9}")),
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=x", None),
-            ("CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y;", None),
+            ("CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y; CAMS_FORM_OTHER_DOMAIN=z", None),
             ("cams.sid_x=1; CAMS AUTO.LOGIN-Y=2; CAMSEL=3", Some("CAMSEL=3")),
             ("CAMS_SID_X", None),
             ("XCAMS_SID_X=1", Some("XCAMS_SID_X=1")),
@@ -272,9 +293,14 @@ mod tests {
             assert_eq!(changes.headers(&config, scheme), deleted);
             assert!(changes.start_session(&Secret::from("v")));
             changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });
-            let set = [format!("{SID}=v; {more}"), format!("{AUTO_LOGIN}=r; {more}; Max-Age=600")];
+            assert!(changes.keep_form(Secret::from("f"), 900));
+            let set = [
+                format!("{SID}=v; {more}"),
+                format!("{AUTO_LOGIN}=r; {more}; Max-Age=600"),
+                format!("{FORM}=f; {more}; Max-Age=900"),
+            ];
             assert_eq!(changes.headers(&config, scheme), set);
-            assert!(!changes.start_session(&Secret::from("a b")));
+            assert!(!changes.start_session(&Secret::from("a b")) && !changes.keep_form(Secret::from("a b"), 1));
             changes.remember(Remember { cookie: Secret::from("a;b"), max_age_seconds: 1 });
             assert_eq!(changes.headers(&config, scheme), set, "what cannot be in a cookie changes nothing");
         };

@@ -5,6 +5,7 @@ pub mod permit;
 
 mod login;
 mod logout;
+mod parked;
 mod remember;
 mod reply;
 mod request;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, EntryForm, LoginRequest, LoginResponse, LogoutRequest};
 use shared_proto::names::field;
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
@@ -27,6 +29,8 @@ use crate::permit::Permit;
 use crate::redirect;
 use crate::site::{GateConfig, Service};
 
+pub use parked::fields as posted_fields;
+use parked::{Detour, Posted};
 pub use reply::{Audit, Event, Reply, ReplyBody};
 use request::Request;
 
@@ -38,7 +42,7 @@ pub enum Step {
     Respond(Reply),
 }
 
-/// What the gate needs to know; the first four go to the policy server.
+/// What the gate needs to know; the first six go to the policy server.
 #[derive(Debug)]
 pub enum Question {
     Check(CheckRequest),
@@ -46,6 +50,10 @@ pub enum Question {
     /// A login with the cookie of a browser that is remembered.
     AutoLogin(AutoLoginRequest),
     Logout(LogoutRequest),
+    /// To keep a posted form.
+    Park(ParkRequest),
+    /// To give it back.
+    TakeParked(TakeRequest),
     /// An assertion for the site, without which it is told nothing of the person.
     Assertion(Claims),
     /// The keys with which the site of this host verifies assertions.
@@ -67,6 +75,8 @@ pub enum Answer {
     Login(LoginResponse),
     AutoLogin(AutoLoginResponse),
     Logout,
+    Parked(ParkResponse),
+    Taken(TakeResponse),
     Assertion(Assertion),
     /// A JSON Web Key Set.
     Keys(Value),
@@ -87,6 +97,8 @@ impl fmt::Debug for Answer {
             Self::Login(_) => "Login",
             Self::AutoLogin(_) => "AutoLogin",
             Self::Logout => "Logout",
+            Self::Parked(_) => "Parked",
+            Self::Taken(_) => "Taken",
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
             Self::NoKey => "NoKey",
@@ -110,6 +122,11 @@ enum State {
     Checking(Request),
     /// It needs a login, and the browser is remembered.
     Remembering(Request, remember::Otherwise),
+    /// It needs a login, and its form is to be kept until then.
+    ReadingPosted(Request, Detour),
+    Parking(Request, Detour),
+    /// Asks for the form that was kept.
+    Resuming(Request),
     /// Granted; the site shall be told for whom.
     Vouching(Request, Identity),
     ShowingKeys(Request),
@@ -156,6 +173,12 @@ impl Gate {
             (State::Remembering(request, otherwise), _) => {
                 remember::outcome(request, otherwise, AutoLoginResponse::NoService)
             }
+            (State::ReadingPosted(request, detour), Answer::Body(body)) => parked::keep(request, detour, body),
+            (State::Parking(request, detour), Answer::Parked(response)) => parked::kept(request, &detour, response),
+            (State::ReadingPosted(request, detour) | State::Parking(request, detour), _) => {
+                parked::lose(request, &detour)
+            }
+            (State::Resuming(request), Answer::Taken(response)) => parked::taken(request, response),
             (State::ShowingForm(request, attempt), Answer::Form(form)) => {
                 respond(&request, login::page(&request, attempt, form))
             }
@@ -167,7 +190,9 @@ impl Gate {
             (State::Vouching(request, _) | State::ShowingKeys(request), _) => {
                 respond(&request, Reply::no_key(&request))
             }
-            (State::Checking(request), _) => respond(&request, Reply::unavailable(request.is_navigation)),
+            (State::Checking(request) | State::Resuming(request), _) => {
+                respond(&request, Reply::unavailable(request.is_navigation))
+            }
             (State::ReadingForm(_) | State::Decided, _) => decided(Step::Respond(Reply::unavailable(true))),
         };
         self.state = state;
@@ -192,6 +217,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
+        Some(Service::Resume) => return Ok(parked::resume(request, head)),
         Some(Service::Keys) => return keys(request),
         None => {}
     }
@@ -204,6 +230,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if !sender::may_be_remembered(&request, head) {
         request.remembered = Carried::Nothing;
     }
+    request.posted = parked::of(&request, head);
     Ok(check(request))
 }
 
@@ -228,6 +255,8 @@ fn keys(request: Request) -> Result<(State, Step), Refusal> {
 fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
     if response.session == SessionStanding::Ended && request.session.is_some() {
         request.changes.end_session();
+    } else {
+        request.posted = Posted::Other;
     }
     let identity = response.identity;
     match response.decision {
@@ -242,7 +271,7 @@ fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
             let demand = Demand { domain, entry, login_url };
             let has_session = !matches!(response.session, SessionStanding::None | SessionStanding::Ended);
             if has_session || demand.domain != request.config.domain {
-                return login_required(&request, &demand, None);
+                return login_required(request, demand, None);
             }
             remember::attempt(request, remember::Otherwise::Demand(demand))
         }
@@ -262,8 +291,17 @@ fn is_coherent(request: &Request, standing: SessionStanding, identity: Option<&I
     }
 }
 
+/// The person has to log in; what was posted is kept for later, where it can be.
+fn login_required(request: Request, demand: Demand, notice: Option<&'static Notice>) -> (State, Step) {
+    if request.posted == Posted::Unread && demand.domain == request.config.domain {
+        return parked::read(request, demand, notice);
+    }
+    lead_to_login(&request, &demand, notice)
+}
+
 /// Leads a person to the login page; tells a program where it is.
-fn login_required(request: &Request, demand: &Demand, notice: Option<&Notice>) -> (State, Step) {
+fn lead_to_login(request: &Request, demand: &Demand, notice: Option<&Notice>) -> (State, Step) {
+    let notice = notice.or_else(|| parked::notice(request));
     let reply = match login_url(request, demand, notice) {
         Some(url) => Reply::login_required(request, url),
         None => Reply::unavailable(request.is_navigation),
@@ -273,8 +311,7 @@ fn login_required(request: &Request, demand: &Demand, notice: Option<&Notice>) -
 
 /// Where to log in, and what that page needs to know to lead back.
 fn login_url(request: &Request, demand: &Demand, notice: Option<&Notice>) -> Option<String> {
-    let original = if request.is_safe() && request.is_navigation { request.target.as_str() } else { "/" };
-    let original = format!("{}{original}", request.here());
+    let original = format!("{}{}", request.here(), parked::way_back(request));
     let mut parameters =
         vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
     parameters.extend(notice.map(|notice| (field::NOTICE, notice.code)));
@@ -296,3 +333,7 @@ mod login_tests;
 #[cfg(test)]
 #[path = "gate/remember_tests.rs"]
 mod remember_tests;
+
+#[cfg(test)]
+#[path = "gate/parked_tests.rs"]
+mod parked_tests;

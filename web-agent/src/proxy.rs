@@ -126,6 +126,8 @@ impl AgentProxy {
             }
             Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
             Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
+            Question::Park(question) => self.decisions.link.park(&question).await.map(Answer::Parked),
+            Question::TakeParked(question) => self.decisions.link.take_parked(&question).await.map(Answer::Taken),
         };
         Ok(answer.unwrap_or_else(|error| {
             tracing::warn!(id = ctx.record.id, "no answer from a policy server: {error}");

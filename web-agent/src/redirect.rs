@@ -2,7 +2,7 @@
 //! can read it differently from us.
 
 use crate::origin::{Origin, split_url};
-use crate::site::GateConfig;
+use crate::site::{GateConfig, Service};
 use crate::target::Target;
 
 /// The address to send to the browser for `wanted`, if it leads to a site of the cluster. `here` is the origin of the
@@ -14,7 +14,8 @@ pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<Strin
 /// As [`resolve`], for the page that a login was asked for: never one that would undo the login or ask for it again.
 pub fn original(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
     let (origin, target) = parse(wanted)?;
-    let is_own = config.services().iter().any(|(uri, _)| uri == target.path());
+    let undoes = |service| !matches!(service, Service::Resume);
+    let is_own = config.services().iter().any(|(uri, service)| uri == target.path() && undoes(*service));
     if is_own { None } else { address(config, here, (origin, target)) }
 }
 

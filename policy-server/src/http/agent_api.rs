@@ -20,6 +20,7 @@ use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
 };
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
 use shared_proto::report::{AuditRequest, AuditResponse};
 
 use super::listener::Stop;
@@ -35,12 +36,14 @@ use crate::wire::Server;
 type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 11] = [
     ("/agent/v1/hello", || post(hello)),
     ("/agent/v1/check", || post(check)),
     ("/agent/v1/login", || post(login)),
     ("/agent/v1/autologin", || post(autologin)),
     ("/agent/v1/logout", || post(logout)),
+    ("/agent/v1/parked", || post(park)),
+    ("/agent/v1/parked/take", || post(take_parked)),
     ("/agent/v1/lease", || post(lease)),
     ("/agent/v1/events", || get(events)),
     ("/agent/v1/assertion-key", || post(assertion_key)),
@@ -106,6 +109,22 @@ async fn logout(
     Message(request): Message<LogoutRequest>,
 ) -> Answer<LogoutResponse> {
     enforcement::logout(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn park(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<ParkRequest>,
+) -> Answer<ParkResponse> {
+    enforcement::park(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn take_parked(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<TakeRequest>,
+) -> Answer<TakeResponse> {
+    enforcement::take_parked(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn lease(

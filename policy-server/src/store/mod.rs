@@ -1,5 +1,5 @@
-//! What survives a restart: sealed keys, registered agents, sessions, remembered browsers, failed logins, the secrets of
-//! one-time codes, the event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
+//! What survives a restart: sealed keys, registered agents, sessions, remembered browsers, posted forms, failed logins, the
+//! secrets of one-time codes, the event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
 
@@ -9,6 +9,7 @@ mod failures;
 mod groups;
 mod keys;
 mod location;
+mod parked;
 mod remembered;
 mod sessions;
 mod totp;
@@ -30,6 +31,7 @@ pub use failures::{Kept, Pair, Total};
 pub use groups::Membership;
 pub use keys::SealedKey;
 use location::Location;
+pub use parked::Owner;
 pub use remembered::Fate;
 pub use totp::TotpUser;
 pub use users::{Added, Edited};
@@ -45,6 +47,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "login failures", include_str!("migrations/0005_login_failures.sql")),
     (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
     (7, "remembered browsers", include_str!("migrations/0007_remembered_browsers.sql")),
+    (10, "parked forms", include_str!("migrations/0010_parked_forms.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

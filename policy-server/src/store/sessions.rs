@@ -5,7 +5,7 @@ use shared_proto::event::Change;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, parked};
 use crate::auth::subject::Subject;
 use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash};
 
@@ -130,8 +130,7 @@ impl Store {
     /// The session and the news of its end, in one transaction.
     async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
-        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut *work).await?;
-        let ended = done.rows_affected() == 1;
+        let ended = end(&mut work, id).await?;
         let news = ended.then(|| Change::SessionEnded { session: id.to_owned() });
         self.commit(work, news.as_slice()).await?;
         Ok(ended)
@@ -151,6 +150,27 @@ impl Store {
     }
 }
 
+/// The one place where a session goes: whose it was is known for a while longer. False where it had ended already.
+async fn end(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+    parked::remember_owner(work, id).await?;
+    let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **work).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends those of the sessions that are there, and returns them.
+async fn end_all(
+    work: &mut Transaction<'static, Any>,
+    sessions: impl IntoIterator<Item = Session>,
+) -> Result<Vec<Session>, StoreError> {
+    let mut ended = Vec::new();
+    for session in sessions {
+        if end(work, &session.id).await? {
+            ended.push(session);
+        }
+    }
+    Ok(ended)
+}
+
 /// Ends, as a part of this work, the sessions that rest on this user of a directory: `id` is the directory's own.
 pub(super) async fn end_sessions_of(
     work: &mut Transaction<'static, Any>,
@@ -160,17 +180,9 @@ pub(super) async fn end_sessions_of(
 ) -> Result<Vec<Session>, StoreError> {
     let query = format!("SELECT {COLUMNS} FROM sessions WHERE domain = $1 AND user_name = $2");
     let rows = sqlx::query(AssertSqlSafe(query)).bind(domain).bind(user).fetch_all(&mut **work).await?;
-    let mut ended = Vec::new();
-    for session in rows.iter().map(session).collect::<Result<Vec<_>, _>>()? {
-        if !session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)) {
-            continue;
-        }
-        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&session.id).execute(&mut **work).await?;
-        if done.rows_affected() == 1 {
-            ended.push(session);
-        }
-    }
-    Ok(ended)
+    let mut sessions = rows.iter().map(session).collect::<Result<Vec<_>, _>>()?;
+    sessions.retain(|session| session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)));
+    end_all(work, sessions).await
 }
 
 /// The same for those that belong to a remembered browser.
@@ -178,9 +190,10 @@ pub(super) async fn end_sessions_of_series(
     work: &mut Transaction<'static, Any>,
     series: &str,
 ) -> Result<Vec<Session>, StoreError> {
-    let query = format!("DELETE FROM sessions WHERE series = $1 AND series <> '' RETURNING {COLUMNS}");
+    let query = format!("SELECT {COLUMNS} FROM sessions WHERE series = $1 AND series <> ''");
     let rows = sqlx::query(AssertSqlSafe(query)).bind(series).fetch_all(&mut **work).await?;
-    rows.iter().map(session).collect()
+    let sessions = rows.iter().map(session).collect::<Result<Vec<_>, _>>()?;
+    end_all(work, sessions).await
 }
 
 fn subject_text(subject: &Subject) -> Result<String, StoreError> {

@@ -84,7 +84,7 @@ fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
 /// The person logs in as ever.
 fn without(request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => login_required(&request, &demand, notice),
+        Otherwise::Demand(demand) => login_required(request, demand, notice),
         Otherwise::Page(attempt) => login::ask_form(request, attempt.with_notice(notice)),
     }
 }

@@ -272,7 +272,7 @@ fn the_way_back_is_the_canonical_address() {
         "cams_security_domain=system&cams_login_config=http&cams_original_url=https%3A%2F%2Fapp.test%3A8443";
     for (line, login_url, expected) in [
         ("GET /%61?x=%2F&y", "/cams/login", Some(format!("/cams/login?{QUERY}%2Fa%3Fx%3D%252F%26y"))),
-        ("POST /x", "/cams/login", Some(format!("/cams/login?{QUERY}%2F"))),
+        ("POST /x", "/cams/login", Some(format!("/cams/login?{QUERY}%2F&cams_notice=form-lost"))),
         ("GET /x", "/my/page.jsp?lang=en", Some(format!("/my/page.jsp?lang=en&{QUERY}%2Fx"))),
         ("GET /x", "https://portal.test/in", Some(format!("https://portal.test/in?{QUERY}%2Fx"))),
         ("GET /x", "javascript:alert(1)", None),

@@ -5,6 +5,7 @@
 use minijinja::{Value, context};
 use shared_proto::login::InputMode;
 use shared_proto::names::{CALLBACK_PREFIX, field};
+use shared_proto::secret::Secret;
 
 /// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
 #[derive(Debug, Clone)]
@@ -42,6 +43,15 @@ pub enum Page {
     },
     /// A form was sent here by a page of another site.
     CrossSite,
+    /// Sends a form to `action` that was kept over a login: all `fields`, in order.
+    Resend {
+        action: String,
+        fields: Vec<(String, Secret)>,
+    },
+    /// Such a form is not there, or for somebody else.
+    FormGone {
+        start_url: String,
+    },
 }
 
 /// The built-in login page.
@@ -97,6 +107,12 @@ impl Page {
             }
             Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
             Page::CrossSite => ("cross-site.html", context! {}),
+            Page::Resend { action, fields } => {
+                let field = |(name, value): &(String, Secret)| context! { name, value => value.expose_str() };
+                let fields: Vec<_> = fields.iter().map(field).collect();
+                ("resend.html", context! { action => link(action), fields })
+            }
+            Page::FormGone { start_url } => ("form-gone.html", context! { start_url => link(start_url) }),
         }
     }
 
