@@ -171,6 +171,10 @@ fn message(target: &str, session: &str) -> String {
         }),
         "/agent/v1/login" => json!({"request_id": "census", "callbacks": {}, "client": client}),
         "/agent/v1/autologin" => json!({"request_id": "census", "cookie": "x", "client": client}),
+        "/agent/v1/account" => json!({"request_id": "census", "client": client}),
+        "/agent/v1/account/end" => {
+            json!({"request_id": "census", "client": client, "end": {"what": "everything"}})
+        }
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

@@ -131,10 +131,18 @@ impl Reader<'_> {
         let auto_login = self.options.take_bool("cams.autologin.enabled", false, &mut self.problems);
         let login_uri = self.uri("cams.login.uri", "/cams/login");
         let logout_uri = self.uri("cams.logout.uri", "/cams/logout");
+        let account_uri = self.uri("cams.account.uri", "/cams/account");
         if login_uri == logout_uri {
             self.problems.add(self.file, 0, "`cams.login.uri` and `cams.logout.uri` must differ");
         }
-        if [&login_uri, &logout_uri].contains(&&JWKS_PATH.to_owned()) {
+        if [&login_uri, &logout_uri].contains(&&account_uri) {
+            self.problems.add(
+                self.file,
+                0,
+                format!("{account_uri} is taken: write another path for `cams.account.uri`"),
+            );
+        }
+        if [&login_uri, &logout_uri, &account_uri].contains(&&JWKS_PATH.to_owned()) {
             self.problems.add(self.file, 0, format!("{JWKS_PATH} is where the assertion keys are: write another path"));
         }
         let default_page = self.uri("cams.default.page", "/");
@@ -159,6 +167,7 @@ impl Reader<'_> {
             auto_login,
             login_uri,
             logout_uri,
+            account_uri,
             default_page,
             sites,
             cluster_sites,

@@ -101,6 +101,8 @@ fn mistakes_are_reported_where_they_stand() {
         ("cams.login.uri=cams/login", "10: `cams/login` is not a path"),
         ("cams.login.uri=/cams/%6cogin", "10: `/cams/%6cogin` is not a path"),
         ("cams.login.uri=/cams/login?x", "10: `/cams/login?x` is not a path"),
+        ("cams.account.uri=/cams/login", "/cams/login is taken: write another path for `cams.account.uri`"),
+        ("cams.account.uri=/cams/jwks.json", "/cams/jwks.json is where the assertion keys are"),
         ("cams.login.uri=/cams/logout", "`cams.login.uri` and `cams.logout.uri` must differ"),
         ("cams.default.page=//evil.test", "10: `//evil.test` is not a path"),
         ("cams.cluster.sites=https://a.test, b.test", "10: `b.test` is not an origin"),

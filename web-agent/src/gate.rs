@@ -3,6 +3,7 @@
 
 pub mod permit;
 
+mod account;
 mod login;
 mod logout;
 mod remember;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, EntryForm, LoginRequest, LoginResponse, LogoutRequest};
 use shared_proto::names::field;
@@ -38,7 +40,7 @@ pub enum Step {
     Respond(Reply),
 }
 
-/// What the gate needs to know; the first four go to the policy server.
+/// What the gate needs to know; the first six go to the policy server.
 #[derive(Debug)]
 pub enum Question {
     Check(CheckRequest),
@@ -46,6 +48,8 @@ pub enum Question {
     /// A login with the cookie of a browser that is remembered.
     AutoLogin(AutoLoginRequest),
     Logout(LogoutRequest),
+    Account(AccountRequest),
+    AccountEnd(AccountEndRequest),
     /// An assertion for the site, without which it is told nothing of the person.
     Assertion(Claims),
     /// The keys with which the site of this host verifies assertions.
@@ -67,6 +71,8 @@ pub enum Answer {
     Login(LoginResponse),
     AutoLogin(AutoLoginResponse),
     Logout,
+    Account(AccountResponse),
+    AccountEnd(AccountEndResponse),
     Assertion(Assertion),
     /// A JSON Web Key Set.
     Keys(Value),
@@ -87,6 +93,8 @@ impl fmt::Debug for Answer {
             Self::Login(_) => "Login",
             Self::AutoLogin(_) => "AutoLogin",
             Self::Logout => "Logout",
+            Self::Account(_) => "Account",
+            Self::AccountEnd(_) => "AccountEnd",
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
             Self::NoKey => "NoKey",
@@ -117,6 +125,7 @@ enum State {
     ReadingForm(Request),
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
+    Account(Request, account::Stage),
     Decided,
 }
 
@@ -164,6 +173,7 @@ impl Gate {
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingOut(request), Answer::Logout) => logout::done(&request),
             (State::LoggingOut(request), _) => logout::failed(&request),
+            (State::Account(request, stage), answer) => account::answer(request, stage, answer),
             (State::Vouching(request, _) | State::ShowingKeys(request), _) => {
                 respond(&request, Reply::no_key(&request))
             }
@@ -191,6 +201,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match service {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
+        Some(Service::Account) => return account::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
         Some(Service::Keys) => return keys(request),
         None => {}
@@ -287,6 +298,10 @@ mod proof_tests;
 #[cfg(test)]
 #[path = "gate/login_tests.rs"]
 mod login_tests;
+
+#[cfg(test)]
+#[path = "gate/account_tests.rs"]
+mod account_tests;
 
 #[cfg(test)]
 #[path = "gate/remember_tests.rs"]

@@ -1,8 +1,10 @@
 //! Where a login may lead. Pure. One parser both checks an address and makes the text that is sent, so that no browser
 //! can read it differently from us.
 
+use std::borrow::Cow;
+
 use crate::origin::{Origin, split_url};
-use crate::site::GateConfig;
+use crate::site::{GateConfig, Service};
 use crate::target::Target;
 
 /// The address to send to the browser for `wanted`, if it leads to a site of the cluster. `here` is the origin of the
@@ -14,7 +16,8 @@ pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<Strin
 /// As [`resolve`], for the page that a login was asked for: never one that would undo the login or ask for it again.
 pub fn original(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
     let (origin, target) = parse(wanted)?;
-    let is_own = config.services().iter().any(|(uri, _)| uri == target.path());
+    let is_own = |(uri, service): &(Cow<'_, str>, Service)| uri == target.path() && *service != Service::Account;
+    let is_own = config.services().iter().any(is_own);
     if is_own { None } else { address(config, here, (origin, target)) }
 }
 
@@ -81,7 +84,9 @@ mod tests {
         ] {
             assert_eq!(original(&testing::gate_config(), &here, wanted), None, "{wanted}");
         }
-        assert_eq!(original(&testing::gate_config(), &here, "/private/?a=b").as_deref(), Some("/private/?a=b"));
+        for wanted in ["/private/?a=b", "/cams/account"] {
+            assert_eq!(original(&testing::gate_config(), &here, wanted).as_deref(), Some(wanted));
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct GateConfig {
     /// Paths in canonical form.
     pub login_uri: String,
     pub logout_uri: String,
+    pub account_uri: String,
     /// Where a login leads that came from nowhere.
     pub default_page: String,
     pub sites: Vec<Arc<Site>>,
@@ -72,17 +73,20 @@ pub enum Service {
     Login,
     Logout,
     Forget,
+    /// Where people see where they are logged in, and end any of it.
+    Account,
     /// The public keys that assertions are verified with.
     Keys,
 }
 
 impl GateConfig {
     /// Where the services are: the gate routes by this list, and the census of routes is held against it (I10).
-    pub fn services(&self) -> [(Cow<'_, str>, Service); 4] {
+    pub fn services(&self) -> [(Cow<'_, str>, Service); 5] {
         [
             (Cow::Borrowed(&self.login_uri), Service::Login),
             (Cow::Borrowed(&self.logout_uri), Service::Logout),
             (Cow::Owned(self.forget_uri()), Service::Forget),
+            (Cow::Borrowed(&self.account_uri), Service::Account),
             (Cow::Borrowed(JWKS_PATH), Service::Keys),
         ]
     }

@@ -5,6 +5,7 @@
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse};
 
 use crate::cookies::Carried;
+use crate::gate::account;
 use crate::gate::login::{self, Attempt};
 use crate::gate::request::Request;
 use crate::gate::{Demand, Question, State, Step, check, login_required};
@@ -14,6 +15,8 @@ use crate::pages::Notice;
 #[derive(Debug)]
 pub enum Otherwise {
     Demand(Demand),
+    /// The account page.
+    Account(Demand),
     Page(Attempt),
 }
 
@@ -23,7 +26,7 @@ pub fn attempt(mut request: Request, otherwise: Otherwise) -> (State, Step) {
         Carried::Nothing => without(request, otherwise, None),
         Carried::Value(cookie) if request.config.auto_login => {
             let entry = match &otherwise {
-                Otherwise::Demand(demand) => &demand.entry,
+                Otherwise::Demand(demand) | Otherwise::Account(demand) => &demand.entry,
                 Otherwise::Page(attempt) => attempt.entry(),
             };
             let question = AutoLoginRequest {
@@ -59,6 +62,7 @@ pub fn outcome(mut request: Request, otherwise: Otherwise, response: AutoLoginRe
     request.session = Some(session);
     match otherwise {
         Otherwise::Demand(_) => check(request),
+        Otherwise::Account(_) => account::list(request),
         Otherwise::Page(attempt) => login::lead_on(&request, &attempt, identity),
     }
 }
@@ -71,7 +75,7 @@ fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static
 /// The person logs in as ever.
 fn without(request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => login_required(&request, &demand, notice),
+        Otherwise::Demand(demand) | Otherwise::Account(demand) => login_required(&request, &demand, notice),
         Otherwise::Page(attempt) => login::ask_form(request, attempt.with_notice(notice)),
     }
 }

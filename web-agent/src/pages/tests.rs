@@ -1,5 +1,7 @@
 //! What every page must hold, whoever wrote its template and whatever its values are.
 
+use shared_proto::account::{Account, Place};
+
 use super::*;
 
 type Files = BTreeMap<String, String>;
@@ -76,8 +78,22 @@ fn filled_with(text: &str) -> Vec<Page> {
         ],
         remember_me: true,
     };
+    let place = Place {
+        id: text(),
+        current: true,
+        remembered: true,
+        created: 0,
+        last_used: 0,
+        ends: 0,
+        address: text(),
+        user_agent: text(),
+    };
+    let other = Place { current: false, remembered: false, ..place.clone() };
+    let places = || vec![place.clone(), other.clone()];
+    let account = Account { user: text(), sessions: places(), more_sessions: 1, browsers: places(), more_browsers: 1 };
     let mut pages = vec![
         Page::Login(login),
+        Page::Account(AccountPage { action: text(), account }),
         Page::LoginError { code: 5003, message: text() },
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
