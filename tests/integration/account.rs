@@ -58,14 +58,14 @@ async fn gone(client: &Client) {
 #[tokio::test]
 async fn people_end_what_is_theirs_and_only_that() {
     let cams = Quickstart::start(&[]).await;
-    let desk = client(&cams, "alice", "Desk/1", false).await;
-    let phone = client(&cams, "alice", "Phone/1", true).await;
-    let admin = client(&cams, "admin", "Admin/1", true).await;
+    let desk = client(&cams, "alice", "DeskBrowser", false).await;
+    let phone = client(&cams, "alice", "PhoneBrowser", true).await;
+    let admin = client(&cams, "admin", "AdminBrowser", true).await;
 
     let page = desk.get(ACCOUNT).await;
     assert_eq!(page.status, 200, "{}", page.text());
     let text = page.text();
-    for (wanted, count) in [("Desk/1", 2), ("Phone/1", 4), ("Admin/1", 0), ("This browser", 1)] {
+    for (wanted, count) in [("DeskBrowser", 2), ("PhoneBrowser", 4), ("AdminBrowser", 0), ("This browser", 1)] {
         assert_eq!(text.matches(wanted).count(), count, "{wanted}: {text}");
     }
     for client in [&desk, &phone] {
@@ -89,10 +89,10 @@ async fn people_end_what_is_theirs_and_only_that() {
         serde_json::from_str(&run(&["list", "--browsers", "--user", "alice", "--json"])).unwrap();
     let [listed] = &browsers[..] else { panic!("{browsers:?}") };
     assert_eq!(format!("browser:{}", listed["id"].as_str().unwrap()), *browser);
-    assert_eq!(listed["user_agent"], "Phone/1");
+    assert_eq!(listed["user_agent"], "PhoneBrowser");
     run(&["end", listed["id"].as_str().unwrap()]);
     gone(&phone).await;
-    let phone = client(&cams, "alice", "Phone/1", true).await;
+    let phone = client(&cams, "alice", "PhoneBrowser", true).await;
     let other = &buttons(&desk.get(ACCOUNT).await.text())[1];
 
     let kept = phone.cookie(REMEMBERED).unwrap();
@@ -102,10 +102,10 @@ async fn people_end_what_is_theirs_and_only_that() {
     back.set_cookie(REMEMBERED, &kept);
     assert!(!passes(&back).await, "its cookie is of no use");
     assert_eq!(back.cookie(REMEMBERED), None);
-    assert!(!desk.get(ACCOUNT).await.text().contains("Phone/1"));
+    assert!(!desk.get(ACCOUNT).await.text().contains("PhoneBrowser"));
 
     // One's own is a logout, and forgets what the browser was remembered by.
-    let remembered = client(&cams, "alice", "Tablet/1", true).await;
+    let remembered = client(&cams, "alice", "TabletBrowser", true).await;
     let kept = remembered.cookie(REMEMBERED).unwrap();
     let text = remembered.get(ACCOUNT).await.text();
     assert_eq!(end(&remembered, &buttons(&text)[0]).await, (303, "/cams/logout".to_owned()));
@@ -180,6 +180,11 @@ async fn the_page_keeps_nobody_out() {
     }
     browser.session.refresh().await.unwrap();
     accessible(&browser, "account-many").await;
+    for (name, screen) in [("phone", Screen::Phone), ("desktop", Screen::Desktop)] {
+        browser.emulate(screen, false).await;
+        browser.session.execute("scrollTo(0, document.body.scrollHeight)", vec![]).await.unwrap();
+        browser.screenshot(&format!("account-many-end-{name}")).await;
+    }
 }
 
 /// Takes pictures, and panics when axe-core finds anything wrong with the page on any screen.

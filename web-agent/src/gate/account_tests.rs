@@ -3,7 +3,7 @@
 use shared_proto::account::{Account, AccountEndResponse, AccountResponse, End};
 use shared_proto::login::{AutoLoginResponse, Remember};
 
-use super::{Answer, Event, Gate, Question, Reply, ReplyBody, Step};
+use super::{Answer, Event, Gate, Question, ReplyBody, Step};
 use crate::pages::Page;
 use crate::testing::{COOKIE, NAVIGATION, alice, start};
 
@@ -28,15 +28,15 @@ fn post(lines: &[&str]) -> (Gate, Step) {
     start("POST /cams/account", &[&[COOKIE, NAVIGATION, FORM, "Content-Length: 9"], lines].concat())
 }
 
-/// Posts this body; what the policy server is asked to end, or the answer.
-fn end(body: &str) -> Result<End, Reply> {
+/// Posts this body; what the policy server is asked to end, or the status of the answer.
+fn end(body: &str) -> Result<End, u16> {
     let (mut gate, _) = post(&[]);
     match gate.answer(Answer::Body(body.as_bytes().to_vec())) {
         Step::Ask(Question::AccountEnd(question)) => {
             assert_eq!(question.asker.session.unwrap().expose(), b"token");
             Ok(question.end)
         }
-        step => Err(step.reply()),
+        step => Err(step.status()),
     }
 }
 
@@ -122,7 +122,7 @@ fn a_form_says_what_is_to_end() {
         "cams_end=%ff",
         &format!("cams_end=session:{}", "a".repeat(65)),
     ] {
-        assert_eq!(end(body).unwrap_err().status, 400, "{body}");
+        assert_eq!(end(body).unwrap_err(), 400, "{body}");
     }
     let (mut gate, _) = post(&[]);
     assert_eq!(gate.answer(Answer::BodyTooLarge).status(), 413);

@@ -336,7 +336,7 @@ fn a_mistake_in_an_override_is_named_with_its_line() {
         ("denied.html", "{% extends \"nosuch.html\" %}", "denied.html:1: "),
         ("layout.html", "<!doctype html>\n{{ stile }}", "layout.html:2: "),
         ("refused.html", "{{ status", "refused.html:1: "),
-        ("logn.html", "", "logn.html: no page is called so; the names are confirm-logout.html, "),
+        ("logn.html", "", "logn.html: no page is called so; the names are account.html, "),
         ("README.md", "", "README.md: no page"),
         ("style.css", "a {}\n</STYLE ><b>", "style.css:2: "),
     ];
