@@ -138,6 +138,11 @@ impl<'a> Detail<'a> {
     pub fn of_family(family: &'a Family) -> Self {
         Self { domain: Some(&family.domain), entry: Some(&family.entry), user: Some(&family.user), ..Self::default() }
     }
+
+    /// At whose request it happened, and why.
+    pub fn by(self, by: &Detail<'a>) -> Self {
+        Self { request_id: by.request_id, agent: by.agent, client: by.client.clone(), reason: by.reason, ..self }
+    }
 }
 
 #[derive(Serialize)]

@@ -3,10 +3,12 @@
 //! Every operation first asks whether the agent may act for that domain, entry and host; nothing is decided before. An
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
+mod account;
 mod auto_login;
 mod login;
 mod parked;
 
+pub use account::{account, end_of_account};
 pub use auto_login::autologin;
 use auto_login::{end_family, forget_browser};
 pub use login::login;

@@ -3,6 +3,7 @@
 //!
 //! Everything here is pure: values in, values out. No files, no clock, no network.
 
+pub mod account;
 pub mod assertion;
 pub mod authority;
 pub mod check;

@@ -22,6 +22,8 @@ pub mod field {
     pub const RETRY_AFTER: &str = "cams_retry_after";
     /// Something to know before logging in, as a short code.
     pub const NOTICE: &str = "cams_notice";
+    /// Of the account page: what is to end.
+    pub const END: &str = "cams_end";
 }
 
 /// What a person is told on the login page for another reason than a failed login; the agent has the texts.

@@ -177,6 +177,10 @@ fn message(target: &str, session: &str) -> String {
         "/agent/v1/parked/take" => json!({
             "request_id": "census", "origin": "https://localhost", "id": "x", "client": client,
         }),
+        "/agent/v1/account" => json!({"request_id": "census", "client": client}),
+        "/agent/v1/account/end" => {
+            json!({"request_id": "census", "client": client, "end": {"what": "everything"}})
+        }
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

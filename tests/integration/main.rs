@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
 mod abuse;
+mod account;
 mod active_directory;
 mod assertion;
 mod bodies;

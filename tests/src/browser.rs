@@ -169,6 +169,12 @@ impl Browser {
         fs::write(folder.join(format!("{name}.png")), picture).expect("a writable target folder");
     }
 
+    /// Whether nothing of the page lies beyond the side of the screen.
+    pub async fn fits(&self) -> bool {
+        let script = "return document.documentElement.scrollWidth <= window.innerWidth";
+        self.session.execute(script, vec![]).await.is_ok_and(|fits| fits == true)
+    }
+
     /// What axe-core finds wrong with the page, one line each. None, with the skipped test's name printed, where
     /// axe-core is missing and the tests may do without.
     pub async fn violations(&self) -> Option<Vec<String>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::hello::HelloRequest;
@@ -29,6 +30,8 @@ const AUTO_LOGIN: &str = "https://cams-policy-server/agent/v1/autologin";
 const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
 const PARK: &str = "https://cams-policy-server/agent/v1/parked";
 const TAKE_PARKED: &str = "https://cams-policy-server/agent/v1/parked/take";
+const ACCOUNT: &str = "https://cams-policy-server/agent/v1/account";
+const ACCOUNT_END: &str = "https://cams-policy-server/agent/v1/account/end";
 
 const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
 const AUDIT: &str = "https://cams-policy-server/agent/v1/audit";
@@ -171,6 +174,22 @@ impl Link {
     /// Any: it may still be kept, or be lost.
     pub async fn take_parked(&self, question: &TakeRequest) -> Result<TakeResponse, LinkError> {
         self.ask(TAKE_PARKED, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Asks what a person has.
+    ///
+    /// # Errors
+    /// Any: it is not known.
+    pub async fn account(&self, question: &AccountRequest) -> Result<AccountResponse, LinkError> {
+        Ok(self.ask(ACCOUNT, question, Repeat::Always, LIMIT).await?.answer)
+    }
+
+    /// Ends some of it. What the first try ended, the second does not find: the person looks at what is left anyway.
+    ///
+    /// # Errors
+    /// Any: it may or may not have ended.
+    pub async fn end_of_account(&self, question: &AccountEndRequest) -> Result<AccountEndResponse, LinkError> {
+        Ok(self.ask(ACCOUNT_END, question, Repeat::Always, LIMIT).await?.answer)
     }
 
     /// How it stands with each server, in the order in which they are tried.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared_proto::account::{AccountEndRequest, AccountEndResponse};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest};
 use tokio::time::timeout;
@@ -146,6 +147,20 @@ impl Decisions {
         // Once more: requests that ran meanwhile may have been answered and kept.
         self.end(forget().or(known));
         answer.map(drop)
+    }
+
+    /// Ends what somebody chose on the account page. The own session is over here at once; the others are by the
+    /// server's event.
+    ///
+    /// # Errors
+    /// It may or may not have ended.
+    pub async fn end_of_account(&self, question: &AccountEndRequest) -> Result<AccountEndResponse, LinkError> {
+        let answer = self.link.end_of_account(question).await;
+        let known = question.asker.session.as_ref().and_then(|session| self.memory.forget(session));
+        if matches!(answer, Ok(AccountEndResponse::Ended { own: true })) {
+            self.end(known);
+        }
+        answer
     }
 
     /// Cuts at once what this agent knows to stand on a session; what it does not know, the server's event cuts.

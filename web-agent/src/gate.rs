@@ -3,6 +3,7 @@
 
 pub mod permit;
 
+mod account;
 mod login;
 mod logout;
 mod parked;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, EntryForm, LoginRequest, LoginResponse, LogoutRequest};
 use shared_proto::names::field;
@@ -54,6 +56,8 @@ pub enum Question {
     Park(ParkRequest),
     /// To give it back.
     TakeParked(TakeRequest),
+    Account(AccountRequest),
+    AccountEnd(AccountEndRequest),
     /// An assertion for the site, without which it is told nothing of the person.
     Assertion(Claims),
     /// The keys with which the site of this host verifies assertions.
@@ -77,6 +81,8 @@ pub enum Answer {
     Logout,
     Parked(ParkResponse),
     Taken(TakeResponse),
+    Account(AccountResponse),
+    AccountEnd(AccountEndResponse),
     Assertion(Assertion),
     /// A JSON Web Key Set.
     Keys(Value),
@@ -99,6 +105,8 @@ impl fmt::Debug for Answer {
             Self::Logout => "Logout",
             Self::Parked(_) => "Parked",
             Self::Taken(_) => "Taken",
+            Self::Account(_) => "Account",
+            Self::AccountEnd(_) => "AccountEnd",
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
             Self::NoKey => "NoKey",
@@ -134,6 +142,7 @@ enum State {
     ReadingForm(Request),
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
+    Account(Request, account::Stage),
     Decided,
 }
 
@@ -187,6 +196,7 @@ impl Gate {
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingOut(request), Answer::Logout) => logout::done(&request),
             (State::LoggingOut(request), _) => logout::failed(&request),
+            (State::Account(request, stage), answer) => account::answer(request, stage, answer),
             (State::Vouching(request, _) | State::ShowingKeys(request), _) => {
                 respond(&request, Reply::no_key(&request))
             }
@@ -216,6 +226,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match service {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
+        Some(Service::Account) => return account::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
         Some(Service::Resume) => return Ok(parked::resume(request, head)),
         Some(Service::Keys) => return keys(request),
@@ -329,6 +340,10 @@ mod proof_tests;
 #[cfg(test)]
 #[path = "gate/login_tests.rs"]
 mod login_tests;
+
+#[cfg(test)]
+#[path = "gate/account_tests.rs"]
+mod account_tests;
 
 #[cfg(test)]
 #[path = "gate/remember_tests.rs"]

@@ -77,7 +77,10 @@ pub fn check_type(head: &Head) -> Result<(), Refusal> {
 }
 
 /// `name=value` pairs; the values are wiped when dropped, as any of them may be a password.
-fn fields(text: &[u8]) -> Result<BTreeMap<String, Secret>, Refusal> {
+///
+/// # Errors
+/// 400 for a malformed, repeated or surplus field.
+pub fn fields(text: &[u8]) -> Result<BTreeMap<String, Secret>, Refusal> {
     let mut fields = BTreeMap::new();
     let pairs = text.split(|b| *b == b'&').filter(|pair| !pair.is_empty());
     for (n, pair) in pairs.enumerate() {

@@ -125,6 +125,8 @@ impl AgentProxy {
                 return Ok(Answer::AutoLogin(response));
             }
             Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
+            Question::Account(question) => self.decisions.link.account(&question).await.map(Answer::Account),
+            Question::AccountEnd(question) => self.decisions.end_of_account(&question).await.map(Answer::AccountEnd),
             Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
             Question::Park(question) => self.decisions.link.park(&question).await.map(Answer::Parked),
             Question::TakeParked(question) => self.decisions.link.take_parked(&question).await.map(Answer::Taken),

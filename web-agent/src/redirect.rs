@@ -14,7 +14,7 @@ pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<Strin
 /// As [`resolve`], for the page that a login was asked for: never one that would undo the login or ask for it again.
 pub fn original(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
     let (origin, target) = parse(wanted)?;
-    let undoes = |service| !matches!(service, Service::Resume);
+    let undoes = |service| !matches!(service, Service::Resume | Service::Account);
     let is_own = config.services().iter().any(|(uri, service)| uri == target.path() && undoes(*service));
     if is_own { None } else { address(config, here, (origin, target)) }
 }
@@ -82,7 +82,9 @@ mod tests {
         ] {
             assert_eq!(original(&testing::gate_config(), &here, wanted), None, "{wanted}");
         }
-        assert_eq!(original(&testing::gate_config(), &here, "/private/?a=b").as_deref(), Some("/private/?a=b"));
+        for wanted in ["/private/?a=b", "/cams/account"] {
+            assert_eq!(original(&testing::gate_config(), &here, wanted).as_deref(), Some(wanted));
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub struct GateConfig {
     pub logout_uri: String,
     /// Where a form goes on that was kept over a login.
     pub resume_uri: String,
+    pub account_uri: String,
     /// Where a login leads that came from nowhere.
     pub default_page: String,
     pub sites: Vec<Arc<Site>>,
@@ -76,18 +77,21 @@ pub enum Service {
     Forget,
     /// A posted form that was kept over a login.
     Resume,
+    /// Where people see where they are logged in, and end any of it.
+    Account,
     /// The public keys that assertions are verified with.
     Keys,
 }
 
 impl GateConfig {
     /// Where the services are: the gate routes by this list, and the census of routes is held against it (I10).
-    pub fn services(&self) -> [(Cow<'_, str>, Service); 5] {
+    pub fn services(&self) -> [(Cow<'_, str>, Service); 6] {
         [
             (Cow::Borrowed(&self.login_uri), Service::Login),
             (Cow::Borrowed(&self.logout_uri), Service::Logout),
             (Cow::Owned(self.forget_uri()), Service::Forget),
             (Cow::Borrowed(&self.resume_uri), Service::Resume),
+            (Cow::Borrowed(&self.account_uri), Service::Account),
             (Cow::Borrowed(JWKS_PATH), Service::Keys),
         ]
     }

@@ -80,7 +80,7 @@ fn identity(headers: &HeaderMap) -> String {
         None => r#"<p id="identity">The site does not know who you are.</p>"#.into(),
         Some(user) => format!(
             r#"<dl id="identity"><dt>User</dt><dd id="user">{user}</dd><dt>Roles</dt><dd id="roles">{}</dd></dl>
-<p><a id="logout" href="/cams/logout">Log out</a></p>"#,
+<p><a id="account" href="/cams/account">Where you are logged in</a> · <a id="logout" href="/cams/logout">Log out</a></p>"#,
             first(header::ROLES).unwrap_or_default()
         ),
     }

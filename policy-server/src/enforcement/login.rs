@@ -135,7 +135,7 @@ async fn open_session(
         }
     }
     let remember = match wish {
-        Some(wish) => wish.fulfil(server, &session, now).await,
+        Some(wish) => wish.fulfil(server, &session, &request.client, now).await,
         None => None,
     };
     Ok((token, session.identity(), remember))

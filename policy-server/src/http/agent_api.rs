@@ -13,6 +13,7 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use serde::Deserialize;
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::event::{LeaseRequest, LeaseResponse};
@@ -36,7 +37,7 @@ use crate::wire::Server;
 type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [Route; 11] = [
+const ROUTES: [Route; 13] = [
     ("/agent/v1/hello", || post(hello)),
     ("/agent/v1/check", || post(check)),
     ("/agent/v1/login", || post(login)),
@@ -44,6 +45,8 @@ const ROUTES: [Route; 11] = [
     ("/agent/v1/logout", || post(logout)),
     ("/agent/v1/parked", || post(park)),
     ("/agent/v1/parked/take", || post(take_parked)),
+    ("/agent/v1/account", || post(account)),
+    ("/agent/v1/account/end", || post(account_end)),
     ("/agent/v1/lease", || post(lease)),
     ("/agent/v1/events", || get(events)),
     ("/agent/v1/assertion-key", || post(assertion_key)),
@@ -125,6 +128,22 @@ async fn take_parked(
     Message(request): Message<TakeRequest>,
 ) -> Answer<TakeResponse> {
     enforcement::take_parked(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn account(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AccountRequest>,
+) -> Answer<AccountResponse> {
+    enforcement::account(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn account_end(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AccountEndRequest>,
+) -> Answer<AccountEndResponse> {
+    enforcement::end_of_account(server, agent, request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn lease(

@@ -14,6 +14,9 @@ use shared_proto::secret::Secret;
 use crate::auth::subject::Subject;
 use crate::token::hex;
 
+/// Characters of a browser's name for itself that are kept.
+const USER_AGENT: usize = 256;
+
 /// A person's session. Times are seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -62,6 +65,11 @@ impl Session {
             attributes: self.subject.attributes.clone(),
         }
     }
+}
+
+/// For people to recognise a browser by; a longer one is kept cut off.
+pub fn user_agent(client: &Client) -> String {
+    client.user_agent.chars().take(USER_AGENT).collect()
 }
 
 /// What the store knows a token by.

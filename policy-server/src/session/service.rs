@@ -8,12 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared_proto::secret::Secret;
 
 use super::rules::{self, Limits, Standing};
-use super::{Filter, Opening, Session, SessionStore, TokenHash};
+use super::{Filter, Opening, Session, SessionStore, TokenHash, user_agent};
 use crate::auth::subject::Subject;
 use crate::token::{self, hex};
-
-/// A longer one is kept cut off: it is for people to recognise a browser by.
-const USER_AGENT: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -62,7 +59,7 @@ impl SessionService {
             rechecked: now,
             ends: rules::end_of(now, limits.lifetime),
             address: client.address.to_string(),
-            user_agent: client.user_agent.chars().take(USER_AGENT).collect(),
+            user_agent: user_agent(client),
             series: series.map(str::to_owned),
             remembered,
         };

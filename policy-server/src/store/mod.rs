@@ -47,6 +47,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "login failures", include_str!("migrations/0005_login_failures.sql")),
     (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
     (7, "remembered browsers", include_str!("migrations/0007_remembered_browsers.sql")),
+    (9, "where browsers were seen", include_str!("migrations/0009_browsers_seen.sql")),
     (10, "parked forms", include_str!("migrations/0010_parked_forms.sql")),
 ];
 

@@ -3,6 +3,7 @@
 //! Pure: templates come in as text, pages go out as text. No script but the one line that sends a form again, so that the
 //! content security policy can forbid all others. Every value is escaped by the template engine; nothing here may mark a value as safe HTML.
 
+mod account;
 mod notice;
 mod page;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use shared_proto::login::InputMode;
 use shared_proto::names;
 
+pub use account::AccountPage;
 pub use notice::Notice;
 pub use page::{LoginField, LoginPage, Page};
 
@@ -39,7 +41,8 @@ pub const STYLE: &str = include_str!("style.css");
 
 const STYLE_FILE: &str = "style.css";
 
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 12] = [
+    ("account.html", include_str!("templates/account.html")),
     ("confirm-logout.html", include_str!("templates/confirm-logout.html")),
     ("cross-site.html", include_str!("templates/cross-site.html")),
     ("denied.html", include_str!("templates/denied.html")),
@@ -53,7 +56,8 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("unavailable.html", include_str!("templates/unavailable.html")),
 ];
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
+    "account.html",
     "confirm-logout.html",
     "cross-site.html",
     "denied.html",
@@ -256,7 +260,10 @@ fn samples() -> Vec<Page> {
         ..login.clone()
     };
     again.fields.push(further);
+    let [empty, full] = AccountPage::samples().map(Page::Account);
     vec![
+        empty,
+        full,
         Page::Login(login),
         Page::Login(again),
         Page::LoginError { code: names::code::BAD_DOMAIN, message: "Unknown security domain".into() },

@@ -7,10 +7,13 @@ use shared_proto::login::InputMode;
 use shared_proto::names::{CALLBACK_PREFIX, field};
 use shared_proto::secret::Secret;
 
+use super::AccountPage;
+
 /// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
 #[derive(Debug, Clone)]
 pub enum Page {
     Login(LoginPage),
+    Account(AccountPage),
     /// The login could not even be tried: one of [`shared_proto::names::code`].
     LoginError {
         code: u16,
@@ -94,6 +97,7 @@ impl Page {
     pub(super) fn view(&self) -> (&'static str, Value) {
         match self {
             Page::Login(page) => ("login.html", page.variables()),
+            Page::Account(page) => ("account.html", page.variables()),
             Page::LoginError { code, message } => ("login-error.html", context! { code, message }),
             Page::Denied { user, logout_url } => ("denied.html", context! { user, logout_url => link(logout_url) }),
             Page::ConfirmLogout { action, domain } => {
@@ -118,7 +122,7 @@ impl Page {
 
     /// Whether the page has a form, which may then lead to any site of the cluster.
     pub(super) fn has_form(&self) -> bool {
-        matches!(self, Page::Login(_) | Page::ConfirmLogout { .. })
+        matches!(self, Page::Login(_) | Page::Account(_) | Page::ConfirmLogout { .. })
     }
 }
 
@@ -184,7 +188,7 @@ fn filled(text: &Option<String>) -> Option<&str> {
 }
 
 /// Only a path or a web address becomes a link; `javascript:` and its like lead to the start page.
-fn link(url: &str) -> &str {
+pub(super) fn link(url: &str) -> &str {
     let is_web = ["/", "https://", "http://"].iter().any(|start| url.starts_with(start));
     if is_web { url } else { "/" }
 }

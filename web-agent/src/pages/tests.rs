@@ -1,5 +1,7 @@
 //! What every page must hold, whoever wrote its template and whatever its values are.
 
+use shared_proto::account::{Account, Place};
+
 use super::*;
 
 type Files = BTreeMap<String, String>;
@@ -76,8 +78,22 @@ fn filled_with(text: &str) -> Vec<Page> {
         ],
         remember_me: true,
     };
+    let place = Place {
+        id: text(),
+        current: true,
+        remembered: true,
+        created: 0,
+        last_used: 0,
+        ends: 0,
+        address: text(),
+        user_agent: text(),
+    };
+    let other = Place { current: false, remembered: false, ..place.clone() };
+    let places = || vec![place.clone(), other.clone()];
+    let account = Account { user: text(), sessions: places(), more_sessions: 1, browsers: places(), more_browsers: 1 };
     let mut pages = vec![
         Page::Login(login),
+        Page::Account(AccountPage { action: text(), account }),
         Page::LoginError { code: 5003, message: text() },
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
@@ -328,7 +344,7 @@ fn a_mistake_in_an_override_is_named_with_its_line() {
         ("denied.html", "{% extends \"nosuch.html\" %}", "denied.html:1: "),
         ("layout.html", "<!doctype html>\n{{ stile }}", "layout.html:2: "),
         ("refused.html", "{{ status", "refused.html:1: "),
-        ("logn.html", "", "logn.html: no page is called so; the names are confirm-logout.html, "),
+        ("logn.html", "", "logn.html: no page is called so; the names are account.html, "),
         ("README.md", "", "README.md: no page"),
         ("style.css", "a {}\n</STYLE ><b>", "style.css:2: "),
     ];

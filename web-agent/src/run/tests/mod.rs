@@ -76,6 +76,7 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
             login_uri: "/cams/login".into(),
             logout_uri: "/cams/logout".into(),
             resume_uri: "/cams/resume".into(),
+            account_uri: "/cams/account".into(),
             default_page: "/".into(),
             sites: vec![Arc::new(Site {
                 name: "app".into(),
