@@ -34,6 +34,10 @@ pub enum Kind {
     /// A cookie was shown whose successor is in use: two hold a copy.
     RememberMeTheft,
     SessionEnded,
+    /// A session that was opened at one host counts at another from now on.
+    SessionHandedOver,
+    /// A code that should have brought a session along was of no use.
+    HandoverRefused,
     AccessDenied,
     LoginRequired,
     AgentRefused,

@@ -4,10 +4,12 @@
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
 mod auto_login;
+mod handover;
 mod login;
 
 pub use auto_login::autologin;
 use auto_login::{end_family, forget_browser};
+pub use handover::{hand_over, redeem};
 pub use login::login;
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;

@@ -171,6 +171,13 @@ fn message(target: &str, session: &str) -> String {
         }),
         "/agent/v1/login" => json!({"request_id": "census", "callbacks": {}, "client": client}),
         "/agent/v1/autologin" => json!({"request_id": "census", "cookie": "x", "client": client}),
+        "/agent/v1/handover" => json!({
+            "request_id": "census", "session": session, "audience": "https://app.test", "target": "/", "binding": "x",
+            "client": client,
+        }),
+        "/agent/v1/handover/redeem" => json!({
+            "request_id": "census", "audience": "https://localhost", "code": "x", "binding": "x", "client": client,
+        }),
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

@@ -33,6 +33,7 @@ mod remember_me;
 mod remembered;
 mod second_factor;
 mod secrets;
+mod single_sign_on;
 mod slowloris;
 mod sql;
 mod starts;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::hello::HelloRequest;
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
@@ -26,6 +27,8 @@ const CHECK: &str = "https://cams-policy-server/agent/v1/check";
 const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
 const AUTO_LOGIN: &str = "https://cams-policy-server/agent/v1/autologin";
 const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
+const HANDOVER: &str = "https://cams-policy-server/agent/v1/handover";
+const REDEEM: &str = "https://cams-policy-server/agent/v1/handover/redeem";
 
 const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
 const AUDIT: &str = "https://cams-policy-server/agent/v1/audit";
@@ -152,6 +155,22 @@ impl Link {
     /// Any: the session may still live.
     pub async fn logout(&self, question: &LogoutRequest) -> Result<LogoutResponse, LinkError> {
         self.ask(LOGOUT, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Asks for a code with which a session goes to another site. A second code does no harm.
+    ///
+    /// # Errors
+    /// Any: nothing is handed over.
+    pub async fn hand_over(&self, question: &HandoverRequest) -> Result<HandoverResponse, LinkError> {
+        self.ask(HANDOVER, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Takes a session for such a code, which counts once.
+    ///
+    /// # Errors
+    /// Any: there is no session to be had for the code.
+    pub async fn redeem(&self, question: &RedeemRequest) -> Result<RedeemResponse, LinkError> {
+        self.ask(REDEEM, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
     }
 
     /// How it stands with each server, in the order in which they are tried.

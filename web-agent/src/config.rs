@@ -131,12 +131,12 @@ impl Reader<'_> {
         let auto_login = self.options.take_bool("cams.autologin.enabled", false, &mut self.problems);
         let login_uri = self.uri("cams.login.uri", "/cams/login");
         let logout_uri = self.uri("cams.logout.uri", "/cams/logout");
-        if login_uri == logout_uri {
-            self.problems.add(self.file, 0, "`cams.login.uri` and `cams.logout.uri` must differ");
-        }
-        if [&login_uri, &logout_uri].contains(&&JWKS_PATH.to_owned()) {
-            self.problems.add(self.file, 0, format!("{JWKS_PATH} is where the assertion keys are: write another path"));
-        }
+        let handover_uri = self.uri("cams.handover.uri", "/cams/handover");
+        self.check_uris(&[
+            ("cams.login.uri", &login_uri),
+            ("cams.logout.uri", &logout_uri),
+            ("cams.handover.uri", &handover_uri),
+        ]);
         let default_page = self.uri("cams.default.page", "/");
         let cluster_sites = self.list("cams.cluster.sites", "an origin such as https://www.example.org", Origin::parse);
         let trusted_proxies = self.list("cams.trusted.proxies", "an address or a network such as 10.0.0.0/8", network);
@@ -159,12 +159,26 @@ impl Reader<'_> {
             auto_login,
             login_uri,
             logout_uri,
+            handover_uri,
             default_page,
             sites,
             cluster_sites,
             trusted_proxies,
             client_cert_from_proxies,
         })
+    }
+
+    /// Each path is for one thing.
+    fn check_uris(&mut self, uris: &[(&str, &String)]) {
+        for (number, (name, uri)) in uris.iter().enumerate() {
+            for (other, _) in uris.iter().skip(number + 1).filter(|(_, other)| other == uri) {
+                self.problems.add(self.file, 0, format!("`{name}` and `{other}` must differ"));
+            }
+            if *uri == JWKS_PATH {
+                let message = format!("{JWKS_PATH} is where the assertion keys are: write another path");
+                self.problems.add(self.file, 0, message);
+            }
+        }
     }
 
     fn caps(&mut self) -> Caps {

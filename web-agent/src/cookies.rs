@@ -12,6 +12,11 @@ use crate::site::GateConfig;
 /// Bytes of the longest value taken for one of ours.
 const MAX_VALUE: usize = 4 * 1024;
 
+/// Bytes of 256 bits in base64.
+const HANDOVER_VALUE: usize = 43;
+/// How long a browser has to log in elsewhere.
+const HANDOVER_LIFE: Duration = Duration::minutes(10);
+
 /// What a request carries under the name of one of our cookies.
 #[derive(Debug, Clone)]
 pub enum Carried {
@@ -32,6 +37,18 @@ pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
 /// The cookie of a browser that asked to be remembered.
 pub fn remembered(config: &GateConfig, head: &Head) -> Carried {
     carried(head, &config.cookies.auto_login)
+}
+
+/// What the browser keeps for its way back from logging in elsewhere. Anything but what this agent gives is nothing.
+pub fn handover(config: &GateConfig, head: &Head) -> Option<Secret> {
+    let is_ours = |value: &Secret| {
+        let bytes = value.expose();
+        bytes.len() == HANDOVER_VALUE && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    match carried(head, &config.cookies.handover) {
+        Carried::Value(value) => Some(value).filter(is_ours),
+        Carried::Nothing | Carried::Unusable => None,
+    }
 }
 
 fn carried(head: &Head, wanted: &str) -> Carried {
@@ -76,6 +93,8 @@ pub fn is_value(value: &[u8]) -> bool {
 pub struct Changes {
     session: Option<Change>,
     remembered: Option<Change>,
+    /// Always for this host alone.
+    handover: Option<Secret>,
 }
 
 #[derive(Debug)]
@@ -115,6 +134,11 @@ impl Changes {
         self.remembered = Some(Change::Delete);
     }
 
+    /// The browser is to show this when it comes back from logging in elsewhere.
+    pub fn expect_back(&mut self, nonce: Secret) {
+        self.handover = Some(nonce);
+    }
+
     /// Deletes everything of ours.
     pub fn forget_all(&mut self) {
         self.end_session();
@@ -126,7 +150,13 @@ impl Changes {
         let names = &config.cookies;
         let changes = [(&names.session, &self.session), (&names.auto_login, &self.remembered)];
         let said = changes.into_iter().filter_map(|(name, change)| Some((name, change.as_ref()?)));
-        said.map(|(name, change)| change.header(config, scheme, name)).collect()
+        let said = said.map(|(name, change)| change.header(config, scheme, name));
+        let handover = self.handover.iter().map(|nonce| {
+            let mut cookie = host_only(scheme, &names.handover, nonce.expose_str().unwrap_or_default());
+            cookie.set_max_age(HANDOVER_LIFE);
+            cookie.to_string()
+        });
+        said.chain(handover).collect()
     }
 }
 
@@ -145,16 +175,21 @@ impl Change {
     }
 }
 
-/// Not `Secure` over cleartext, which only a site on localhost or in a laboratory should use: browsers would drop it.
 fn ours<'a>(config: &'a GateConfig, scheme: Scheme, name: &'a str, value: &'a str) -> Cookie<'a> {
+    let mut cookie = host_only(scheme, name, value);
+    if let Some(domain) = &config.cookie_domain {
+        cookie.set_domain(domain.as_str());
+    }
+    cookie
+}
+
+/// Not `Secure` over cleartext, which only a site on localhost or in a laboratory should use: browsers would drop it.
+fn host_only<'a>(scheme: Scheme, name: &'a str, value: &'a str) -> Cookie<'a> {
     let mut cookie = Cookie::new(name, value);
     cookie.set_path("/");
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Lax);
     cookie.set_secure(scheme == Scheme::Https);
-    if let Some(domain) = &config.cookie_domain {
-        cookie.set_domain(domain.as_str());
-    }
     cookie
 }
 
@@ -174,7 +209,8 @@ fn pair(item: &[u8]) -> (&[u8], &[u8]) {
 fn is_ours(config: &GateConfig, name: &[u8]) -> bool {
     let folded = fold_header_name(&String::from_utf8_lossy(name));
     let prefix = fold_header_name(&config.cookie_prefix);
-    folded.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with("_SID_") || rest.starts_with("_AUTO_LOGIN_"))
+    let is_kind = |rest: &str| ["_SID_", "_AUTO_LOGIN_", "_HANDOVER_"].iter().any(|kind| rest.starts_with(kind));
+    folded.strip_prefix(&prefix).is_some_and(is_kind)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod permit;
 
+mod handover;
 mod login;
 mod logout;
 mod remember;
@@ -15,8 +16,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, EntryForm, LoginRequest, LoginResponse, LogoutRequest};
 use shared_proto::names::field;
+use shared_proto::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
@@ -38,7 +41,7 @@ pub enum Step {
     Respond(Reply),
 }
 
-/// What the gate needs to know; the first four go to the policy server.
+/// What the gate needs to know; the first six go to the policy server.
 #[derive(Debug)]
 pub enum Question {
     Check(CheckRequest),
@@ -46,6 +49,12 @@ pub enum Question {
     /// A login with the cookie of a browser that is remembered.
     AutoLogin(AutoLoginRequest),
     Logout(LogoutRequest),
+    /// A code with which the browser takes its session along to another site.
+    HandOver(HandoverRequest),
+    /// A session of this site for such a code.
+    Redeem(RedeemRequest),
+    /// 256 random bits in URL-safe base64.
+    Nonce,
     /// An assertion for the site, without which it is told nothing of the person.
     Assertion(Claims),
     /// The keys with which the site of this host verifies assertions.
@@ -67,6 +76,9 @@ pub enum Answer {
     Login(LoginResponse),
     AutoLogin(AutoLoginResponse),
     Logout,
+    HandOver(HandoverResponse),
+    Redeem(RedeemResponse),
+    Nonce(Secret),
     Assertion(Assertion),
     /// A JSON Web Key Set.
     Keys(Value),
@@ -87,6 +99,9 @@ impl fmt::Debug for Answer {
             Self::Login(_) => "Login",
             Self::AutoLogin(_) => "AutoLogin",
             Self::Logout => "Logout",
+            Self::HandOver(_) => "HandOver",
+            Self::Redeem(_) => "Redeem",
+            Self::Nonce(_) => "Nonce",
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
             Self::NoKey => "NoKey",
@@ -117,6 +132,11 @@ enum State {
     ReadingForm(Request),
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
+    /// It is about to be sent to log in on another host.
+    Leaving(Request, Demand),
+    /// Its session is to go to the site that the login is for.
+    HandingOver(Request, login::Attempt, Option<Identity>),
+    Redeeming(Request),
     Decided,
 }
 
@@ -126,6 +146,15 @@ struct Demand {
     domain: String,
     entry: String,
     login_url: String,
+    /// There is a session already, and it does not do.
+    fresh: bool,
+    notice: Option<&'static Notice>,
+}
+
+impl Demand {
+    fn with_notice(self, notice: Option<&'static Notice>) -> Self {
+        Self { notice, ..self }
+    }
 }
 
 impl Gate {
@@ -164,6 +193,15 @@ impl Gate {
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingOut(request), Answer::Logout) => logout::done(&request),
             (State::LoggingOut(request), _) => logout::failed(&request),
+            (State::Leaving(request, demand), Answer::Nonce(nonce)) => handover::leave(request, &demand, nonce),
+            (State::HandingOver(request, attempt, identity), Answer::HandOver(response)) => {
+                handover::outcome(request, attempt, identity, response)
+            }
+            (State::HandingOver(request, ..), _) => respond(&request, login::no_service()),
+            (State::Redeeming(request), Answer::Redeem(response)) => handover::redeemed(request, response),
+            (State::Leaving(request, _) | State::Redeeming(request), _) => {
+                respond(&request, Reply::unavailable(request.is_navigation))
+            }
             (State::Vouching(request, _) | State::ShowingKeys(request), _) => {
                 respond(&request, Reply::no_key(&request))
             }
@@ -192,6 +230,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
+        Some(Service::Handover) => return handover::start(request),
         Some(Service::Keys) => return keys(request),
         None => {}
     }
@@ -239,10 +278,10 @@ fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
             (State::Vouching(request, identity), Step::Ask(Question::Assertion(claims)))
         }
         Decision::LoginRequired { domain, entry, login_url } => {
-            let demand = Demand { domain, entry, login_url };
-            let has_session = !matches!(response.session, SessionStanding::None | SessionStanding::Ended);
-            if has_session || demand.domain != request.config.domain {
-                return login_required(&request, &demand, None);
+            let fresh = !matches!(response.session, SessionStanding::None | SessionStanding::Ended);
+            let demand = Demand { domain, entry, login_url, fresh, notice: None };
+            if fresh || demand.domain != request.config.domain {
+                return login_required(request, demand);
             }
             remember::attempt(request, remember::Otherwise::Demand(demand))
         }
@@ -263,12 +302,20 @@ fn is_coherent(request: &Request, standing: SessionStanding, identity: Option<&I
 }
 
 /// Leads a person to the login page; tells a program where it is.
-fn login_required(request: &Request, demand: &Demand, notice: Option<&Notice>) -> (State, Step) {
+fn login_required(request: Request, demand: Demand) -> (State, Step) {
+    if handover::is_needed(&request, &demand) {
+        return handover::attempt(request, demand);
+    }
+    to_login(&request, &demand, &[])
+}
+
+fn to_login(request: &Request, demand: &Demand, further: &[(&str, &str)]) -> (State, Step) {
     let original = if request.is_safe() && request.is_navigation { request.target.as_str() } else { "/" };
     let original = format!("{}{original}", request.here());
     let mut parameters =
         vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
-    parameters.extend(notice.map(|notice| (field::NOTICE, notice.code)));
+    parameters.extend(demand.notice.map(|notice| (field::NOTICE, notice.code)));
+    parameters.extend(further);
     let reply = match redirect::login_page(&demand.login_url, &parameters) {
         Some(url) => Reply::login_required(request, url),
         None => Reply::unavailable(request.is_navigation),
@@ -291,3 +338,7 @@ mod login_tests;
 #[cfg(test)]
 #[path = "gate/remember_tests.rs"]
 mod remember_tests;
+
+#[cfg(test)]
+#[path = "gate/handover_tests.rs"]
+mod handover_tests;

@@ -31,6 +31,7 @@ pub fn gate_config() -> GateConfig {
         auto_login: true,
         login_uri: "/cams/login".to_owned(),
         logout_uri: "/cams/logout".to_owned(),
+        handover_uri: "/cams/handover".to_owned(),
         default_page: "/".to_owned(),
         sites: vec![site("app", None), site("shop", Some(9443))],
         cluster_sites: vec![Origin { scheme: Scheme::Https, host: "portal.test".to_owned(), port: 443 }],

@@ -16,6 +16,7 @@ use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::event::{LeaseRequest, LeaseResponse};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
@@ -35,12 +36,14 @@ use crate::wire::Server;
 type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 11] = [
     ("/agent/v1/hello", || post(hello)),
     ("/agent/v1/check", || post(check)),
     ("/agent/v1/login", || post(login)),
     ("/agent/v1/autologin", || post(autologin)),
     ("/agent/v1/logout", || post(logout)),
+    ("/agent/v1/handover", || post(hand_over)),
+    ("/agent/v1/handover/redeem", || post(redeem)),
     ("/agent/v1/lease", || post(lease)),
     ("/agent/v1/events", || get(events)),
     ("/agent/v1/assertion-key", || post(assertion_key)),
@@ -106,6 +109,22 @@ async fn logout(
     Message(request): Message<LogoutRequest>,
 ) -> Answer<LogoutResponse> {
     enforcement::logout(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn hand_over(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<HandoverRequest>,
+) -> Answer<HandoverResponse> {
+    enforcement::hand_over(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn redeem(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<RedeemRequest>,
+) -> Answer<RedeemResponse> {
+    enforcement::redeem(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn lease(

@@ -59,7 +59,7 @@ pub fn outcome(mut request: Request, otherwise: Otherwise, response: AutoLoginRe
     request.session = Some(session);
     match otherwise {
         Otherwise::Demand(_) => check(request),
-        Otherwise::Page(attempt) => login::lead_on(&request, &attempt, identity),
+        Otherwise::Page(attempt) => login::lead_on(request, attempt, identity),
     }
 }
 
@@ -71,7 +71,7 @@ fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static
 /// The person logs in as ever.
 fn without(request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => login_required(&request, &demand, notice),
+        Otherwise::Demand(demand) => login_required(request, demand.with_notice(notice)),
         Otherwise::Page(attempt) => login::ask_form(request, attempt.with_notice(notice)),
     }
 }

@@ -57,6 +57,8 @@ pub enum Event {
     Shown,
     LoginFailed,
     LoggedIn,
+    /// The browser takes its session along to another site.
+    HandedOver,
     LoggedOut,
     Unavailable,
 }

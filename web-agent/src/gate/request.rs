@@ -32,6 +32,8 @@ pub struct Request {
     pub session: Option<Secret>,
     /// What the browser shows for having been remembered; once it was tried, nothing.
     pub remembered: Carried,
+    /// What the browser shows for having gone to log in elsewhere.
+    pub handover: Option<Secret>,
     /// What the browser is told about our cookies with the answer, whichever it is.
     pub changes: Changes,
     /// The client's certificate, as a trusted proxy before us verified it.
@@ -70,6 +72,7 @@ impl Request {
             client: Client { address: origination.address, user_agent },
             session: cookies::session(config, head),
             remembered: cookies::remembered(config, head),
+            handover: cookies::handover(config, head),
             changes: Changes::default(),
             client_cert,
             is_navigation: is_navigation(head),

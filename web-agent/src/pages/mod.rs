@@ -39,10 +39,11 @@ pub const STYLE: &str = include_str!("style.css");
 
 const STYLE_FILE: &str = "style.css";
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("confirm-logout.html", include_str!("templates/confirm-logout.html")),
     ("cross-site.html", include_str!("templates/cross-site.html")),
     ("denied.html", include_str!("templates/denied.html")),
+    ("handover-refused.html", include_str!("templates/handover-refused.html")),
     ("layout.html", include_str!("templates/layout.html")),
     ("logged-out.html", include_str!("templates/logged-out.html")),
     ("login-error.html", include_str!("templates/login-error.html")),
@@ -51,10 +52,11 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("unavailable.html", include_str!("templates/unavailable.html")),
 ];
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "confirm-logout.html",
     "cross-site.html",
     "denied.html",
+    "handover-refused.html",
     "layout.html",
     "logged-out.html",
     "login-error.html",
@@ -231,14 +233,15 @@ fn samples() -> Vec<Page> {
     let mut again = LoginPage {
         username: "alice".into(),
         error: Some("Authentication failed".into()),
+        handover: Some("x".into()),
         notice: Some("Please sign in again".into()),
         remember_me: true,
         ..login.clone()
     };
     again.fields.push(further);
     vec![
-        Page::Login(login),
-        Page::Login(again),
+        Page::Login(login.into()),
+        Page::Login(again.into()),
         Page::LoginError { code: names::code::BAD_DOMAIN, message: "Unknown security domain".into() },
         Page::Denied { user: "alice".into(), logout_url: "/cams/logout".into() },
         Page::Denied { user: String::new(), logout_url: "/cams/logout".into() },
@@ -246,6 +249,7 @@ fn samples() -> Vec<Page> {
         Page::LoggedOut { login_url: "/cams/login".into(), forget_url: "/cams/logout/forget".into() },
         Page::Unavailable,
         Page::Refused { status: 400, reason: "The address is not valid".into() },
+        Page::HandoverRefused { start_url: "/".into() },
         Page::CrossSite,
     ]
 }

@@ -9,7 +9,7 @@ use shared_proto::names::{CALLBACK_PREFIX, field};
 /// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
 #[derive(Debug, Clone)]
 pub enum Page {
-    Login(LoginPage),
+    Login(Box<LoginPage>),
     /// The login could not even be tried: one of [`shared_proto::names::code`].
     LoginError {
         code: u16,
@@ -37,6 +37,10 @@ pub enum Page {
         status: u16,
         reason: String,
     },
+    /// A login at another host could not be brought along.
+    HandoverRefused {
+        start_url: String,
+    },
     /// A form was sent here by a page of another site.
     CrossSite,
 }
@@ -49,6 +53,8 @@ pub struct LoginPage {
     pub domain: String,
     pub entry: String,
     pub original_url: String,
+    /// Ties the login to another site that waits for it.
+    pub handover: Option<String>,
     /// Host name of the site the person is signing in to, as shown.
     pub site: String,
     /// What was typed before a failure, else empty.
@@ -91,6 +97,7 @@ impl Page {
             }
             Page::Unavailable => ("unavailable.html", context! {}),
             Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
+            Page::HandoverRefused { start_url } => ("handover-refused.html", context! { start_url => link(start_url) }),
             Page::CrossSite => ("cross-site.html", context! {}),
         }
     }
@@ -115,6 +122,7 @@ impl LoginPage {
             domain => &self.domain,
             entry => &self.entry,
             original_url => &self.original_url,
+            handover => self.handover.as_deref(),
             site => &self.site,
             error => filled(&self.error),
             notice => filled(&self.notice),

@@ -63,6 +63,7 @@ fn filled_with(text: &str) -> Vec<Page> {
         domain: text(),
         entry: text(),
         original_url: text(),
+        handover: Some(text()),
         site: text(),
         username: text(),
         error: Some(text()),
@@ -77,12 +78,13 @@ fn filled_with(text: &str) -> Vec<Page> {
         remember_me: true,
     };
     let mut pages = vec![
-        Page::Login(login),
+        Page::Login(login.into()),
         Page::LoginError { code: 5003, message: text() },
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
         Page::LoggedOut { login_url: text(), forget_url: text() },
         Page::Unavailable,
+        Page::HandoverRefused { start_url: text() },
         Page::CrossSite,
     ];
     pages.extend([400, 404, 405, 408, 413, 414, 429, 431].map(|status| Page::Refused { status, reason: text() }));
@@ -186,7 +188,10 @@ fn what_is_said_is_what_is_read() {
     let pages = pages(&Files::new()).unwrap();
     for said in HOSTILE {
         for page in filled_with(said) {
-            if matches!(page, Page::Unavailable | Page::CrossSite | Page::LoggedOut { .. }) {
+            if matches!(
+                page,
+                Page::Unavailable | Page::CrossSite | Page::LoggedOut { .. } | Page::HandoverRefused { .. }
+            ) {
                 continue;
             }
             let mut html = pages.render(&page).html;
@@ -235,7 +240,7 @@ fn login(username: &str, error: Option<&str>, asked: &[&str]) -> Vec<Tag> {
         fields: asked.iter().map(field).collect(),
         ..LoginPage::default()
     };
-    tags(&pages(&Files::new()).unwrap().render(&Page::Login(page)).html)
+    tags(&pages(&Files::new()).unwrap().render(&Page::Login(page.into())).html)
 }
 
 #[test]
@@ -252,6 +257,7 @@ fn the_form_sends_the_fields_that_the_agent_reads() {
                 (names::field::DOMAIN, text),
                 (names::field::ENTRY, text),
                 (names::field::ORIGINAL_URL, text),
+                (names::field::HANDOVER, text),
                 (names::field::USERNAME, text),
                 (names::field::PASSWORD, ""),
                 ("cams_cb_totp", ""),

@@ -75,6 +75,7 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
             auto_login: false,
             login_uri: "/cams/login".into(),
             logout_uri: "/cams/logout".into(),
+            handover_uri: "/cams/handover".into(),
             default_page: "/".into(),
             sites: vec![Arc::new(Site {
                 name: "app".into(),
