@@ -102,6 +102,7 @@ fn mistakes_are_reported_where_they_stand() {
         ("cams.login.uri=/cams/%6cogin", "10: `/cams/%6cogin` is not a path"),
         ("cams.login.uri=/cams/login?x", "10: `/cams/login?x` is not a path"),
         ("cams.login.uri=/cams/logout", "`cams.login.uri` and `cams.logout.uri` must differ"),
+        ("cams.handover.uri=/cams/login", "`cams.login.uri` and `cams.handover.uri` must differ"),
         ("cams.default.page=//evil.test", "10: `//evil.test` is not a path"),
         ("cams.cluster.sites=https://a.test, b.test", "10: `b.test` is not an origin"),
         ("cams.trusted.proxies=10.0.0.0/8 proxy", "10: `proxy` is not an address or a network"),

@@ -34,6 +34,11 @@ pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
     }
 }
 
+/// Whether the request has a session cookie that is nobody's, because there are two, or it cannot be ours.
+pub fn is_unusable(config: &GateConfig, head: &Head) -> bool {
+    matches!(carried(head, &config.cookies.session), Carried::Unusable)
+}
+
 /// The cookie of a browser that asked to be remembered.
 pub fn remembered(config: &GateConfig, head: &Head) -> Carried {
     carried(head, &config.cookies.auto_login)
@@ -273,7 +278,7 @@ mod tests {
             ("a=b;c=\"d ;e", Some("a=b;c=\"d ;e")),
             ("a=b; CAMS_SID_MYCAMSCLUSTER_SYSTEM=x; c= d\u{e9}", Some("a=b; c= d\u{e9}")),
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=x", None),
-            ("CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y;", None),
+            ("CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y; CAMS_HANDOVER_X=z", None),
             ("cams.sid_x=1; CAMS AUTO.LOGIN-Y=2; CAMSEL=3", Some("CAMSEL=3")),
             ("CAMS_SID_X", None),
             ("XCAMS_SID_X=1", Some("XCAMS_SID_X=1")),
@@ -284,6 +289,7 @@ mod tests {
         for (header, expected) in [
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil; Path=/", true),
             (" cams_auto_login_X =; Max-Age=0", true),
+            ("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=planted", true),
             ("=CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil", true),
             (" =\t= CAMS_SID_X=evil; Path=/", true),
             ("CAMS_SID_X", true),
@@ -308,11 +314,15 @@ mod tests {
             assert_eq!(changes.headers(&config, scheme), deleted);
             assert!(changes.start_session(&Secret::from("v")));
             changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });
-            let set = [format!("{SID}=v; {more}"), format!("{AUTO_LOGIN}=r; {more}; Max-Age=600")];
+            let set = vec![format!("{SID}=v; {more}"), format!("{AUTO_LOGIN}=r; {more}; Max-Age=600")];
             assert_eq!(changes.headers(&config, scheme), set);
             assert!(!changes.start_session(&Secret::from("a b")));
             changes.remember(Remember { cookie: Secret::from("a;b"), max_age_seconds: 1 });
             assert_eq!(changes.headers(&config, scheme), set, "what cannot be in a cookie changes nothing");
+            changes.expect_back(Secret::from("n"));
+            let back = more.replace("; Domain=example.org", "");
+            let back = format!("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=n; {back}; Max-Age=600");
+            assert_eq!(changes.headers(&config, scheme), [set, vec![back]].concat(), "for one host always");
         };
         check(None, Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/");
         check(None, Scheme::Http, "HttpOnly; SameSite=Lax; Path=/");

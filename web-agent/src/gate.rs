@@ -230,7 +230,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
-        Some(Service::Handover) => return handover::start(request),
+        Some(Service::Handover) => return handover::start(request, head),
         Some(Service::Keys) => return keys(request),
         None => {}
     }

@@ -10,12 +10,13 @@ use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, R
 use shared_proto::names::field;
 use shared_proto::secret::Secret;
 
+use crate::cookies;
 use crate::gate::login::{self, Attempt};
 use crate::gate::remember::{self, Otherwise};
 use crate::gate::reply::{Audit, Event, Reply};
 use crate::gate::request::Request;
 use crate::gate::{Demand, Question, State, Step, decided, respond, to_login};
-use crate::head::Refusal;
+use crate::head::{Head, Refusal};
 use crate::origin::{Origin, split_url};
 use crate::pages::Page;
 use crate::redirect;
@@ -123,15 +124,19 @@ pub fn outcome(
 }
 
 /// The browser comes back with a code. Who sent it does not matter: what counts is that it left from here.
-pub fn start(request: Request) -> Result<(State, Step), Refusal> {
+pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if request.method != "GET" {
         let mut reply = Reply::refused(Refusal::new(405, "a login is brought along by GET"), true);
         reply.headers = vec![("Allow", "GET".to_owned())];
         return Ok(decided(Step::Respond(reply)));
     }
+    // The new one would not help: the browser would be sent to log in again, and back here, without end.
+    if cookies::is_unusable(&request.config, head) {
+        return Ok(refused(&request, Event::Refused, "the session's cookie is there twice, or cannot be ours"));
+    }
     let query = request.target.query().unwrap_or_default();
     let code = query.strip_prefix(CODE).and_then(|rest| rest.strip_prefix('=')).filter(|code| is_random(code));
-    let Some(code) = code else { return Ok(refused(&request, Event::Refused)) };
+    let Some(code) = code else { return Ok(refused(&request, Event::Refused, "the address has no code")) };
     let question = RedeemRequest {
         request_id: request.id.clone(),
         host: request.site.host.clone(),
@@ -155,13 +160,13 @@ pub fn redeemed(mut request: Request, response: RedeemResponse) -> (State, Step)
             respond(&request, Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user)))
         }
         RedeemResponse::Success { .. } | RedeemResponse::Refused | RedeemResponse::Unknown => {
-            refused(&request, Event::LoginFailed)
+            refused(&request, Event::LoginFailed, "the code of another host is of no use")
         }
     }
 }
 
 /// No way back to the login: it would only send the browser here again.
-fn refused(request: &Request, event: Event) -> (State, Step) {
+fn refused(request: &Request, event: Event, reason: &'static str) -> (State, Step) {
     let page = Page::HandoverRefused { start_url: request.config.default_page.clone() };
-    respond(request, Reply::page(400, page, Audit::new(event, "no session could be brought along")))
+    respond(request, Reply::page(400, page, Audit::new(event, reason)))
 }

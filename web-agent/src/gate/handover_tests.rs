@@ -219,6 +219,7 @@ fn a_code_is_shown_with_what_the_browser_keeps() {
         ("GET /cams/handover?code=", &[NAVIGATION], "400"),
         (&longer, &[NAVIGATION], "400"),
         (&twice, &[NAVIGATION], "400"),
+        (&line, &[NAVIGATION, "Cookie: CAMS_SID_MYCAMSCLUSTER_SYSTEM=a; CAMS_SID_MYCAMSCLUSTER_SYSTEM=b"], "400"),
         (&line.replace("GET", "HEAD"), &[NAVIGATION], "405"),
         (&line.replace("GET", "POST"), &[NAVIGATION, "Content-Length: 0"], "405"),
     ] {
