@@ -38,6 +38,10 @@ pub enum Kind {
     FormKept,
     /// It was given back to its sender.
     FormReturned,
+    /// A session that was opened at one host counts at another from now on.
+    SessionHandedOver,
+    /// A code that should have brought a session along was of no use.
+    HandoverRefused,
     AccessDenied,
     LoginRequired,
     AgentRefused,

@@ -5,12 +5,14 @@
 
 mod account;
 mod auto_login;
+mod handover;
 mod login;
 mod parked;
 
 pub use account::{account, end_of_account};
 pub use auto_login::autologin;
 use auto_login::{end_family, forget_browser};
+pub use handover::{hand_over, redeem};
 pub use login::login;
 pub use parked::{park, take_parked};
 use shared_proto::PROTOCOL_VERSION;

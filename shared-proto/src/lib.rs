@@ -9,6 +9,7 @@ pub mod authority;
 pub mod check;
 pub mod client_cert;
 pub mod event;
+pub mod handover;
 pub mod hello;
 pub mod login;
 pub mod names;

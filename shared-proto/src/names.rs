@@ -24,6 +24,10 @@ pub mod field {
     pub const NOTICE: &str = "cams_notice";
     /// Of the account page: what is to end.
     pub const END: &str = "cams_end";
+    /// Another site of the cluster waits for the session: SHA-256, in URL-safe base64, of what the browser keeps there.
+    pub const HANDOVER: &str = "cams_handover";
+    /// `true`: the session that the browser has does not do, somebody must type.
+    pub const FRESH: &str = "cams_fresh";
 }
 
 /// What a person is told on the login page for another reason than a failed login; the agent has the texts.
@@ -81,6 +85,8 @@ pub struct CookieNames {
     pub auto_login: String,
     /// Of a browser whose posted forms are kept.
     pub form: String,
+    /// What ties a browser that went to log in elsewhere to its way back.
+    pub handover: String,
 }
 
 impl CookieNames {
@@ -90,6 +96,7 @@ impl CookieNames {
             session: format!("{prefix}_SID_{suffix}"),
             auto_login: format!("{prefix}_AUTO_LOGIN_{suffix}"),
             form: format!("{prefix}_FORM_{suffix}"),
+            handover: format!("{prefix}_HANDOVER_{suffix}"),
         }
     }
 }
@@ -116,6 +123,7 @@ mod tests {
         assert_eq!(names.session, "CAMS_SID_MYCAMSCLUSTER_SYSTEM");
         assert_eq!(names.auto_login, "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM");
         assert_eq!(names.form, "CAMS_FORM_MYCAMSCLUSTER_SYSTEM");
+        assert_eq!(names.handover, "CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM");
     }
 
     #[test]

@@ -181,6 +181,13 @@ fn message(target: &str, session: &str) -> String {
         "/agent/v1/account/end" => {
             json!({"request_id": "census", "client": client, "end": {"what": "everything"}})
         }
+        "/agent/v1/handover" => json!({
+            "request_id": "census", "session": session, "audience": "https://app.test", "target": "/", "binding": "x",
+            "client": client,
+        }),
+        "/agent/v1/handover/redeem" => json!({
+            "request_id": "census", "audience": "https://localhost", "code": "x", "binding": "x", "client": client,
+        }),
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

@@ -35,6 +35,7 @@ mod remember_me;
 mod remembered;
 mod second_factor;
 mod secrets;
+mod single_sign_on;
 mod slowloris;
 mod sql;
 mod starts;

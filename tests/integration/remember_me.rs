@@ -35,7 +35,7 @@ struct World {
 const PASSED: u16 = 502;
 
 /// The valve with a new key; a cookie that was replaced a second ago is a thief's.
-fn valve() -> String {
+pub fn valve() -> String {
     format!(
         "<auth-valve className=\"com.cafesoft.security.engine.auth.AutoLoginAuthValve\" enabled=\"true\">\n<param-list>\n{}\n\
          <param name=\"grace\" value=\"1s\"/>\n</param-list></auth-valve>\n</auth-pipeline>",
@@ -43,7 +43,7 @@ fn valve() -> String {
     )
 }
 
-fn remember(files: &Files, valve: &str) {
+pub fn remember(files: &Files, valve: &str) {
     replace(&domain_file(files, "security-domain.xml"), |text| text.replace("</auth-pipeline>", valve));
     replace(&domain_file(files, "login-config.xml"), |text| {
         text.replace(&format!("className=\"{HANDLER}\""), &format!("className=\"{ASKING}\""))

@@ -269,6 +269,8 @@ fn capabilities(chromium: &Path, home: &Path) -> serde_json::Map<String, Value> 
         "--disable-sync",
         "--disable-breakpad",
         "--no-first-run",
+        // Names that nobody has (RFC 6761, section 6.2) are this machine.
+        "--host-resolver-rules=MAP *.test 127.0.0.1",
         &profile,
     ];
     let options = json!({"binary": chromium, "args": arguments});

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::hello::HelloRequest;
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
@@ -32,6 +33,8 @@ const PARK: &str = "https://cams-policy-server/agent/v1/parked";
 const TAKE_PARKED: &str = "https://cams-policy-server/agent/v1/parked/take";
 const ACCOUNT: &str = "https://cams-policy-server/agent/v1/account";
 const ACCOUNT_END: &str = "https://cams-policy-server/agent/v1/account/end";
+const HANDOVER: &str = "https://cams-policy-server/agent/v1/handover";
+const REDEEM: &str = "https://cams-policy-server/agent/v1/handover/redeem";
 
 const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
 const AUDIT: &str = "https://cams-policy-server/agent/v1/audit";
@@ -190,6 +193,22 @@ impl Link {
     /// Any: it may or may not have ended.
     pub async fn end_of_account(&self, question: &AccountEndRequest) -> Result<AccountEndResponse, LinkError> {
         Ok(self.ask(ACCOUNT_END, question, Repeat::Always, LIMIT).await?.answer)
+    }
+
+    /// Asks for a code with which a session goes to another site. A second code does no harm.
+    ///
+    /// # Errors
+    /// Any: nothing is handed over.
+    pub async fn hand_over(&self, question: &HandoverRequest) -> Result<HandoverResponse, LinkError> {
+        self.ask(HANDOVER, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Takes a session for such a code, which counts once.
+    ///
+    /// # Errors
+    /// Any: there is no session to be had for the code.
+    pub async fn redeem(&self, question: &RedeemRequest) -> Result<RedeemResponse, LinkError> {
+        self.ask(REDEEM, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
     }
 
     /// How it stands with each server, in the order in which they are tried.

@@ -134,6 +134,7 @@ impl Reader<'_> {
         let logout_uri = self.uri("cams.logout.uri", "/cams/logout");
         let account_uri = self.uri("cams.account.uri", "/cams/account");
         let resume_uri = self.uri("cams.resume.uri", "/cams/resume");
+        let handover_uri = self.uri("cams.handover.uri", "/cams/handover");
         let default_page = self.uri("cams.default.page", "/");
         let cluster_sites = self.list("cams.cluster.sites", "an origin such as https://www.example.org", Origin::parse);
         let trusted_proxies = self.list("cams.trusted.proxies", "an address or a network such as 10.0.0.0/8", network);
@@ -158,6 +159,7 @@ impl Reader<'_> {
             logout_uri,
             resume_uri,
             account_uri,
+            handover_uri,
             default_page,
             sites,
             cluster_sites,

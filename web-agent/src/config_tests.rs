@@ -104,6 +104,7 @@ fn mistakes_are_reported_where_they_stand() {
         ("cams.account.uri=/cams/login", "`/cams/login` is two of the agent's own pages"),
         ("cams.account.uri=/cams/jwks.json", "`/cams/jwks.json` is two of the agent's own pages"),
         ("cams.login.uri=/cams/logout", "`/cams/logout` is two of the agent's own pages"),
+        ("cams.handover.uri=/cams/login", "`/cams/login` is two of the agent's own pages"),
         ("cams.default.page=//evil.test", "10: `//evil.test` is not a path"),
         ("cams.cluster.sites=https://a.test, b.test", "10: `b.test` is not an origin"),
         ("cams.trusted.proxies=10.0.0.0/8 proxy", "10: `proxy` is not an address or a network"),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use shared_proto::account::{AccountEndRequest, AccountEndResponse};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::handover::{RedeemRequest, RedeemResponse};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest};
 use tokio::time::timeout;
 
@@ -134,6 +135,19 @@ impl Decisions {
             })
         };
         self.auto_logins.share(&question, attempt).await
+    }
+
+    /// Takes the session that was handed over, which ends another one that the browser had.
+    ///
+    /// # Errors
+    /// There is no session to be had for the code.
+    pub async fn redeem(&self, question: &RedeemRequest) -> Result<RedeemResponse, LinkError> {
+        let answer = self.link.redeem(question).await;
+        let known = question.previous_session.as_ref().and_then(|previous| self.memory.forget(previous));
+        if let Ok(RedeemResponse::Success { identity, .. }) = &answer {
+            self.end(known.filter(|session| **session != *identity.session_id));
+        }
+        answer
     }
 
     /// Ends a session, and what the browser is remembered by.

@@ -117,6 +117,9 @@ impl AgentProxy {
             Question::Keys { host } => {
                 return Ok(self.voucher.public_keys(&host).await.map_or(Answer::NoKey, Answer::Keys));
             }
+            Question::Nonce => return Ok(Answer::Nonce(incoming::nonce()?)),
+            Question::HandOver(question) => self.decisions.link.hand_over(&question).await.map(Answer::HandOver),
+            Question::Redeem(question) => self.decisions.redeem(&question).await.map(Answer::Redeem),
             Question::Form { entry } => return Ok(Answer::Form(self.decisions.memory.form(&entry))),
             Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
             Question::AutoLogin(question) => {

@@ -33,6 +33,11 @@ pub fn login_page(login_url: &str, parameters: &[(&str, &str)]) -> Option<String
     Some(with_parameters(url, parameters))
 }
 
+/// The origin of an absolute address.
+pub fn origin(url: &str) -> Option<Origin> {
+    parse(url)?.0
+}
+
 /// Adds query parameters to an address made by this module.
 pub fn with_parameters(url: String, parameters: &[(&str, &str)]) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };

@@ -33,6 +33,7 @@ pub fn gate_config() -> GateConfig {
         logout_uri: "/cams/logout".to_owned(),
         resume_uri: "/cams/resume".to_owned(),
         account_uri: "/cams/account".to_owned(),
+        handover_uri: "/cams/handover".to_owned(),
         default_page: "/".to_owned(),
         sites: vec![site("app", None), site("shop", Some(9443))],
         cluster_sites: vec![Origin { scheme: Scheme::Https, host: "portal.test".to_owned(), port: 443 }],

@@ -18,7 +18,7 @@ use crate::auth::valve::LoginAttempt;
 use crate::session::Opening;
 use crate::wire::{Domain, Loaded, Server};
 
-const REPLACED: &str = "replaced by a new login";
+pub(super) const REPLACED: &str = "replaced by a new login";
 
 /// In a task of its own: it comes to its end, and counts, also where the agent waits no more.
 pub async fn login(

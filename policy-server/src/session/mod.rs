@@ -1,11 +1,12 @@
 //! Sessions: what a login leaves behind, how long it lives, and who may end it.
 //!
-//! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing.
+//! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing. A
+//! session that was handed over to other hosts has a token for each of them, and ends with all of them.
 
 pub mod rules;
 mod service;
 
-pub use service::{Found, SessionError, SessionService};
+pub use service::{Found, SessionError, SessionService, new_token};
 
 use sha2::{Digest, Sha256};
 use shared_proto::check::{Client, Identity};
@@ -97,6 +98,8 @@ pub struct Filter {
 #[async_trait::async_trait]
 pub trait SessionStore: Send + Sync {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError>;
+    /// A further token of a session; false where it has ended.
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError>;
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
     /// Records when a session was last used.
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;

@@ -10,7 +10,7 @@ use shared_proto::secret::Secret;
 use super::rules::{self, Limits, Standing};
 use super::{Filter, Opening, Session, SessionStore, TokenHash, user_agent};
 use crate::auth::subject::Subject;
-use crate::token::{self, hex};
+use crate::token::{self, SealError, hex};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -48,7 +48,7 @@ impl SessionService {
         now: i64,
     ) -> Result<(Secret, Session), SessionError> {
         let Opening { subject, domain, entry, client, series, remembered } = opening;
-        let token = Secret::new(URL_SAFE_NO_PAD.encode(token::random::<32>()?));
+        let token = new_token()?;
         let session = Session {
             id: hex(&token::random::<16>()?),
             domain: domain.to_owned(),
@@ -65,6 +65,12 @@ impl SessionService {
         };
         self.store.insert(&TokenHash::of(&token), &session).await?;
         Ok((token, session))
+    }
+
+    /// Another token for the same session; `None` where that has ended.
+    pub async fn another_token(&self, id: &str, now: i64) -> Result<Option<Secret>, SessionError> {
+        let token = new_token()?;
+        Ok(self.store.add_token(&TokenHash::of(&token), id, now).await?.then_some(token))
     }
 
     /// The live session of a token in this domain. One that is past its limits is ended on the way.
@@ -154,4 +160,9 @@ impl SessionService {
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
         self.store.list(filter).await
     }
+}
+
+/// 256 random bits, as they stand in a cookie or an address.
+pub fn new_token() -> Result<Secret, SealError> {
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(token::random::<32>()?)))
 }

@@ -101,7 +101,8 @@ impl Store {
 /// Writes down, as a part of this work, whose session it is that is about to end.
 pub(super) async fn remember_owner(work: &mut Transaction<'static, Any>, session: &str) -> Result<(), StoreError> {
     let query = "INSERT INTO ended_sessions (token_hash, domain, user_name, ended) \
-                 SELECT token_hash, domain, user_name, $2 FROM sessions WHERE id = $1 ON CONFLICT DO NOTHING";
+                 SELECT token_hash, domain, user_name, $2 FROM sessions JOIN session_tokens ON session_id = id \
+                 WHERE id = $1 ON CONFLICT DO NOTHING";
     sqlx::query(query).bind(session).bind(jiff::Timestamp::now().as_second()).execute(&mut **work).await?;
     Ok(())
 }

@@ -15,11 +15,10 @@ const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used
 #[async_trait]
 impl SessionStore for Store {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError> {
-        let query = format!(
-            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-        );
+        let mut work = self.begin().await?;
+        let query =
+            format!("INSERT INTO sessions ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)");
         sqlx::query(AssertSqlSafe(query))
-            .bind(token.as_str())
             .bind(&session.id)
             .bind(&session.domain)
             .bind(&session.entry)
@@ -33,14 +32,21 @@ impl SessionStore for Store {
             .bind(&session.user_agent)
             .bind(session.series.as_deref().unwrap_or_default())
             .bind(i64::from(session.remembered))
-            .execute(&self.writer)
+            .execute(&mut *work)
             .await
             .map_err(StoreError::from)?;
-        Ok(())
+        write_token(&mut work, token, &session.id, session.created).await?;
+        Ok(work.commit().await.map_err(StoreError::from)?)
+    }
+
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
+        Ok(self.add_session_token(token, id, now).await?)
     }
 
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
-        let query = format!("SELECT {COLUMNS} FROM sessions WHERE token_hash = $1");
+        let query = format!(
+            "SELECT {COLUMNS} FROM sessions WHERE id = (SELECT session_id FROM session_tokens WHERE token_hash = $1)"
+        );
         let row = sqlx::query(AssertSqlSafe(query))
             .bind(token.as_str())
             .fetch_optional(&self.reader)
@@ -127,6 +133,18 @@ impl SessionStore for Store {
 }
 
 impl Store {
+    async fn add_session_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        // The update that changes nothing keeps the session until the commit.
+        let query = "UPDATE sessions SET id = id WHERE id = $1";
+        let lives = sqlx::query(query).bind(id).execute(&mut *work).await?.rows_affected() == 1;
+        if lives {
+            write_token(&mut work, token, id, now).await?;
+        }
+        work.commit().await?;
+        Ok(lives)
+    }
+
     /// The session and the news of its end, in one transaction.
     async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
@@ -169,6 +187,21 @@ async fn end_all(
         }
     }
     Ok(ended)
+}
+
+async fn write_token(
+    work: &mut Transaction<'static, Any>,
+    token: &TokenHash,
+    id: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO session_tokens (token_hash, session_id, created) VALUES ($1, $2, $3)")
+        .bind(token.as_str())
+        .bind(id)
+        .bind(now)
+        .execute(&mut **work)
+        .await?;
+    Ok(())
 }
 
 /// Ends, as a part of this work, the sessions that rest on this user of a directory: `id` is the directory's own.

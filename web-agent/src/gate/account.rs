@@ -81,7 +81,7 @@ fn listed(mut request: Request, response: AccountResponse) -> (State, Step) {
                 request.changes.end_session();
             }
             let (domain, entry) = (request.config.domain.clone(), request.config.entry.clone());
-            remember::attempt(request, Otherwise::Account(Demand { domain, entry, login_url }))
+            remember::attempt(request, Otherwise::Account(Demand::new(domain, entry, login_url)))
         }
         AccountResponse::Account(_) | AccountResponse::Unknown => {
             respond(&request, Reply::unavailable(request.is_navigation))

@@ -35,13 +35,6 @@ pub enum Posted {
     Kept(String),
 }
 
-/// The way to a login that a form has to be kept for.
-#[derive(Debug)]
-pub struct Detour {
-    demand: Demand,
-    notice: Option<&'static Notice>,
-}
-
 /// Whether a request has a form that is worth keeping, if its session turns out to have ended.
 pub fn of(request: &Request, head: &Head) -> Posted {
     let is_form = request.method == "POST"
@@ -53,15 +46,15 @@ pub fn of(request: &Request, head: &Head) -> Posted {
 }
 
 /// Reads the form before the browser is sent to the login.
-pub fn read(request: Request, demand: Demand, notice: Option<&'static Notice>) -> (State, Step) {
-    (State::ReadingPosted(request, Detour { demand, notice }), Step::Ask(Question::Body { max: MAX_BODY }))
+pub fn read(request: Request, demand: Demand) -> (State, Step) {
+    (State::ReadingPosted(request, demand), Step::Ask(Question::Body { max: MAX_BODY }))
 }
 
 /// Asks the policy server to keep it.
-pub fn keep(mut request: Request, detour: Detour, body: Vec<u8>) -> (State, Step) {
+pub fn keep(mut request: Request, demand: Demand, body: Vec<u8>) -> (State, Step) {
     let body = Secret::new(body);
     let (Some(session), true) = (request.session.clone(), fields(body.expose()).is_some()) else {
-        return lose(request, &detour);
+        return lose(request, demand);
     };
     let question = ParkRequest {
         request_id: request.id.clone(),
@@ -75,23 +68,23 @@ pub fn keep(mut request: Request, detour: Detour, body: Vec<u8>) -> (State, Step
         body,
         client: request.client.clone(),
     };
-    (State::Parking(request, detour), Step::Ask(Question::Park(question)))
+    (State::Parking(request, demand), Step::Ask(Question::Park(question)))
 }
 
 /// On to the login, with the form kept or not.
-pub fn kept(mut request: Request, detour: &Detour, response: ParkResponse) -> (State, Step) {
-    let ParkResponse::Kept { id, browser, max_age_seconds } = response else { return lose(request, detour) };
+pub fn kept(mut request: Request, demand: Demand, response: ParkResponse) -> (State, Step) {
+    let ParkResponse::Kept { id, browser, max_age_seconds } = response else { return lose(request, demand) };
     if !request.changes.keep_form(browser, max_age_seconds) {
-        return lose(request, detour);
+        return lose(request, demand);
     }
     request.posted = Posted::Kept(id);
-    lead_to_login(&request, &detour.demand, detour.notice)
+    lead_to_login(request, demand)
 }
 
 /// On to the login without the form.
-pub fn lose(mut request: Request, detour: &Detour) -> (State, Step) {
+pub fn lose(mut request: Request, demand: Demand) -> (State, Step) {
     request.posted = Posted::Other;
-    lead_to_login(&request, &detour.demand, detour.notice)
+    lead_to_login(request, demand)
 }
 
 /// What the login page says of a form: that it is kept, or that it is not.
@@ -149,7 +142,7 @@ pub fn taken(mut request: Request, response: TakeResponse) -> (State, Step) {
             if request.session.is_some() {
                 request.changes.end_session();
             }
-            lead_to_login(&request, &Demand { domain, entry, login_url }, None)
+            lead_to_login(request, Demand::new(domain, entry, login_url))
         }
         TakeResponse::Gone => gone(&request),
     }

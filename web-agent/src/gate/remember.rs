@@ -65,7 +65,7 @@ pub fn outcome(mut request: Request, otherwise: Otherwise, response: AutoLoginRe
     match otherwise {
         Otherwise::Demand(_) => check(request),
         Otherwise::Account(_) => account::list(request),
-        Otherwise::Page(attempt) => login::lead_on(&request, &attempt, identity),
+        Otherwise::Page(attempt) => login::lead_on(request, attempt, identity),
     }
 }
 
@@ -77,7 +77,7 @@ fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static
 /// Nobody can be logged in now. The page says so, and where to log in as somebody whom it does not concern.
 fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) | Otherwise::Account(demand) => match login_url(&request, &demand, None) {
+        Otherwise::Demand(demand) | Otherwise::Account(demand) => match login_url(&request, &demand, &[]) {
             Some(url) => respond(&request, Reply::not_remembered_now(&request, url)),
             None => respond(&request, Reply::unavailable(request.is_navigation)),
         },
@@ -88,7 +88,7 @@ fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
 /// The person logs in as ever.
 fn without(request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) | Otherwise::Account(demand) => login_required(request, demand, notice),
+        Otherwise::Demand(demand) | Otherwise::Account(demand) => login_required(request, demand.with_notice(notice)),
         Otherwise::Page(attempt) => login::ask_form(request, attempt.with_notice(notice)),
     }
 }

@@ -37,6 +37,8 @@ pub struct Request {
     pub browser: Carried,
     /// What becomes of a form that it carries.
     pub posted: Posted,
+    /// What the browser shows for having gone to log in elsewhere.
+    pub handover: Option<Secret>,
     /// What the browser is told about our cookies with the answer, whichever it is.
     pub changes: Changes,
     /// The client's certificate, as a trusted proxy before us verified it.
@@ -77,6 +79,7 @@ impl Request {
             remembered: cookies::remembered(config, head),
             browser: cookies::form(config, head),
             posted: Posted::default(),
+            handover: cookies::handover(config, head),
             changes: Changes::default(),
             client_cert,
             is_navigation: is_navigation(head),

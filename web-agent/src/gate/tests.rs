@@ -279,7 +279,7 @@ fn the_way_back_is_the_canonical_address() {
         ("GET /%61?x=%2F&y", "/cams/login", Some(format!("/cams/login?{QUERY}%2Fa%3Fx%3D%252F%26y"))),
         ("POST /x", "/cams/login", Some(format!("/cams/login?{QUERY}%2F&cams_notice=form-lost"))),
         ("GET /x", "/my/page.jsp?lang=en", Some(format!("/my/page.jsp?lang=en&{QUERY}%2Fx"))),
-        ("GET /x", "https://portal.test/in", Some(format!("https://portal.test/in?{QUERY}%2Fx"))),
+        ("GET /x", "https://app.test:8443/in", Some(format!("https://app.test:8443/in?{QUERY}%2Fx"))),
         ("GET /x", "javascript:alert(1)", None),
         ("GET /x", "//evil.test", None),
         ("GET /x", "/x\r\nSet-Cookie: a=b", None),

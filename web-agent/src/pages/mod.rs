@@ -41,12 +41,13 @@ pub const STYLE: &str = include_str!("style.css");
 
 const STYLE_FILE: &str = "style.css";
 
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("account.html", include_str!("templates/account.html")),
     ("confirm-logout.html", include_str!("templates/confirm-logout.html")),
     ("cross-site.html", include_str!("templates/cross-site.html")),
     ("denied.html", include_str!("templates/denied.html")),
     ("form-gone.html", include_str!("templates/form-gone.html")),
+    ("handover-refused.html", include_str!("templates/handover-refused.html")),
     ("layout.html", include_str!("templates/layout.html")),
     ("logged-out.html", include_str!("templates/logged-out.html")),
     ("login-error.html", include_str!("templates/login-error.html")),
@@ -56,12 +57,13 @@ const TEMPLATES: [(&str, &str); 12] = [
     ("unavailable.html", include_str!("templates/unavailable.html")),
 ];
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "account.html",
     "confirm-logout.html",
     "cross-site.html",
     "denied.html",
     "form-gone.html",
+    "handover-refused.html",
     "layout.html",
     "logged-out.html",
     "login-error.html",
@@ -255,6 +257,7 @@ fn samples() -> Vec<Page> {
     let mut again = LoginPage {
         username: "alice".into(),
         error: Some("Authentication failed".into()),
+        handover: Some("x".into()),
         notice: Some("Please sign in again".into()),
         remember_me: true,
         ..login.clone()
@@ -264,8 +267,8 @@ fn samples() -> Vec<Page> {
     vec![
         empty,
         full,
-        Page::Login(login),
-        Page::Login(again),
+        Page::Login(login.into()),
+        Page::Login(again.into()),
         Page::LoginError { code: names::code::BAD_DOMAIN, message: "Unknown security domain".into() },
         Page::Denied { user: "alice".into(), logout_url: "/cams/logout".into() },
         Page::Denied { user: String::new(), logout_url: "/cams/logout".into() },
@@ -273,6 +276,7 @@ fn samples() -> Vec<Page> {
         Page::LoggedOut { login_url: "/cams/login".into(), forget_url: "/cams/logout/forget".into() },
         Page::Unavailable { login_url: None },
         Page::Refused { status: 400, reason: "The address is not valid".into() },
+        Page::HandoverRefused { start_url: "/".into() },
         Page::CrossSite,
         Page::Resend { action: "/form".into(), fields: vec![("name".into(), "value".into())] },
         Page::FormGone { start_url: "/".into() },

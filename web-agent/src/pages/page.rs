@@ -12,7 +12,7 @@ use super::AccountPage;
 /// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
 #[derive(Debug, Clone)]
 pub enum Page {
-    Login(LoginPage),
+    Login(Box<LoginPage>),
     Account(AccountPage),
     /// The login could not even be tried: one of [`shared_proto::names::code`].
     LoginError {
@@ -44,6 +44,10 @@ pub enum Page {
         status: u16,
         reason: String,
     },
+    /// A login at another host could not be brought along.
+    HandoverRefused {
+        start_url: String,
+    },
     /// A form was sent here by a page of another site.
     CrossSite,
     /// Sends a form to `action` that was kept over a login: all `fields`, in order.
@@ -65,6 +69,8 @@ pub struct LoginPage {
     pub domain: String,
     pub entry: String,
     pub original_url: String,
+    /// Ties the login to another site that waits for it.
+    pub handover: Option<String>,
     /// Host name of the site the person is signing in to, as shown.
     pub site: String,
     /// What was typed before a failure, else empty.
@@ -110,6 +116,7 @@ impl Page {
                 ("unavailable.html", context! { login_url => login_url.as_deref().map(link) })
             }
             Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
+            Page::HandoverRefused { start_url } => ("handover-refused.html", context! { start_url => link(start_url) }),
             Page::CrossSite => ("cross-site.html", context! {}),
             Page::Resend { action, fields } => {
                 let field = |(name, value): &(String, Secret)| context! { name, value => value.expose_str() };
@@ -140,6 +147,7 @@ impl LoginPage {
             domain => &self.domain,
             entry => &self.entry,
             original_url => &self.original_url,
+            handover => self.handover.as_deref(),
             site => &self.site,
             error => filled(&self.error),
             notice => filled(&self.notice),

@@ -65,6 +65,7 @@ fn filled_with(text: &str) -> Vec<Page> {
         domain: text(),
         entry: text(),
         original_url: text(),
+        handover: Some(text()),
         site: text(),
         username: text(),
         error: Some(text()),
@@ -92,7 +93,7 @@ fn filled_with(text: &str) -> Vec<Page> {
     let places = || vec![place.clone(), other.clone()];
     let account = Account { user: text(), sessions: places(), more_sessions: 1, browsers: places(), more_browsers: 1 };
     let mut pages = vec![
-        Page::Login(login),
+        Page::Login(login.into()),
         Page::Account(AccountPage { action: text(), account }),
         Page::LoginError { code: 5003, message: text() },
         Page::Denied { user: text(), logout_url: text() },
@@ -100,6 +101,7 @@ fn filled_with(text: &str) -> Vec<Page> {
         Page::LoggedOut { login_url: text(), forget_url: text() },
         Page::Unavailable { login_url: None },
         Page::Unavailable { login_url: Some("/cams/login".into()) },
+        Page::HandoverRefused { start_url: text() },
         Page::CrossSite,
     ];
     pages.push(Page::Resend { action: text(), fields: vec![(text(), text().into()), (text(), text().into())] });
@@ -208,7 +210,11 @@ fn what_is_said_is_what_is_read() {
         for page in filled_with(said) {
             if matches!(
                 page,
-                Page::Unavailable { .. } | Page::CrossSite | Page::LoggedOut { .. } | Page::FormGone { .. }
+                Page::Unavailable { .. }
+                    | Page::CrossSite
+                    | Page::LoggedOut { .. }
+                    | Page::FormGone { .. }
+                    | Page::HandoverRefused { .. }
             ) {
                 continue;
             }
@@ -258,7 +264,7 @@ fn login(username: &str, error: Option<&str>, asked: &[&str]) -> Vec<Tag> {
         fields: asked.iter().map(field).collect(),
         ..LoginPage::default()
     };
-    tags(&pages(&Files::new()).unwrap().render(&Page::Login(page)).html)
+    tags(&pages(&Files::new()).unwrap().render(&Page::Login(page.into())).html)
 }
 
 #[test]
@@ -275,6 +281,7 @@ fn the_form_sends_the_fields_that_the_agent_reads() {
                 (names::field::DOMAIN, text),
                 (names::field::ENTRY, text),
                 (names::field::ORIGINAL_URL, text),
+                (names::field::HANDOVER, text),
                 (names::field::USERNAME, text),
                 (names::field::PASSWORD, ""),
                 ("cams_cb_totp", ""),
