@@ -34,6 +34,8 @@ pub enum Kind {
     /// A cookie was shown whose successor is in use: two hold a copy.
     RememberMeTheft,
     SessionEnded,
+    /// A session was shown in a network where it does not count.
+    SessionElsewhere,
     AccessDenied,
     LoginRequired,
     AgentRefused,

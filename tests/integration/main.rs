@@ -25,6 +25,7 @@ mod init;
 mod inner;
 mod ldap;
 mod lifecycle;
+mod limits;
 mod login;
 mod readme;
 mod redirects;

@@ -46,7 +46,7 @@ pub async fn stores() -> Vec<Fixture> {
     stores
 }
 
-fn session(id: &str, user: &str, last_used: i64) -> (TokenHash, Session) {
+pub fn session(id: &str, user: &str, last_used: i64) -> (TokenHash, Session) {
     let subject = Subject {
         user: user.to_owned(),
         roles: BTreeSet::from(["user".to_owned()]),

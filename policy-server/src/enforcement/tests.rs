@@ -11,7 +11,7 @@ use shared_proto::names::code;
 use super::*;
 use crate::agents::Rights;
 use crate::auth::subject::Subject;
-use crate::session::{Filter, SessionService, SessionStore, TokenHash};
+use crate::session::{Filter, SessionService, SessionStore, TokenHash, Turn};
 use crate::store::StoreError;
 use crate::testkit::{PASSWORD, Site, keep_session};
 
@@ -39,6 +39,8 @@ fn right_login(previous: &str) -> LoginRequest {
         entry: "http".into(),
         callbacks: callbacks.map(|(name, value)| (name.to_owned(), value.into())).into(),
         previous_session: Some(previous.into()),
+        remember: None,
+        forget: false,
         client: client(),
     }
 }
@@ -54,6 +56,14 @@ struct Full(crate::store::Store);
 #[async_trait]
 impl SessionStore for Full {
     async fn insert(&self, _: &TokenHash, _: &Session) -> Result<(), SessionError> {
+        Err(StoreError::Slow.into())
+    }
+    async fn insert_in_turn(
+        &self,
+        _: &TokenHash,
+        _: &Session,
+        _: &Turn<'_>,
+    ) -> Result<Option<Vec<Session>>, SessionError> {
         Err(StoreError::Slow.into())
     }
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {

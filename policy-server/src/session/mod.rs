@@ -2,10 +2,13 @@
 //!
 //! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing.
 
+pub mod limits;
 pub mod rules;
 mod service;
+mod sightings;
 
-pub use service::{Found, SessionError, SessionService};
+pub use limits::Limits;
+pub use service::{Found, Opened, SessionError, SessionService};
 
 use sha2::{Digest, Sha256};
 use shared_proto::check::{Client, Identity};
@@ -13,6 +16,7 @@ use shared_proto::secret::Secret;
 
 use crate::auth::subject::Subject;
 use crate::token::hex;
+use limits::Crowd;
 
 /// A person's session. Times are seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone)]
@@ -48,9 +52,26 @@ pub struct Opening<'a> {
     /// As in [`Session`].
     pub series: Option<&'a str>,
     pub remembered: bool,
+    /// The browser's former session, by its id: it ends where there is a limit, and takes nobody's place.
+    pub replaces: Option<&'a str>,
+}
+
+/// What is to be heeded where a person may have so many sessions.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pub crowd: Crowd,
+    /// As in [`Opening`].
+    pub replaces: Option<&'a str>,
+    /// What was last used at this time or before does not count.
+    pub idle_since: i64,
 }
 
 impl Session {
+    /// How many seconds ago the person typed at the login page, if anybody did.
+    pub fn typed(&self, now: i64) -> Option<u64> {
+        (!self.remembered).then(|| u64::try_from(now.saturating_sub(self.created)).unwrap_or(0))
+    }
+
     pub fn identity(&self) -> Identity {
         Identity {
             user: self.subject.user.clone(),
@@ -60,6 +81,7 @@ impl Session {
             session_id: self.id.clone(),
             session_created: self.created,
             attributes: self.subject.attributes.clone(),
+            remembered: self.remembered,
         }
     }
 }
@@ -89,6 +111,14 @@ pub struct Filter {
 #[async_trait::async_trait]
 pub trait SessionStore: Send + Sync {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError>;
+    /// The same within the person's limit, whoever else logs in at that moment. The sessions that ended for it; `None`
+    /// where there is no room.
+    async fn insert_in_turn(
+        &self,
+        token: &TokenHash,
+        session: &Session,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Vec<Session>>, SessionError>;
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
     /// Records when a session was last used.
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;

@@ -7,36 +7,26 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Store, StoreError};
 use crate::auth::subject::Subject;
-use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash};
+use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash, Turn};
 
-const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent, \
+pub(super) const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent, \
                        series, remembered";
 
 #[async_trait]
 impl SessionStore for Store {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError> {
-        let query = format!(
-            "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-        );
-        sqlx::query(AssertSqlSafe(query))
-            .bind(token.as_str())
-            .bind(&session.id)
-            .bind(&session.domain)
-            .bind(&session.entry)
-            .bind(&session.subject.user)
-            .bind(subject_text(&session.subject)?)
-            .bind(session.created)
-            .bind(session.last_used)
-            .bind(session.rechecked)
-            .bind(session.ends)
-            .bind(&session.address)
-            .bind(&session.user_agent)
-            .bind(session.series.as_deref().unwrap_or_default())
-            .bind(i64::from(session.remembered))
-            .execute(&self.writer)
-            .await
-            .map_err(StoreError::from)?;
-        Ok(())
+        let mut work = self.begin().await?;
+        add(&mut work, token, session).await?;
+        Ok(work.commit().await.map_err(StoreError::from)?)
+    }
+
+    async fn insert_in_turn(
+        &self,
+        token: &TokenHash,
+        session: &Session,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Vec<Session>>, SessionError> {
+        Ok(self.add_in_turn(token, session, turn).await?)
     }
 
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
@@ -130,8 +120,7 @@ impl Store {
     /// The session and the news of its end, in one transaction.
     async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
-        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut *work).await?;
-        let ended = done.rows_affected() == 1;
+        let ended = remove(&mut work, id).await?;
         let news = ended.then(|| Change::SessionEnded { session: id.to_owned() });
         self.commit(work, news.as_slice()).await?;
         Ok(ended)
@@ -151,6 +140,41 @@ impl Store {
     }
 }
 
+/// Puts a session in, as a part of this work.
+pub(super) async fn add(
+    work: &mut Transaction<'static, Any>,
+    token: &TokenHash,
+    session: &Session,
+) -> Result<(), StoreError> {
+    let query = format!(
+        "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+    );
+    sqlx::query(AssertSqlSafe(query))
+        .bind(token.as_str())
+        .bind(&session.id)
+        .bind(&session.domain)
+        .bind(&session.entry)
+        .bind(&session.subject.user)
+        .bind(subject_text(&session.subject)?)
+        .bind(session.created)
+        .bind(session.last_used)
+        .bind(session.rechecked)
+        .bind(session.ends)
+        .bind(&session.address)
+        .bind(&session.user_agent)
+        .bind(session.series.as_deref().unwrap_or_default())
+        .bind(i64::from(session.remembered))
+        .execute(&mut **work)
+        .await?;
+    Ok(())
+}
+
+/// Takes a session out, as a part of this work; false where it had ended already.
+pub(super) async fn remove(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+    let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **work).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Ends, as a part of this work, the sessions that rest on this user of a directory: `id` is the directory's own.
 pub(super) async fn end_sessions_of(
     work: &mut Transaction<'static, Any>,
@@ -165,8 +189,7 @@ pub(super) async fn end_sessions_of(
         if !session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)) {
             continue;
         }
-        let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&session.id).execute(&mut **work).await?;
-        if done.rows_affected() == 1 {
+        if remove(work, &session.id).await? {
             ended.push(session);
         }
     }
@@ -187,7 +210,7 @@ fn subject_text(subject: &Subject) -> Result<String, StoreError> {
     serde_json::to_string(subject).map_err(|error| StoreError::Corrupt("a session", error))
 }
 
-fn session(row: &AnyRow) -> Result<Session, StoreError> {
+pub(super) fn session(row: &AnyRow) -> Result<Session, StoreError> {
     let (subject, series): (String, String) = (row.try_get("subject")?, row.try_get("series")?);
     Ok(Session {
         id: row.try_get("id")?,
