@@ -157,6 +157,12 @@ pub enum DigestCommand {
     },
 }
 
+#[cfg(feature = "policy-server")]
+fn seconds(text: &str) -> Result<u64, String> {
+    let time = shared_proto::options::parse_duration(text);
+    time.map(|time| time.as_secs()).ok_or_else(|| "write a time such as 30s, 15m or 8h".to_owned())
+}
+
 /// The policy server's configuration, for commands that work on its files or its store.
 #[derive(Debug, Args)]
 pub struct ConfArgs {
@@ -218,6 +224,12 @@ pub struct ExplainArgs {
     /// Login entry the site demands, and the session was made by
     #[arg(long, default_value = "http")]
     pub entry: String,
+    /// The user did not type: a remembered browser logged in by itself
+    #[arg(long, conflicts_with = "typed_ago")]
+    pub remembered: bool,
+    /// How long ago the user typed at the login page, such as 20m
+    #[arg(long, default_value = "0s", value_parser = seconds)]
+    pub typed_ago: u64,
     #[command(flatten)]
     pub json: JsonArgs,
 }

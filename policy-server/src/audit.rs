@@ -42,6 +42,8 @@ pub enum Kind {
     SessionHandedOver,
     /// A code that should have brought a session along was of no use.
     HandoverRefused,
+    /// A session was shown in a network where it does not count.
+    SessionElsewhere,
     AccessDenied,
     LoginRequired,
     AgentRefused,

@@ -5,6 +5,7 @@
 
 mod account;
 mod auto_login;
+mod elsewhere;
 mod handover;
 mod login;
 mod parked;
@@ -17,7 +18,7 @@ pub use login::login;
 pub use parked::{park, take_parked};
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
-use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::check::{CheckRequest, CheckResponse, Client, Decision, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LogoutRequest, LogoutResponse};
 use shared_proto::secret::Secret;
@@ -35,6 +36,8 @@ use crate::wire::{Domain, Loaded, Server};
 /// Why a session ended that met its idle limit or its lifetime.
 pub(crate) const EXPIRED: &str = "its time was over";
 const LOGOUT: &str = "logout";
+/// Why a session ended that stood in the way of another one.
+const CROWDED_OUT: &str = "a newer session of the person took its place";
 
 #[derive(Debug, thiserror::Error)]
 pub enum EnforcementError {
@@ -136,16 +139,15 @@ pub async fn check(
     let domain = authorise(server, &loaded, agent, &reach)?;
     let (standing, session) = match &request.session {
         None => (SessionStanding::None, None),
-        Some(token) => match live_session(server, domain, token).await? {
-            Some(session) => (SessionStanding::Live, Some(session)),
-            None => (SessionStanding::Ended, None),
-        },
+        Some(token) => live_session(server, domain, token, &request.client).await?,
     };
+    let now = server.now();
     let who = session.as_ref().map(|session| Who {
         user: &session.subject.user,
         roles: &session.subject.roles,
         domain: &session.domain,
         entry: &session.entry,
+        typed: session.typed(now.as_second()),
     });
     let question = access::Request {
         scheme: &request.scheme,
@@ -157,7 +159,8 @@ pub async fn check(
         domain: &request.domain,
         entry: &request.entry,
     };
-    let decision = match domain.policy.decide(&question, who.as_ref()).outcome {
+    let decided = domain.policy.decide(&question, who.as_ref());
+    let decision = match decided.outcome {
         Outcome::Granted => Decision::Granted,
         Outcome::Denied => Decision::Denied,
         Outcome::LoginRequired { entry } => login_required(domain, agent, entry),
@@ -184,6 +187,8 @@ pub async fn check(
             },
         );
     }
+    let holds = decided.holds.map(|seconds| now.as_second().saturating_add_unsigned(seconds));
+    let ends = session.as_ref().map(|session| session.ends).into_iter().chain(holds).min();
     Ok(CheckResponse {
         decision,
         session: standing,
@@ -191,13 +196,9 @@ pub async fn check(
         policy_hash: domain.policy.hash().to_owned(),
         epoch: position.epoch,
         seq: position.seq,
-        // Rules ask for nothing but the session, the entry and the resource. One that asked for more (the time, the
-        // client's address) would have to say 0 here.
-        remember_ms: rules::memory_ms(
-            domain.limits.idle,
-            session.as_ref().map(|session| session.ends),
-            server.now().as_millisecond(),
-        ),
+        // Rules ask for nothing but the session, its age, the entry and the resource; the agent tells clients apart. One
+        // that asked for more would have to say 0 here.
+        remember_ms: rules::memory_ms(domain.limits.idle, ends, now.as_millisecond()),
     })
 }
 
@@ -217,21 +218,31 @@ fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision 
 }
 
 /// The session of a token, its account looked at again: who is disabled or gone has no session, changed roles count.
-async fn live_session(server: &Server, domain: &Domain, token: &Secret) -> Result<Option<Session>, EnforcementError> {
+/// Where the client's network is another one than the session is bound to, it has none, and none has ended.
+async fn live_session(
+    server: &Server,
+    domain: &Domain,
+    token: &Secret,
+    client: &Client,
+) -> Result<(SessionStanding, Option<Session>), EnforcementError> {
+    const ENDED: (SessionStanding, Option<Session>) = (SessionStanding::Ended, None);
     let now = server.now().as_second();
     let mut session = match server.sessions.find(token, &domain.name, domain.limits, now).await? {
         Found::Live(session) => *session,
         Found::Expired(session) => {
             server.record_end(&session, EXPIRED);
-            return Ok(None);
+            return Ok(ENDED);
         }
-        Found::Ended => return Ok(None),
+        Found::Ended => return Ok(ENDED),
     };
+    if !elsewhere::counts_for(server, domain, &session, client) {
+        return Ok((SessionStanding::None, None));
+    }
     if !recheck(server, domain, &mut session, Depth::AtHand).await? {
-        return Ok(None);
+        return Ok(ENDED);
     }
     server.sessions.keep(&mut session, domain.limits, now).await?;
-    Ok(Some(session))
+    Ok((SessionStanding::Live, Some(session)))
 }
 
 /// Looks at the account of a session again: ends the session where the account does not stand any more (then false), and
@@ -329,5 +340,7 @@ pub async fn assertion_key(server: &Server, agent: &Registered) -> Result<Assert
     Ok(server.assertions.of(agent, server.now().as_second()).await?)
 }
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ use crate::auth::valve::AuthPipeline;
 use crate::config::cams_conf::{self, CamsConf};
 use crate::config::domain::{LocalService, SECURITY_DOMAIN};
 use crate::config::login_exceptions::LoginMessages;
-use crate::config::security_domain::PoolConfig;
+use crate::config::security_domain::{PoolConfig, SessionLimits};
 use crate::config::trial::Trial;
 use crate::config::{access_policy, domain, registry};
 use crate::digest::DigestPool;
@@ -38,8 +38,7 @@ use crate::pki::{AgentCa, AssertionKeys, PkiError};
 use crate::reader::Reader;
 use crate::rechecks;
 use crate::reports::Reports;
-use crate::session::SessionService;
-use crate::session::rules::Limits;
+use crate::session::{Limits, SessionService};
 use crate::store::{self, Position, Store, StoreError};
 use crate::token::{Key, KeyRing, hex};
 use crate::watch::Seen;
@@ -249,7 +248,8 @@ fn load_domain(
     let policy = text.and_then(|text| access_policy::read(&policy_file, &text, problems));
     let mut config = config?;
     reader.put_on_trial(&entry.name, &mut config.login);
-    let limits = Limits { idle: config.sessions.idle_timeout, lifetime: config.sessions.maximum_lifetime };
+    let SessionLimits { idle_timeout: idle, maximum_lifetime: lifetime, crowd, network, .. } = config.sessions;
+    let limits = Limits { idle, lifetime, crowd, network };
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }

@@ -101,6 +101,9 @@ pub struct Identity {
     /// namespace -> name -> value
     #[serde(default)]
     pub attributes: BTreeMap<String, BTreeMap<String, String>>,
+    /// A remembered browser logged in by itself: nobody typed anything for this session.
+    #[serde(default)]
+    pub remembered: bool,
 }
 
 #[cfg(test)]

@@ -21,6 +21,13 @@ pub struct LoginRequest {
     /// The session the browser had before; it ends when the login succeeds, so that no session survives a login.
     #[serde(default, with = "secret::on_the_wire_option")]
     pub previous_session: Option<Secret>,
+    /// The remember-me cookie the browser had before. When the login succeeds, it is of no use any more where another one
+    /// takes its place, another person logged in, or `forget` says so.
+    #[serde(default, with = "secret::on_the_wire_option")]
+    pub remember: Option<Secret>,
+    /// The agent deletes that cookie unless it gets another one.
+    #[serde(default)]
+    pub forget: bool,
     pub client: Client,
 }
 

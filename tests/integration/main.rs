@@ -26,6 +26,7 @@ mod init;
 mod inner;
 mod ldap;
 mod lifecycle;
+mod limits;
 mod login;
 mod parked;
 mod readme;

@@ -17,22 +17,22 @@ use tests::policy_server::{Files, PASSWORD};
 use tests::quickstart::replace;
 use tests::{Agent, Browser, Client, LinkProxy, PolicyServer, Postgres, Quickstart, Reply, Slapd, slapd, within_async};
 
-const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
-const REMEMBERED: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
+pub const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
+pub const REMEMBERED: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
 const HANDLER: &str = "com.cafesoft.cams.auth.callback.NamePasswordCallbackHandler";
 const ASKING: &str = "com.cafesoft.cams.auth.callback.AutoLoginNamePasswordCallbackHandler";
 const PAGE: &str = "/private/deep?link=1";
 /// How long a change may take to count, on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// An agent before nothing, at a policy server that remembers browsers: a page that is let through is 502.
-struct World {
-    agent: Agent,
-    files: Files,
+pub struct World {
+    pub agent: Agent,
+    pub files: Files,
     _server: PolicyServer,
 }
 
-const PASSED: u16 = 502;
+pub const PASSED: u16 = 502;
 
 /// The valve with a new key; a cookie that was replaced a second ago is a thief's.
 pub fn valve() -> String {
@@ -50,7 +50,7 @@ pub fn remember(files: &Files, valve: &str) {
     });
 }
 
-fn domain_file(files: &Files, name: &str) -> std::path::PathBuf {
+pub fn domain_file(files: &Files, name: &str) -> std::path::PathBuf {
     files.path("conf/domains/system").join(name)
 }
 
@@ -61,27 +61,27 @@ impl World {
         Self::of(files).await
     }
 
-    async fn of(files: Files) -> Self {
+    pub async fn of(files: Files) -> Self {
         let server = files.start().await;
         let agent = agent(&files, &server, "probe").await;
         Self { agent, files, _server: server }
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         client(&self.agent)
     }
 
     /// Logs in and asks to be remembered; the cookie of it.
-    async fn remembered(&self, user: &str, password: &str) -> String {
+    pub async fn remembered(&self, user: &str, password: &str) -> String {
         remembered(&self.client(), user, password).await
     }
 
     /// Comes back to a page with nothing but this cookie.
-    async fn visit(&self, cookie: &str) -> Visit {
+    pub async fn visit(&self, cookie: &str) -> Visit {
         visit(&self.agent, cookie).await
     }
 
-    fn events(&self, kind: &str) -> Vec<Value> {
+    pub fn events(&self, kind: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.files.path("data/audit.jsonl")).unwrap();
         let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         events.filter(|event| event["event"] == kind).collect()
@@ -114,13 +114,13 @@ async fn remembered(client: &Client, user: &str, password: &str) -> String {
 
 /// What comes of a request.
 #[derive(Debug)]
-struct Visit {
-    reply: Reply,
-    client: Client,
+pub struct Visit {
+    pub reply: Reply,
+    pub client: Client,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     /// Without a form, and with a session.
     LoggedIn,
     /// The form, and a cookie is kept.
@@ -132,7 +132,7 @@ enum Outcome {
 }
 
 impl Visit {
-    fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         let (status, cookies) = (self.reply.status.as_u16(), self.reply.cookies());
         let has_session = cookies.iter().any(|cookie| cookie.name() == SESSION && !is_deletion(cookie));
         let is_deleted = cookies.iter().any(|cookie| cookie.name() == REMEMBERED && is_deletion(cookie));
@@ -146,7 +146,7 @@ impl Visit {
     }
 
     /// The cookie that the browser has now.
-    fn cookie(&self) -> String {
+    pub fn cookie(&self) -> String {
         self.client.cookie(REMEMBERED).unwrap()
     }
 }

@@ -16,6 +16,7 @@ use tests::quickstart::replace;
 
 use crate::store::stores;
 
+const DAY: u64 = 24 * 3600;
 const DOMAIN: &str = "conf/domains/system";
 
 fn family(series: &str, user: &str, expires: i64) -> Family {
@@ -141,7 +142,9 @@ async fn servers_share_what_they_remember() {
     let answer = show(&two, &first).await;
     assert_eq!((&answer["is"], &answer["identity"]["user"]), (&"success".into(), &"alice".into()), "{answer}");
     let second = answer["remember"]["cookie"].clone();
-    assert_eq!(answer["remember"]["max_age_seconds"].as_u64().unwrap() / 3600, 719);
+    // Thirty days less what this took, which may be nothing.
+    let left = answer["remember"]["max_age_seconds"].as_u64().unwrap();
+    assert!((29 * DAY..=30 * DAY).contains(&left), "{left}");
     assert!(show(&one, &first).await["remember"].is_null(), "the second one is on its way");
     assert!(show(&one, &second).await["remember"]["cookie"].is_string());
     let ended = files.cams(&["session", "end", "--user", "alice"]);

@@ -1,6 +1,8 @@
 //! Login entries that ask for more than a name and a password: one-time codes, a PIN; and that the door somebody came in
 //! by stays the only one that is open to them.
 
+mod remembered;
+
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -257,16 +257,16 @@ fn key(generation: u64, shelf: u64, question: &CheckRequest) -> [u8; 32] {
         query: _,
         domain,
         entry,
-        // It chose the shelf.
-        session: _,
-        // It is only logged.
-        client: _,
+        session,
+        client,
     } = question;
     let mut digest = Sha256::new();
     digest.update(generation.to_be_bytes());
     digest.update(shelf.to_be_bytes());
     digest.update(port.to_be_bytes());
-    for part in [scheme, host, method, path, domain, entry] {
+    // The session itself chose the shelf. It may be bound to the network that it is shown from.
+    let network = session.as_ref().map_or_else(String::new, |_| client.address.to_string());
+    for part in [scheme, host, method, path, domain, entry, &network] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }

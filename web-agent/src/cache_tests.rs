@@ -57,6 +57,13 @@ fn every_input_of_the_question_counts() {
             |q| (q.method, q.path) = ("GE".into(), "T/path".into()),
             |q| (q.domain, q.entry) = ("systemh".into(), "ttp".into()),
         ];
+        let mut elsewhere = asked.clone();
+        elsewhere.client.address = [203, 0, 113, 9].into();
+        assert_eq!(
+            memory.recall(&elsewhere, now).is_none(),
+            session.is_some(),
+            "a session may be bound to its network"
+        );
         for (number, change) in others.iter().enumerate() {
             let mut other = asked.clone();
             change(&mut other);

@@ -89,6 +89,7 @@ fn person(roles: &[&str], attributes: &[(&str, &str, &str)]) -> Identity {
         session_id: "s1".to_owned(),
         session_created: 1_700_000_000,
         attributes: all,
+        remembered: false,
     }
 }
 

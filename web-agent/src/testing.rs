@@ -77,6 +77,7 @@ pub fn alice() -> Identity {
         session_id: "s1".to_owned(),
         session_created: 1_700_000_000,
         attributes: BTreeMap::new(),
+        remembered: false,
     }
 }
 

@@ -17,7 +17,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         format!("`{}` is not a URL such as https://app.example.org/private/?x=1", output::plain(&args.url))
     })?;
     let roles: BTreeSet<String> = args.roles.iter().filter(|role| !role.is_empty()).cloned().collect();
-    let who = args.user.as_ref().map(|user| Who { user, roles: &roles, domain: &args.domain, entry: &args.entry });
+    let typed = (!args.remembered).then_some(args.typed_ago);
+    let who =
+        args.user.as_ref().map(|user| Who { user, roles: &roles, domain: &args.domain, entry: &args.entry, typed });
     let request = Request {
         scheme: url.scheme,
         host: &url.host,

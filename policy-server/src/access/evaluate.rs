@@ -49,6 +49,8 @@ pub struct Decision<'a> {
     pub outcome: Outcome<'a>,
     /// The one that decided; none matched, or the path could not be trusted, where there is none.
     pub permission: Option<&'a Permission>,
+    /// Seconds after which time alone can make it another one; `None`: never.
+    pub holds: Option<u64>,
 }
 
 impl Policy {
@@ -88,13 +90,14 @@ impl Policy {
 
     pub fn decide<'a>(&'a self, request: &Request<'a>, who: Option<&Who<'_>>) -> Decision<'a> {
         if path_flaw(request.path).is_some() {
-            return Decision { outcome: Outcome::Denied, permission: None };
+            return Decision { outcome: Outcome::Denied, permission: None, holds: None };
         }
         let plain = decision(self.matching(request).next(), request, who);
         let Some(path) = without_parameters(request.path) else { return plain };
         // Some sites read `/admin;x=1/` as `/admin/`, others do not: whichever reading is refused, refuses.
         let other = decision(self.matching(&Request { path: &path, ..*request }).next(), request, who);
-        if other.outcome < plain.outcome { other } else { plain }
+        let holds = plain.holds.into_iter().chain(other.holds).min();
+        Decision { holds, ..if other.outcome < plain.outcome { other } else { plain } }
     }
 
     /// Every permission whose pattern covers the request, the one that decides first.
@@ -105,7 +108,9 @@ impl Policy {
 
 fn decision<'a>(permission: Option<&'a Permission>, request: &Request<'a>, who: Option<&Who<'_>>) -> Decision<'a> {
     let outcome = permission.map_or(Outcome::Denied, |permission| outcome(&permission.acr.rule, request, who));
-    Decision { outcome, permission }
+    let typed = who.and_then(|who| who.typed);
+    let holds = permission.zip(typed).and_then(|(permission, typed)| permission.acr.rule.next_age(typed));
+    Decision { outcome, permission, holds }
 }
 
 fn outcome<'a>(rule: &'a Rule, request: &Request<'a>, who: Option<&Who<'_>>) -> Outcome<'a> {
@@ -125,14 +130,18 @@ pub(super) fn visitor<'a>(request: &Request<'_>, who: Option<&'a Who<'a>>) -> Vi
 
 /// An entry through which some login could be granted: the site's own if it could, else the first that the rule names.
 ///
-/// Somebody whose session already belongs to an entry the rule demands has no other to try. That ends every login
-/// loop: after one login through an entry found here, the answer is granted or denied.
+/// Somebody whose session already belongs to an entry the rule demands has no other to try, and that one only if typing
+/// once more is all that is missing. That ends every login loop: after one login through an entry found here, the answer
+/// is granted or denied.
 fn promising_entry<'a>(rule: &'a Rule, request: &Request<'a>, who: Option<&Who<'_>>) -> Option<&'a str> {
     let mut demanded: Vec<&'a str> = Vec::new();
     let case = Case::new(request, Visitor::Nobody);
     rule.for_each_demand(case, &mut |demand| demanded.extend(demand.entries()));
-    if matches!(visitor(request, who), Visitor::Known(who) if demanded.contains(&who.entry)) {
-        return None;
+    if let Visitor::Known(who) = visitor(request, who)
+        && let Some(own) = demanded.iter().copied().find(|entry| *entry == who.entry)
+    {
+        let anew = Who { typed: Some(0), ..*who };
+        return (rule.verdict(Case::new(request, Visitor::Known(&anew))) == Verdict::Grant).then_some(own);
     }
     let own = demanded.iter().filter(|entry| **entry == request.entry);
     own.chain(&demanded)

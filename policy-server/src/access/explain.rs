@@ -5,9 +5,11 @@ use std::fmt;
 use serde::Serialize;
 
 use super::evaluate::{Outcome, Permission, Policy, visitor};
-use super::rule::{Case, Rule, Verdict, Visitor, list};
+use super::rule::{Case, Demand, Method, Rule, Verdict, Visitor, list};
 use super::{Request, Who};
 use shared_proto::pattern::path_flaw;
+
+const NOBODY: &str = "nobody is logged in";
 
 /// What `cams explain` shows. `Display` is for people, `Serialize` for scripts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,22 +131,38 @@ fn walk(rule: &Rule, case: Case<'_>, depth: usize, steps: &mut Vec<Step>) {
 fn because(rule: &Rule, case: Case<'_>) -> Option<String> {
     let auth = match rule {
         Rule::Confidential => return Some(format!("the scheme is {}", case.scheme)),
+        Rule::Method(method) => return Some(because_of_typing(method, case)),
         Rule::Auth(auth) => auth,
         _ => return None,
     };
     let demand = auth.demand(case);
-    let demanded = || demand.entries().collect::<Vec<_>>().join(" or ");
-    let Visitor::Known(who) = case.visitor else { return Some("nobody is logged in".to_owned()) };
+    let Visitor::Known(who) = case.visitor else { return Some(NOBODY.to_owned()) };
     let user = who.user.escape_debug();
     let roles = list(who.roles);
     Some(match (demand.contains(who.entry), auth.principals.is_empty(), auth.roles.is_empty()) {
-        (false, ..) => format!("{user} logged in through {}, not {}", who.entry, demanded()),
+        (false, ..) => another_door(who, demand),
         (true, true, true) => format!("{user} is logged in"),
         (true, false, _) if !auth.principals.contains(who.user) => format!("{user} is not among the principals"),
         (true, _, true) => format!("{user} is among the principals"),
         (true, _, false) if roles.is_empty() => format!("{user} has no role"),
         (true, _, false) => format!("{user} has the roles {}", roles.escape_debug()),
     })
+}
+
+fn because_of_typing(method: &Method, case: Case<'_>) -> String {
+    let Visitor::Known(who) = case.visitor else { return NOBODY.to_owned() };
+    let user = who.user.escape_debug();
+    match who.typed {
+        _ if !case.demand.contains(who.entry) => another_door(who, case.demand),
+        None => format!("a remembered browser logged {user} in"),
+        Some(ago) if method.max_age.is_some() => format!("{user} typed {ago} seconds ago"),
+        Some(_) => format!("{user} typed at the login page"),
+    }
+}
+
+fn another_door(who: &Who<'_>, demand: Demand<'_>) -> String {
+    let demanded = demand.entries().collect::<Vec<_>>().join(" or ");
+    format!("{} logged in through {}, not {demanded}", who.user.escape_debug(), who.entry)
 }
 
 fn word(verdict: Verdict) -> &'static str {

@@ -11,7 +11,7 @@ pub mod rule;
 pub use evaluate::{Decision, Outcome, Permission, Policy};
 pub use explain::{Explanation, explain};
 pub use public::public_map;
-pub use rule::{Acr, Auth, Rule, Verdict};
+pub use rule::{Acr, Auth, Method, Rule, Verdict};
 
 use std::collections::BTreeSet;
 
@@ -50,6 +50,8 @@ pub struct Who<'a> {
     /// The security domain and the login entry the session was made by.
     pub domain: &'a str,
     pub entry: &'a str,
+    /// How many seconds ago the person typed at the login page; `None` where a remembered browser logged in by itself.
+    pub typed: Option<u64>,
 }
 
 #[cfg(test)]

@@ -37,6 +37,14 @@ impl Dice {
         items.iter().filter(|_| self.roll(2) == 0).map(|item| (*item).to_owned()).collect()
     }
 
+    fn typed(&mut self) -> Option<u64> {
+        [None, Some(0), Some(9), Some(10), Some(100)][self.roll(5)]
+    }
+
+    fn who<'a>(&mut self, roles: &'a BTreeSet<String>) -> Who<'a> {
+        Who { user: self.of(&USERS), roles, domain: "system", entry: self.of(&ENTRIES), typed: self.typed() }
+    }
+
     fn path(&mut self) -> String {
         let mut path: String = (0..self.roll(4)).map(|_| format!("/{}", self.of(&SEGMENTS))).collect();
         if path.is_empty() || self.roll(4) == 0 {
@@ -67,7 +75,7 @@ impl Dice {
 
     fn rule(&mut self, depth: usize, entries: bool) -> Rule {
         let parts = |dice: &mut Self| (0..1 + dice.roll(3)).map(|_| dice.rule(depth - 1, entries)).collect();
-        match self.roll(if depth == 0 { 5 } else { 9 }) {
+        match self.roll(if depth == 0 { 6 } else { 10 }) {
             0 => Rule::Granted,
             1 => Rule::Denied,
             2 => Rule::Confidential,
@@ -76,9 +84,10 @@ impl Dice {
                 principals: if self.roll(4) == 0 { self.some(&USERS) } else { BTreeSet::new() },
                 entries: if entries { self.some(&ENTRIES) } else { BTreeSet::new() },
             }),
-            5 => Rule::And(parts(self)),
-            6 => Rule::Or(parts(self)),
-            7 => Rule::Not(Box::new(self.rule(depth - 1, entries))),
+            5 => Rule::Method(Method { max_age: [None, Some(10)][self.roll(2)] }),
+            6 => Rule::And(parts(self)),
+            7 => Rule::Or(parts(self)),
+            8 => Rule::Not(Box::new(self.rule(depth - 1, entries))),
             _ => Rule::Ref(acr(self.rule(depth - 1, entries))),
         }
     }
@@ -121,7 +130,7 @@ fn three_valued_laws() {
     each(3000, |dice, paths| {
         let request = dice.request(paths);
         let roles = dice.some(&ROLES);
-        let who = Who { user: dice.of(&USERS), roles: &roles, domain: "system", entry: dice.of(&ENTRIES) };
+        let who = dice.who(&roles);
         let visitor = [Visitor::Nobody, Visitor::Known(&who), Visitor::Through(who.entry)][dice.roll(3)];
         let case = Case::new(&request, visitor);
         let [a, b, c] = [0; 3].map(|_| dice.rule(2, false));
@@ -154,7 +163,7 @@ fn what_is_certain_without_a_login_stays_so_with_one() {
         let before = rule.verdict(Case::new(&request, Visitor::Nobody));
         let roles = dice.some(&ROLES);
         for (user, entry) in USERS.iter().flat_map(|user| ENTRIES.map(|entry| (*user, entry))) {
-            let who = Who { user, roles: &roles, domain: "system", entry };
+            let who = Who { user, roles: &roles, domain: "system", entry, typed: dice.typed() };
             for visitor in [Visitor::Known(&who), Visitor::Through(entry)] {
                 let after = rule.verdict(Case::new(&request, visitor));
                 assert!(before == Verdict::NeedLogin || before == after, "{rule:?} {visitor:?}");
@@ -170,11 +179,11 @@ fn nobody_logs_in_twice_for_one_page() {
         let policy = policy(&[0; 6].map(|_| dice.permission(0)));
         let request = dice.request(paths);
         let roles = dice.some(&ROLES);
-        let mut who = Who { user: dice.of(&USERS), roles: &roles, domain: "system", entry: dice.of(&ENTRIES) };
+        let mut who = dice.who(&roles);
         for first in [None, Some(who)] {
             if let Outcome::LoginRequired { entry } = policy.decide(&request, first.as_ref()).outcome {
                 logins += 1;
-                who.entry = entry;
+                (who.entry, who.typed) = (entry, Some(0));
                 let second = policy.decide(&request, Some(&who)).outcome;
                 assert!(
                     !matches!(second, Outcome::LoginRequired { .. }),
@@ -184,6 +193,24 @@ fn nobody_logs_in_twice_for_one_page() {
         }
     });
     assert!(logins > 500, "{logins}");
+}
+
+/// Until the time that a decision names, its age makes no difference.
+#[test]
+fn a_decision_holds_for_as_long_as_it_says() {
+    let mut limited = 0;
+    each(5000, |dice, paths| {
+        let policy = policy(&[0; 6].map(|_| dice.permission(0)));
+        let (request, roles) = (dice.request(paths), dice.some(&ROLES));
+        let who = Who { typed: Some(dice.roll(12) as u64), ..dice.who(&roles) };
+        let now = policy.decide(&request, Some(&who));
+        limited += usize::from(now.holds.is_some());
+        for later in 0..now.holds.unwrap_or(100) {
+            let who = Who { typed: who.typed.map(|ago| ago + later), ..who };
+            assert_eq!(policy.decide(&request, Some(&who)).outcome, now.outcome, "{policy:#?} {who:?}");
+        }
+    });
+    assert!(limited > 100, "{limited}");
 }
 
 #[test]
@@ -246,7 +273,7 @@ fn what_no_pattern_matches_is_denied() {
         if policy.matching(&request).next().is_none() {
             unmatched += 1;
             let roles = dice.some(&ROLES);
-            let who = Who { user: "alice", roles: &roles, domain: "system", entry: "http" };
+            let who = dice.who(&roles);
             assert_eq!(policy.decide(&request, None).outcome, Outcome::Denied);
             assert_eq!(policy.decide(&request, Some(&who)).outcome, Outcome::Denied);
         }

@@ -23,7 +23,7 @@ fn constant(rule: &Rule) -> Option<bool> {
     match rule {
         Rule::Granted => Some(true),
         Rule::Denied => Some(false),
-        Rule::Confidential | Rule::Auth(_) => None,
+        Rule::Confidential | Rule::Auth(_) | Rule::Method(_) => None,
         Rule::Not(_) | Rule::Ref(_) => {
             let part = parts().next().flatten();
             if matches!(rule, Rule::Not(_)) { part.map(|grants| !grants) } else { part }
@@ -67,6 +67,7 @@ mod tests {
             ("<denied/>", false),
             ("<auth/>", false),
             ("<confidential/>", false),
+            ("<auth-method name='form'/>", false),
             ("<acr-ref id='g'/>", true),
             ("<not><denied/></not>", true),
             ("<not><granted/></not>", false),

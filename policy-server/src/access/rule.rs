@@ -24,6 +24,7 @@ pub enum Rule {
     /// The connection to the agent is encrypted.
     Confidential,
     Auth(Auth),
+    Method(Method),
     And(Vec<Rule>),
     Or(Vec<Rule>),
     Not(Box<Rule>),
@@ -40,6 +41,13 @@ pub struct Auth {
     pub principals: BTreeSet<String>,
     /// Logged in through one of these entries; empty: as [`Case::within`] says.
     pub entries: BTreeSet<String>,
+}
+
+/// Somebody is logged in, through an entry as [`Case::within`] says, and typed at the login page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Method {
+    /// Less than so many seconds ago.
+    pub max_age: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +136,7 @@ impl Rule {
             Self::Confidential if case.scheme == "https" => Verdict::Grant,
             Self::Confidential => Verdict::Deny,
             Self::Auth(auth) => auth.verdict(case),
+            Self::Method(method) => method.verdict(case),
             // An empty `and` is refused when the policy is read; should one be built all the same, it grants nothing.
             Self::And(_) => parts().min().unwrap_or(Verdict::Deny),
             Self::Or(_) => parts().max().unwrap_or(Verdict::Deny),
@@ -142,17 +151,27 @@ impl Rule {
             Self::And(rules) | Self::Or(rules) => rules,
             Self::Not(rule) => std::slice::from_ref(rule),
             Self::Ref(acr) => std::slice::from_ref(&acr.rule),
-            Self::Granted | Self::Denied | Self::Confidential | Self::Auth(_) => &[],
+            Self::Granted | Self::Denied | Self::Confidential | Self::Auth(_) | Self::Method(_) => &[],
         }
     }
 
-    /// Calls `visit` with the demand of every `auth` within, in document order.
+    /// Calls `visit` with the demand of every `auth` and `auth-method` within, in document order.
     pub fn for_each_demand<'a>(&'a self, outer: Case<'a>, visit: &mut impl FnMut(Demand<'a>)) {
-        if let Self::Auth(auth) = self {
-            visit(auth.demand(outer));
+        match self {
+            Self::Auth(auth) => visit(auth.demand(outer)),
+            Self::Method(_) => visit(outer.demand),
+            _ => {}
         }
         for part in self.parts() {
             part.for_each_demand(outer.within(self), visit);
+        }
+    }
+
+    /// Seconds until an age within is reached by somebody who typed so long ago; `None` where all that could be were.
+    pub fn next_age(&self, typed: u64) -> Option<u64> {
+        match self {
+            Self::Method(Method { max_age }) => max_age.and_then(|max| max.checked_sub(typed)).filter(|left| *left > 0),
+            _ => self.parts().iter().filter_map(|part| part.next_age(typed)).min(),
         }
     }
 
@@ -191,6 +210,22 @@ impl Auth {
     }
 }
 
+impl Method {
+    /// Whether the person typed, and lately enough.
+    pub fn covers(&self, who: &Who<'_>) -> bool {
+        who.typed.is_some_and(|ago| self.max_age.is_none_or(|max| ago < max))
+    }
+
+    fn verdict(&self, case: Case<'_>) -> Verdict {
+        match case.visitor {
+            Visitor::Through(entry) if !case.demand.contains(entry) => Verdict::Deny,
+            Visitor::Known(who) if case.demand.contains(who.entry) && self.covers(who) => Verdict::Grant,
+            // Whoever it is can type once more.
+            Visitor::Nobody | Visitor::Through(_) | Visitor::Known(_) => Verdict::NeedLogin,
+        }
+    }
+}
+
 /// The rule by itself, without its parts: `and`, `auth roles=admin`, `acr-ref staff`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,6 +234,7 @@ impl fmt::Display for Rule {
             Self::Denied => f.write_str("denied"),
             Self::Confidential => f.write_str("confidential"),
             Self::Auth(auth) => auth.fmt(f),
+            Self::Method(method) => method.fmt(f),
             Self::And(_) => f.write_str("and"),
             Self::Or(_) => f.write_str("or"),
             Self::Not(_) => f.write_str("not"),
@@ -216,6 +252,13 @@ impl fmt::Display for Auth {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("auth-method name=form")?;
+        self.max_age.map_or(Ok(()), |seconds| write!(f, " maxAge={seconds}s"))
     }
 }
 

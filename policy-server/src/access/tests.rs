@@ -22,16 +22,21 @@ pub(super) fn policy(name: &str, text: &str) -> Policy {
     problems.into_result(policy).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// A person as the table writes one: `bob(user,admin)@entry/domain`.
+/// A person as the table writes one: `bob(user,admin)@entry/domain~age`.
 struct Person {
     user: String,
     roles: BTreeSet<String>,
     domain: String,
     entry: String,
+    typed: Option<u64>,
 }
 
 impl Person {
     fn parse(text: &str) -> Option<Self> {
+        let (text, typed) = match text.split_once('~') {
+            None => (text, Some(0)),
+            Some((text, age)) => (text, (age != "remembered").then(|| age.parse().unwrap())),
+        };
         let (user, rest) = text.split_once('(')?;
         let (roles, session) = rest.split_once(')').unwrap();
         let session = session.strip_prefix('@').unwrap_or("http");
@@ -41,11 +46,12 @@ impl Person {
             roles: roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
             domain: domain.to_owned(),
             entry: entry.to_owned(),
+            typed,
         })
     }
 
     fn who(&self) -> Who<'_> {
-        Who { user: &self.user, roles: &self.roles, domain: &self.domain, entry: &self.entry }
+        Who { user: &self.user, roles: &self.roles, domain: &self.domain, entry: &self.entry, typed: self.typed }
     }
 }
 
@@ -154,7 +160,7 @@ fn the_hash_is_that_of_the_file() {
 fn an_explanation_stays_on_its_lines() {
     let policy = policy("p.xml", "<access-control-policy/>");
     let roles = BTreeSet::from(["r\nr".to_owned()]);
-    let who = Who { user: "eve\ngranted: eve", roles: &roles, domain: "system", entry: "http" };
+    let who = Who { user: "eve\ngranted: eve", roles: &roles, domain: "system", entry: "http", typed: None };
     let request = Request { path: "/a\nb", ..request("GET", "https://a.test/") };
     let text = explain(&policy, &request, Some(&who)).to_string();
     assert_eq!(text.lines().count(), 2, "{text}");

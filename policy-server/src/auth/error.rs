@@ -10,6 +10,9 @@ use shared_proto::names::code;
 /// A user name is locked for a network after too many failures.
 const MULTIPLE_FAILED_LOGINS: &str = "com.cafesoft.cams.auth.MultipleFailedLoginsException";
 
+/// The person has as many sessions as there may be; told only where the password was right.
+pub const TOO_MANY_SESSIONS: &str = "com.cafesoft.cams.auth.TooManySessionsException";
+
 const PACKAGE: &str = "javax.security.auth.login.";
 
 /// The class every other one descends from.

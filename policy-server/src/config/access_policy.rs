@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use shared_proto::names::is_name;
+use shared_proto::options::parse_duration;
 use shared_proto::problem::{Problems, did_you_mean};
 
 use super::xml::{self, Element};
-use crate::access::{Acr, Auth, Permission, Policy, Rule};
+use crate::access::{Acr, Auth, Method, Permission, Policy, Rule};
 use shared_proto::pattern::{HostPattern, PathPattern, ResourcePattern};
 
 /// Rules within rules, counted through references.
@@ -18,9 +19,10 @@ const MAX_DEPTH: usize = 32;
 /// Parts of one rule, counted through references: a dozen rules that each name another twice are a bomb.
 const MAX_PARTS: usize = 1000;
 
-const EXPRESSIONS: [&str; 8] = ["granted", "denied", "confidential", "auth", "and", "or", "not", "acr-ref"];
+const EXPRESSIONS: [&str; 9] =
+    ["granted", "denied", "confidential", "auth", "auth-method", "and", "or", "not", "acr-ref"];
 /// Of the original's language, but not of ours: known, so that the message can say so.
-const FOREIGN: [&str; 7] = ["auth-method", "host", "attr", "obligation", "sql-data", "acr-type", "owner"];
+const FOREIGN: [&str; 6] = ["host", "attr", "obligation", "sql-data", "acr-type", "owner"];
 
 /// The policy, if nothing in this file is wrong.
 pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<Policy> {
@@ -207,6 +209,7 @@ impl<'a> Library<'a> {
             "denied" => plain(Rule::Denied),
             "confidential" => plain(Rule::Confidential),
             "auth" => auth(element, problems).map(|auth| (Rule::Auth(auth), Size::ONE)),
+            "auth-method" => method(element, problems).map(|method| (Rule::Method(method), Size::ONE)),
             "and" => self.parts(element, problems).map(|(rules, size)| (Rule::And(rules), size)),
             "or" => self.parts(element, problems).map(|(rules, size)| (Rule::Or(rules), size)),
             "not" => {
@@ -270,6 +273,25 @@ fn auth(element: &Element, problems: &mut Problems) -> Option<Auth> {
         element.problem(problems, format!("`{odd}` is no login entry: a name has letters, digits and `_` only"));
     }
     Some(Auth { roles: roles?, principals: principals?, entries: entries? })
+}
+
+fn method(element: &Element, problems: &mut Problems) -> Option<Method> {
+    element.only(&["name", "maxAge"], &[], problems);
+    let name = element.require("name", problems)?;
+    if name != "form" {
+        element.problem(
+            problems,
+            format!("attribute `name` of <auth-method>: `{name}` is not `form`, the only one there is"),
+        );
+    }
+    let Some(text) = element.attribute("maxAge") else { return Some(Method { max_age: None }) };
+    let age = parse_duration(text).map(|age| age.as_secs()).filter(|seconds| *seconds > 0);
+    if age.is_none() {
+        let message =
+            format!("attribute `maxAge` of <auth-method>: `{text}` is no time of a second or more, such as 15m");
+        element.problem(problems, message);
+    }
+    age.map(|seconds| Method { max_age: Some(seconds) })
 }
 
 /// The child that must be there exactly once.

@@ -105,6 +105,23 @@ fn rules_that_mean_nothing_are_refused() {
             "<acr id='a'><auth entries='x-y'/></acr>",
             "p.xml:3: `x-y` is no login entry: a name has letters, digits and `_` only",
         ),
+        ("<acr id='a'><auth-method/></acr>", "p.xml:3: <auth-method> needs the attribute `name`"),
+        (
+            "<acr id='a'><auth-method name='cert'/></acr>",
+            "p.xml:3: attribute `name` of <auth-method>: `cert` is not `form`, the only one there is",
+        ),
+        (
+            "<acr id='a'><auth-method name='form' maxAge='0s'/></acr>",
+            "p.xml:3: attribute `maxAge` of <auth-method>: `0s` is no time of a second or more, such as 15m",
+        ),
+        (
+            "<acr id='a'><auth-method name='form' maxAge='soon'/></acr>",
+            "p.xml:3: attribute `maxAge` of <auth-method>: `soon` is no time of a second or more, such as 15m",
+        ),
+        (
+            "<acr id='a'><auth-method name='form' maxage='1m'/></acr>",
+            "p.xml:3: unknown attribute `maxage` of <auth-method>, did you mean `maxAge`?",
+        ),
         ("<acr id='a'><granted to='x'/></acr>", "p.xml:3: unknown attribute `to` of <granted>"),
         ("<acr id='a'><auth><role/></auth></acr>", "p.xml:3: unknown element <role> in <auth>"),
         (

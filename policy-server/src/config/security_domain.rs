@@ -4,6 +4,7 @@
 //! The root is `<security-domain>`, or `<service-manager>` alone for a domain that has services only.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::auth::valve::{self, ValveConfig};
 use crate::auth::valves;
 use crate::directory::sql::Settings;
 use crate::directory::sql::url::{Location, Source, Url, check_driver};
+use crate::session::limits::{ClientNetwork, Crowd, WhenTooMany};
 
 pub const XML_USER_REPOSITORY: &str = "com.cafesoft.security.engine.service.XmlUserRepositoryService";
 pub const JDBC_POOL: &str = "com.cafesoft.security.engine.service.JdbcConnectionPoolService";
@@ -65,7 +67,7 @@ pub struct PoolConfig {
     pub warnings: Vec<String>,
 }
 
-/// When a session ends by itself.
+/// When a session ends by itself, how many there may be, and from where they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
     /// This long after its last use.
@@ -74,6 +76,9 @@ pub struct SessionLimits {
     pub maximum_lifetime: Duration,
     /// How often the account of a live session is looked up again.
     pub recheck_interval: Duration,
+    /// Of one person; `None`: as many as they like.
+    pub crowd: Option<Crowd>,
+    pub network: ClientNetwork,
 }
 
 impl Default for SessionLimits {
@@ -82,6 +87,8 @@ impl Default for SessionLimits {
             idle_timeout: Duration::from_secs(30 * 60),
             maximum_lifetime: Duration::from_secs(12 * 3600),
             recheck_interval: Duration::from_secs(5 * 60),
+            crowd: None,
+            network: ClientNetwork::default(),
         }
     }
 }
@@ -227,6 +234,13 @@ fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
         idle_timeout: params.take_duration("idleTimeout", default.idle_timeout, problems),
         maximum_lifetime: params.take_duration("maximumLifetime", default.maximum_lifetime, problems),
         recheck_interval: params.take_duration("recheckInterval", default.recheck_interval, problems),
+        crowd: crowd(&mut params, problems),
+        network: one_of(
+            &mut params,
+            "clientNetwork",
+            &[("none", ClientNetwork::None), ("exact", ClientNetwork::Exact), ("subnet", ClientNetwork::Subnet)],
+            problems,
+        ),
     };
     params.finish(problems);
     if limits.idle_timeout.is_zero() || limits.idle_timeout > limits.maximum_lifetime {
@@ -236,6 +250,24 @@ fn session_limits(element: &Element, problems: &mut Problems) -> SessionLimits {
         element.problem(problems, "recheckInterval must be more than nothing");
     }
     limits
+}
+
+fn crowd(params: &mut Options, problems: &mut Problems) -> Option<Crowd> {
+    let most = params.take_parsed("maximumSessions", 0, "a number", problems);
+    let ways = [("endOldest", WhenTooMany::EndOldest), ("refuse", WhenTooMany::Refuse)];
+    let beyond = one_of(params, "whenTooMany", &ways, problems);
+    NonZeroUsize::new(most).map(|most| Crowd { most, beyond })
+}
+
+/// What a parameter chooses among words.
+fn one_of<T: Copy + Default>(params: &mut Options, name: &str, ways: &[(&str, T)], problems: &mut Problems) -> T {
+    let Some((value, line)) = params.take(name) else { return T::default() };
+    let chosen = ways.iter().find(|(word, _)| *word == value);
+    if chosen.is_none() {
+        let words = ways.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
+        problems.add(params.file(), line, format!("parameter `{name}`: `{value}` is not {words}"));
+    }
+    chosen.map_or_else(T::default, |(_, meaning)| *meaning)
 }
 
 fn auth_valves(service: &Element, problems: &mut Problems) -> Vec<ValveConfig> {

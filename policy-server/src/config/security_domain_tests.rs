@@ -34,6 +34,27 @@ fn enabled_services_and_limits_are_read() {
 }
 
 #[test]
+fn how_many_sessions_and_from_where() {
+    let crowd = |most, beyond| NonZeroUsize::new(most).map(|most| Crowd { most, beyond });
+    let cases: [(&[(&str, &str)], _, _); 5] = [
+        (&[("maximumSessions", "0")], None, ClientNetwork::None),
+        (&[("maximumSessions", "3")], crowd(3, WhenTooMany::EndOldest), ClientNetwork::None),
+        (&[("maximumSessions", "1"), ("whenTooMany", "refuse")], crowd(1, WhenTooMany::Refuse), ClientNetwork::None),
+        (&[("whenTooMany", "endOldest"), ("clientNetwork", "exact")], None, ClientNetwork::Exact),
+        (&[("clientNetwork", "subnet")], None, ClientNetwork::Subnet),
+    ];
+    for (given, crowd, network) in cases {
+        let params: String =
+            given.iter().map(|(name, value)| format!("<param name=\"{name}\" value=\"{value}\"/>")).collect();
+        let idle = "<param name=\"idleTimeout\" value=\"10m\"/>";
+        let (domain, problems) = read_text(&GOOD.replace(idle, &params));
+        assert_eq!(problems, "");
+        let sessions = domain.unwrap().sessions;
+        assert_eq!((sessions.crowd, sessions.network), (crowd, network), "{given:?}");
+    }
+}
+
+#[test]
 fn a_service_manager_alone_is_a_domain() {
     let services = &GOOD[GOOD.find("<service-manager>").unwrap()..GOOD.find("<session-manager").unwrap()];
     let (domain, problems) = read_text(services);
@@ -164,6 +185,17 @@ fn what_is_not_understood_is_refused() {
         ("\"10m\"", "\"10 parsecs\"", "s.xml:9: parameter `idleTimeout`: `10 parsecs` is not a time"),
         ("\"10m\"", "\"0\"", "s.xml:8: idleTimeout must be more than nothing"),
         ("\"10m\"", "\"13h\"", "s.xml:8: idleTimeout must be more than nothing and at most maximumLifetime"),
+        ("idleTimeout\" value=\"10m", "maximumSessions\" value=\"-1", "s.xml:9: parameter `maximumSessions`: `-1` is"),
+        (
+            "idleTimeout\" value=\"10m",
+            "whenTooMany\" value=\"endoldest",
+            "s.xml:9: parameter `whenTooMany`: `endoldest` is not `endOldest` or `refuse`",
+        ),
+        (
+            "idleTimeout\" value=\"10m",
+            "clientNetwork\" value=\"/24",
+            "s.xml:9: parameter `clientNetwork`: `/24` is not `none` or `exact` or `subnet`",
+        ),
         ("idleTimeout", "idletimeout", "s.xml:9: unknown parameter `idletimeout`, did you mean `idleTimeout`?"),
         (
             "StandardSessionManager",

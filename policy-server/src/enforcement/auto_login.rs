@@ -11,7 +11,8 @@ use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, Remember};
 use shared_proto::names::notice;
 use shared_proto::secret::Secret;
 
-use super::{EnforcementError, LOGOUT, Reach, authorise};
+use super::login::TOO_MANY;
+use super::{CROWDED_OUT, EnforcementError, LOGOUT, Reach, authorise};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::modules::Remembered;
@@ -20,7 +21,7 @@ use crate::auth::subject::Subject;
 use crate::auth::valve::LoginAttempt;
 use crate::auth::valves::auto_login::family::{Family, Presented, Seen};
 use crate::auth::valves::auto_login::{AutoLogin, Login, Ticket};
-use crate::session::{Opening, Session, SessionError};
+use crate::session::{Opened, Opening, Session, SessionError};
 use crate::store::{Fate, StoreError};
 use crate::token::SealError;
 use crate::wire::{Domain, Server};
@@ -142,7 +143,7 @@ impl Visit<'_> {
         }
         let run = self.run(entry, &family, &answers).await;
         match run.result {
-            Ok(subject) if subject.user == family.user => self.welcome(entry, subject, &answers).await,
+            Ok(subject) if subject.user == family.user => self.welcome(entry, &family, subject, &answers).await,
             Ok(_) => self.forget("the login names another person now").await,
             Err(_) if run.rejected => self.forget("the login was refused").await,
             Err(_) if run.unavailable => Ok(AutoLoginResponse::NoService),
@@ -180,6 +181,7 @@ impl Visit<'_> {
     async fn welcome(
         &self,
         entry: &LoginEntry,
+        family: &Family,
         subject: Subject,
         answers: &BTreeMap<String, Secret>,
     ) -> Result<AutoLoginResponse, EnforcementError> {
@@ -192,9 +194,15 @@ impl Visit<'_> {
             client: &self.request.client,
             series: Some(series),
             remembered: true,
+            replaces: None,
         };
         let fresh = self.auto.fresh(series, answers)?;
-        let (token, session) = self.server.sessions.open(opening, self.domain.limits, now).await?;
+        let opened = self.server.sessions.open(opening, self.domain.limits, now).await?;
+        let Opened::Session { token, session, ended } = opened else {
+            self.server.audit.record(Kind::LoginFailed, Detail { reason: Some(TOO_MANY), ..self.detail(family) });
+            return Ok(AutoLoginResponse::Unavailable);
+        };
+        ended.iter().for_each(|other| self.server.record_end(other, CROWDED_OUT));
         let renew = |family: Option<Family>| {
             let Some(mut family) = family.filter(|family| !family.stolen) else { return (Fate::Stays, None) };
             match family.rotation.renew(self.ticket.generation, fresh.sealed.clone(), now, self.auto.grace) {
@@ -284,6 +292,19 @@ pub(super) async fn end_family_for(server: &Server, series: &str, by: &Detail<'_
         server.audit.record(Kind::SessionEnded, Detail::of(session).by(by));
     }
     Ok(())
+}
+
+/// The remembered browser that this cookie, whichever generation, belongs to.
+pub(super) async fn family_of(
+    server: &Server,
+    domain: &Domain,
+    cookie: &Secret,
+) -> Result<Option<Family>, EnforcementError> {
+    let ticket = domain.logins.auto_login().and_then(|auto| auto.open(cookie, server.now().as_second()));
+    match ticket {
+        Some(ticket) => Ok(server.store.family(&ticket.series).await?),
+        None => Ok(None),
+    }
 }
 
 /// For a logout: forgets the browser that this cookie, whichever generation, belongs to.

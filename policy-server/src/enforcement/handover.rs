@@ -28,7 +28,7 @@ pub async fn hand_over(
     let reach =
         Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
     let domain = authorise(server, &loaded, agent, &reach)?;
-    let Some(session) = live_session(server, domain, &request.session).await? else {
+    let (_, Some(session)) = live_session(server, domain, &request.session, &request.client).await? else {
         return Ok(HandoverResponse::NoSession);
     };
     if session.entry != request.entry {
@@ -98,7 +98,7 @@ async fn take(
     }
     let Some(token) = server.sessions.another_token(&handover.session, now).await? else { return Ok(Err(OVER)) };
     // Found as every request will find it, so that what is handed over is what counts.
-    Ok(match live_session(server, domain, &token).await? {
+    Ok(match live_session(server, domain, &token, &request.client).await?.1 {
         Some(session) => Ok((token, session, handover.target)),
         None => Err(OVER),
     })

@@ -7,18 +7,19 @@ use shared_proto::login::{LoginRequest, LoginResponse, Remember};
 use shared_proto::names::code;
 use shared_proto::secret::Secret;
 
-use super::auto_login::{Wish, end_family};
-use super::{EnforcementError, Reach, authorise, end, may_end};
+use super::auto_login::{Wish, end_family, family_of};
+use super::{CROWDED_OUT, EnforcementError, Reach, authorise, end, may_end};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::auth::error::LOGIN_EXCEPTION;
+use crate::auth::error::{LOGIN_EXCEPTION, TOO_MANY_SESSIONS};
 use crate::auth::pipeline::LoginEntry;
 use crate::auth::subject::Subject;
 use crate::auth::valve::LoginAttempt;
-use crate::session::Opening;
+use crate::session::{Opened, Opening};
 use crate::wire::{Domain, Loaded, Server};
 
 pub(super) const REPLACED: &str = "replaced by a new login";
+pub(super) const TOO_MANY: &str = "the person has as many sessions as there may be";
 
 /// In a task of its own: it comes to its end, and counts, also where the agent waits no more.
 pub async fn login(
@@ -76,9 +77,19 @@ async fn whole_login(
     let user = subject.user.clone();
     let detail = Detail { user: Some(&user), ..detail };
     match open_session(server, agent, domain, entry, request, subject).await {
-        Ok((session, identity, remember)) => {
+        Ok(Some((session, identity, remember))) => {
             server.audit.record(Kind::Login, Detail { session: Some(&identity.session_id), ..detail });
             Ok(LoginResponse::Success { session, identity, remember })
+        }
+        Ok(None) => {
+            server.audit.record(Kind::LoginFailed, Detail { reason: Some(TOO_MANY), ..detail });
+            Ok(LoginResponse::Failure {
+                code: code::AUTHENTICATION_FAILED,
+                exception: TOO_MANY_SESSIONS.to_owned(),
+                message: domain.messages.text(TOO_MANY_SESSIONS).to_owned(),
+                login_url: Some(entry.login_url.clone()),
+                retry_after_seconds: None,
+            })
         }
         Err(error) => {
             server.audit.record(Kind::LoginFailed, Detail { reason: Some("no session could be opened"), ..detail });
@@ -103,7 +114,8 @@ fn bad_entry(loaded: &Loaded, agent: &Registered, request: &Reach<'_>) -> Option
 }
 
 /// A new session in place of the browser's former one: no session survives a login (no fixation). The old one ends last,
-/// so that whoever gets no new one keeps it; a new one whose token is not handed out opens nothing.
+/// so that whoever gets no new one keeps it; a new one whose token is not handed out opens nothing. `None` where the
+/// person has too many.
 async fn open_session(
     server: &Server,
     agent: &Registered,
@@ -111,9 +123,13 @@ async fn open_session(
     entry: &LoginEntry,
     request: &LoginRequest,
     subject: Subject,
-) -> Result<(Secret, Identity, Option<Remember>), EnforcementError> {
+) -> Result<Option<(Secret, Identity, Option<Remember>)>, EnforcementError> {
     let now = server.now().as_second();
     let wish = Wish::of(domain, entry, &request.callbacks, &subject)?;
+    let previous = match &request.previous_session {
+        Some(token) => server.sessions.of_token(token).await?.filter(|previous| may_end(agent, previous)),
+        None => None,
+    };
     let opening = Opening {
         subject,
         domain: &domain.name,
@@ -121,22 +137,34 @@ async fn open_session(
         client: &request.client,
         series: wish.as_ref().map(Wish::series),
         remembered: false,
+        replaces: previous.as_ref().map(|previous| previous.id.as_str()),
     };
-    let (token, session) = server.sessions.open(opening, domain.limits, now).await?;
-    if let Some(token) = &request.previous_session
-        && let Some(previous) = server.sessions.of_token(token).await?.filter(|previous| may_end(agent, previous))
-    {
+    let Opened::Session { token, session, ended } = server.sessions.open(opening, domain.limits, now).await? else {
+        return Ok(None);
+    };
+    for other in &ended {
+        let is_former = previous.as_ref().is_some_and(|previous| previous.id == other.id);
+        server.record_end(other, if is_former { REPLACED } else { CROWDED_OUT });
+    }
+    // A browser is remembered for one person, and once.
+    let gives_up = |user: &str| wish.is_some() || request.forget || user != session.subject.user;
+    if let Some(previous) = previous {
         end(server, &previous, REPLACED).await?;
-        // A browser is remembered for one person, and once.
         if let Some(series) = &previous.series
-            && (wish.is_some() || previous.subject.user != session.subject.user)
+            && gives_up(&previous.subject.user)
         {
             end_family(server, series, REPLACED).await?;
         }
+    }
+    if let Some(cookie) = &request.remember
+        && let Some(family) = family_of(server, domain, cookie).await?
+        && gives_up(&family.user)
+    {
+        end_family(server, &family.series, REPLACED).await?;
     }
     let remember = match wish {
         Some(wish) => wish.fulfil(server, &session, &request.client, now).await,
         None => None,
     };
-    Ok((token, session.identity(), remember))
+    Ok(Some((token, session.identity(), remember)))
 }

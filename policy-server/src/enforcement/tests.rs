@@ -11,7 +11,7 @@ use shared_proto::names::code;
 use super::*;
 use crate::agents::Rights;
 use crate::auth::subject::Subject;
-use crate::session::{Filter, SessionService, SessionStore, TokenHash};
+use crate::session::{Filter, SessionService, SessionStore, TokenHash, Turn};
 use crate::store::StoreError;
 use crate::testkit::{PASSWORD, Site, keep_session};
 
@@ -39,6 +39,8 @@ fn right_login(previous: &str) -> LoginRequest {
         entry: "http".into(),
         callbacks: callbacks.map(|(name, value)| (name.to_owned(), value.into())).into(),
         previous_session: Some(previous.into()),
+        remember: None,
+        forget: false,
         client: client(),
     }
 }
@@ -58,6 +60,14 @@ impl SessionStore for Full {
     }
     async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
         self.0.add_token(token, id, now).await
+    }
+    async fn insert_in_turn(
+        &self,
+        _: &TokenHash,
+        _: &Session,
+        _: &Turn<'_>,
+    ) -> Result<Option<Vec<Session>>, SessionError> {
+        Err(StoreError::Slow.into())
     }
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
         self.0.find(token).await

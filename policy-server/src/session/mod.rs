@@ -3,10 +3,13 @@
 //! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing. A
 //! session that was handed over to other hosts has a token for each of them, and ends with all of them.
 
+pub mod limits;
 pub mod rules;
 mod service;
+mod sightings;
 
-pub use service::{Found, SessionError, SessionService, new_token};
+pub use limits::Limits;
+pub use service::{Found, Opened, SessionError, SessionService, new_token};
 
 use sha2::{Digest, Sha256};
 use shared_proto::check::{Client, Identity};
@@ -14,6 +17,7 @@ use shared_proto::secret::Secret;
 
 use crate::auth::subject::Subject;
 use crate::token::hex;
+use limits::Crowd;
 
 /// Characters of a browser's name for itself that are kept.
 const USER_AGENT: usize = 256;
@@ -52,9 +56,26 @@ pub struct Opening<'a> {
     /// As in [`Session`].
     pub series: Option<&'a str>,
     pub remembered: bool,
+    /// The browser's former session, by its id: it ends where there is a limit, and takes nobody's place.
+    pub replaces: Option<&'a str>,
+}
+
+/// What is to be heeded where a person may have so many sessions.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pub crowd: Crowd,
+    /// As in [`Opening`].
+    pub replaces: Option<&'a str>,
+    /// What was last used at this time or before does not count.
+    pub idle_since: i64,
 }
 
 impl Session {
+    /// How many seconds ago the person typed at the login page, if anybody did.
+    pub fn typed(&self, now: i64) -> Option<u64> {
+        (!self.remembered).then(|| u64::try_from(now.saturating_sub(self.created)).unwrap_or(0))
+    }
+
     pub fn identity(&self) -> Identity {
         Identity {
             user: self.subject.user.clone(),
@@ -64,6 +85,7 @@ impl Session {
             session_id: self.id.clone(),
             session_created: self.created,
             attributes: self.subject.attributes.clone(),
+            remembered: self.remembered,
         }
     }
 }
@@ -100,6 +122,14 @@ pub trait SessionStore: Send + Sync {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError>;
     /// A further token of a session; false where it has ended.
     async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError>;
+    /// The same within the person's limit, whoever else logs in at that moment. The sessions that ended for it; `None`
+    /// where there is no room.
+    async fn insert_in_turn(
+        &self,
+        token: &TokenHash,
+        session: &Session,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Vec<Session>>, SessionError>;
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
     /// Records when a session was last used.
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;

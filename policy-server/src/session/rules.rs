@@ -5,15 +5,6 @@ use std::time::Duration;
 /// What no event tells (an account whose last day ends, say) counts after this long.
 const LONGEST_MEMORY_MS: i64 = 30_000;
 
-/// The limits of a security domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Without a request for this long, it ends.
-    pub idle: Duration,
-    /// After this long, it ends in any case.
-    pub lifetime: Duration,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Live,

@@ -7,8 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared_proto::secret::Secret;
 
-use super::rules::{self, Limits, Standing};
-use super::{Filter, Opening, Session, SessionStore, TokenHash, user_agent};
+use super::rules::{self, Standing};
+use super::sightings::Sightings;
+use super::{Filter, Limits, Opening, Session, SessionStore, TokenHash, Turn, user_agent};
 use crate::auth::subject::Subject;
 use crate::token::{self, SealError, hex};
 
@@ -30,24 +31,29 @@ pub enum Found {
     Ended,
 }
 
+/// What came of a login that may have a session.
+#[derive(Debug)]
+pub enum Opened {
+    /// With those that ended for it.
+    Session { token: Secret, session: Box<Session>, ended: Vec<Session> },
+    /// The person has as many as there may be.
+    TooMany,
+}
+
 #[derive(Clone)]
 pub struct SessionService {
     store: Arc<dyn SessionStore>,
+    pub(crate) sightings: Arc<Sightings>,
 }
 
 impl SessionService {
     pub fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store }
+        Self { store, sightings: Arc::default() }
     }
 
     /// A new session under a new token: whatever token the browser held before is never taken over.
-    pub async fn open(
-        &self,
-        opening: Opening<'_>,
-        limits: Limits,
-        now: i64,
-    ) -> Result<(Secret, Session), SessionError> {
-        let Opening { subject, domain, entry, client, series, remembered } = opening;
+    pub async fn open(&self, opening: Opening<'_>, limits: Limits, now: i64) -> Result<Opened, SessionError> {
+        let Opening { subject, domain, entry, client, series, remembered, replaces } = opening;
         let token = new_token()?;
         let session = Session {
             id: hex(&token::random::<16>()?),
@@ -63,8 +69,18 @@ impl SessionService {
             series: series.map(str::to_owned),
             remembered,
         };
-        self.store.insert(&TokenHash::of(&token), &session).await?;
-        Ok((token, session))
+        let hash = TokenHash::of(&token);
+        let ended = match limits.crowd {
+            None => self.store.insert(&hash, &session).await.map(|()| Some(Vec::new()))?,
+            Some(crowd) => {
+                let turn = Turn { crowd, replaces, idle_since: rules::idle_since(limits.idle, now) };
+                self.store.insert_in_turn(&hash, &session, &turn).await?
+            }
+        };
+        Ok(match ended {
+            Some(ended) => Opened::Session { token, session: session.into(), ended },
+            None => Opened::TooMany,
+        })
     }
 
     /// Another token for the same session; `None` where that has ended.

@@ -4,6 +4,7 @@
 //! Nothing here decides anything; it keeps and finds rows.
 
 mod agents;
+mod crowd;
 mod events;
 mod failures;
 mod groups;

@@ -7,36 +7,26 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Store, StoreError, parked};
 use crate::auth::subject::Subject;
-use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash};
+use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash, Turn};
 
-const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent, \
+pub(super) const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent, \
                        series, remembered";
 
 #[async_trait]
 impl SessionStore for Store {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError> {
         let mut work = self.begin().await?;
-        let query =
-            format!("INSERT INTO sessions ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)");
-        sqlx::query(AssertSqlSafe(query))
-            .bind(&session.id)
-            .bind(&session.domain)
-            .bind(&session.entry)
-            .bind(&session.subject.user)
-            .bind(subject_text(&session.subject)?)
-            .bind(session.created)
-            .bind(session.last_used)
-            .bind(session.rechecked)
-            .bind(session.ends)
-            .bind(&session.address)
-            .bind(&session.user_agent)
-            .bind(session.series.as_deref().unwrap_or_default())
-            .bind(i64::from(session.remembered))
-            .execute(&mut *work)
-            .await
-            .map_err(StoreError::from)?;
-        write_token(&mut work, token, &session.id, session.created).await?;
+        add(&mut work, token, session).await?;
         Ok(work.commit().await.map_err(StoreError::from)?)
+    }
+
+    async fn insert_in_turn(
+        &self,
+        token: &TokenHash,
+        session: &Session,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Vec<Session>>, SessionError> {
+        Ok(self.add_in_turn(token, session, turn).await?)
     }
 
     async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
@@ -148,7 +138,7 @@ impl Store {
     /// The session and the news of its end, in one transaction.
     async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
-        let ended = end(&mut work, id).await?;
+        let ended = remove(&mut work, id).await?;
         let news = ended.then(|| Change::SessionEnded { session: id.to_owned() });
         self.commit(work, news.as_slice()).await?;
         Ok(ended)
@@ -169,7 +159,7 @@ impl Store {
 }
 
 /// The one place where a session goes: whose it was is known for a while longer. False where it had ended already.
-async fn end(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+pub(super) async fn remove(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
     parked::remember_owner(work, id).await?;
     let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **work).await?;
     Ok(done.rows_affected() == 1)
@@ -182,11 +172,38 @@ async fn end_all(
 ) -> Result<Vec<Session>, StoreError> {
     let mut ended = Vec::new();
     for session in sessions {
-        if end(work, &session.id).await? {
+        if remove(work, &session.id).await? {
             ended.push(session);
         }
     }
     Ok(ended)
+}
+
+/// Puts a session in, as a part of this work.
+pub(super) async fn add(
+    work: &mut Transaction<'static, Any>,
+    token: &TokenHash,
+    session: &Session,
+) -> Result<(), StoreError> {
+    let query =
+        format!("INSERT INTO sessions ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)");
+    sqlx::query(AssertSqlSafe(query))
+        .bind(&session.id)
+        .bind(&session.domain)
+        .bind(&session.entry)
+        .bind(&session.subject.user)
+        .bind(subject_text(&session.subject)?)
+        .bind(session.created)
+        .bind(session.last_used)
+        .bind(session.rechecked)
+        .bind(session.ends)
+        .bind(&session.address)
+        .bind(&session.user_agent)
+        .bind(session.series.as_deref().unwrap_or_default())
+        .bind(i64::from(session.remembered))
+        .execute(&mut **work)
+        .await?;
+    write_token(work, token, &session.id, session.created).await
 }
 
 async fn write_token(
@@ -233,7 +250,7 @@ fn subject_text(subject: &Subject) -> Result<String, StoreError> {
     serde_json::to_string(subject).map_err(|error| StoreError::Corrupt("a session", error))
 }
 
-fn session(row: &AnyRow) -> Result<Session, StoreError> {
+pub(super) fn session(row: &AnyRow) -> Result<Session, StoreError> {
     let (subject, series): (String, String) = (row.try_get("subject")?, row.try_get("series")?);
     Ok(Session {
         id: row.try_get("id")?,

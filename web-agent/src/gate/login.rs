@@ -133,6 +133,11 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         entry: attempt.entry.clone(),
         callbacks: form.callbacks,
         previous_session: request.session.clone(),
+        remember: match &request.remembered {
+            Carried::Value(cookie) => Some(cookie.clone()),
+            Carried::Nothing | Carried::Unusable => None,
+        },
+        forget: forgets(&request, &attempt),
         client: request.client.clone(),
     };
     (State::LoggingIn(request, attempt), Step::Ask(Question::Login(question)))
@@ -173,10 +178,14 @@ pub fn outcome(mut request: Request, attempt: Attempt, response: LoginResponse) 
 fn keep(request: &mut Request, attempt: &Attempt, remember: Option<Remember>) {
     match remember {
         Some(remember) => request.changes.remember(remember),
-        None if attempt.entry != request.config.entry => {}
+        None if !forgets(request, attempt) => {}
         None if matches!(request.remembered, Carried::Nothing) => {}
         None => request.changes.forget_remembered(),
     }
+}
+
+fn forgets(request: &Request, attempt: &Attempt) -> bool {
+    attempt.entry == request.config.entry
 }
 
 /// Somebody is logged in: on to the page that was wanted.

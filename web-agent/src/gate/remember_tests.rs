@@ -326,7 +326,11 @@ fn the_form_says_anew_whether_to_remember() {
         let (mut gate, step) = start("POST /cams/login", &[&[form, "Content-Length: 9"], lines].concat());
         assert!(matches!(step, Step::Ask(Question::Body { .. })), "a form is never answered with the cookie: {step:?}");
         let fields = format!("cams_security_domain=system&cams_login_config={entry}&cams_cb_username=a");
-        gate.answer(Answer::Body(fields.into_bytes()));
+        let step = gate.answer(Answer::Body(fields.into_bytes()));
+        let Step::Ask(Question::Login(question)) = step else { panic!("{step:?}") };
+        let cookie = (lines == [REMEMBERED]).then_some("kept");
+        assert_eq!(question.remember.as_ref().and_then(Secret::expose_str), cookie, "{lines:?}");
+        assert_eq!(question.forget, entry == "http");
         let answer = LoginResponse::Success { session: "fresh".into(), identity: alice(), remember };
         let reply = gate.answer(Answer::Login(answer)).reply();
         reply.values("Set-Cookie").into_iter().map(str::to_owned).collect::<Vec<_>>()

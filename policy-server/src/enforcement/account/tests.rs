@@ -42,6 +42,8 @@ impl World {
             entry: "http".into(),
             callbacks: callbacks.map(|(name, value)| (name.to_owned(), value.into())).into(),
             previous_session: None,
+            remember: None,
+            forget: false,
             client: client(user_agent),
         };
         match login(Arc::clone(&self.server), agent(), request).await {

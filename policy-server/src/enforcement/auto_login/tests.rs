@@ -46,6 +46,18 @@ fn client() -> Client {
 
 /// Logs in by the form; the session and the cookie.
 async fn log_in(server: &Arc<Server>, user: &str, flag: &str, previous: Option<&Secret>) -> (Secret, Option<Secret>) {
+    log_in_with(server, user, flag, previous, None, false).await
+}
+
+/// The same in a browser that has a cookie, and may be told to delete it.
+async fn log_in_with(
+    server: &Arc<Server>,
+    user: &str,
+    flag: &str,
+    previous: Option<&Secret>,
+    remember: Option<&Secret>,
+    forget: bool,
+) -> (Secret, Option<Secret>) {
     let callbacks = [("username", user), ("password", PASSWORD), ("autologin_flag", flag)];
     let request = LoginRequest {
         request_id: "r".into(),
@@ -54,6 +66,8 @@ async fn log_in(server: &Arc<Server>, user: &str, flag: &str, previous: Option<&
         entry: "http".into(),
         callbacks: callbacks.map(|(name, value)| (name.to_owned(), value.into())).into(),
         previous_session: previous.cloned(),
+        remember: remember.cloned(),
+        forget,
         client: client(),
     };
     match login(Arc::clone(server), agent(), request).await {
@@ -334,11 +348,40 @@ async fn who_logs_out_or_in_anew_is_forgotten() {
         assert_eq!(show(&server, &remember).await.unwrap_err(), "refused", "{what}");
         assert_eq!(sessions(&server).await.len(), 0, "{what}");
     }
-    // The browser's former session, who logs in now, and whether the former cookie still counts.
-    for (user, flag, stays) in [("alice", "", true), ("alice", "true", false), ("bob", "", false)] {
-        let (token, remember) = log_in(&server, "alice", "true", None).await;
-        log_in(&server, user, flag, Some(&token)).await;
-        assert_eq!(show(&server, &remember.unwrap()).await.is_ok(), stays, "{user} {flag}");
+    // What the browser had, who logs in now, and whether the former cookie still counts.
+    for (session, cookie) in [(true, false), (false, true), (true, true)] {
+        for (user, flag, forget, stays) in [
+            ("alice", "", false, true),
+            ("alice", "", true, false),
+            ("alice", "true", false, false),
+            ("alice", "true", true, false),
+            ("bob", "", false, false),
+        ] {
+            let (token, remember) = log_in(&server, "alice", "true", None).await;
+            let remember = remember.unwrap();
+            let (token, shown) = (session.then_some(&token), cookie.then_some(&remember));
+            let (_, fresh) = log_in_with(&server, user, flag, token, shown, forget).await;
+            assert_eq!(show(&server, &remember).await.is_ok(), stays, "{session} {cookie} {user} {flag} {forget}");
+            assert_eq!(fresh.is_some(), flag == "true");
+        }
+    }
+}
+
+/// Who has as many sessions as there may be keeps the cookie for later.
+#[tokio::test]
+async fn a_remembered_browser_finds_no_room_either() {
+    for (way, expected) in [("refuse", Err("kept")), ("endOldest", Ok(()))] {
+        let site = site();
+        site.edit("security-domain.xml", "maximumSessions\" value=\"0", "maximumSessions\" value=\"1");
+        site.edit("security-domain.xml", "whenTooMany\" value=\"endOldest", &format!("whenTooMany\" value=\"{way}"));
+        let server = site.server().await;
+        let cookie = remembered(&server).await;
+        let typed = sessions(&server).await;
+        let shown = show(&server, &cookie).await.map(|_| ());
+        assert_eq!(shown, expected.map_err(str::to_owned), "{way}");
+        let [session] = &sessions(&server).await[..] else { panic!("{way}") };
+        assert_eq!(session.id == typed[0].id, way == "refuse");
+        assert_eq!(families(&server).await.len(), 1, "{way}");
     }
 }
 
@@ -367,7 +410,7 @@ async fn a_family_that_ends_during_a_login_opens_nothing() {
     let entry = domain.entry("http").unwrap();
     let subject = visit.run(entry, family, &answers).await.result.unwrap();
     end_family(&server, &family.series, "test").await.unwrap();
-    let answer = visit.welcome(entry, subject, &answers).await.unwrap();
+    let answer = visit.welcome(entry, family, subject, &answers).await.unwrap();
     assert!(matches!(answer, AutoLoginResponse::Refused { notice: None }), "{answer:?}");
     assert_eq!(sessions(&server).await.len(), 0);
 }

@@ -50,6 +50,8 @@ fn coming(code: &Secret) -> RedeemRequest {
         code: code.clone(),
         binding: "bound".into(),
         previous_session: None,
+        remember: None,
+        forget: false,
         client: client(),
     }
 }

@@ -125,28 +125,31 @@ async fn a_lost_answer_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_login_leads_to_the_form_and_is_never_an_error() {
+async fn what_is_no_login_leads_to_the_form_or_is_told_to_wait() {
     let deleted = vec!["CAMS_AUTO_LOGIN_TEST_SYSTEM="];
-    for (answer, cookie) in [
-        (Act::Answer(200, json!({"is": "refused"})), deleted.clone()),
-        (Act::Answer(200, json!({"is": "refused", "notice": "remember-me-stolen"})), deleted),
-        (Act::Answer(200, json!({"is": "unavailable"})), vec![]),
-        (Act::Answer(200, json!({"is": "of a newer server"})), vec![]),
-        (Act::Answer(200, json!({"is": "success"})), vec![]),
-        (Act::Answer(403, json!({"error": "no"})), vec![]),
-        (Act::Answer(503, json!({"error": "busy"})), vec![]),
-        (Act::Raw(b"{".to_vec()), vec![]),
-        (Act::Close, vec![]),
+    let (form, later) = ([302, 200, 401], [503, 503, 503]);
+    for (answer, statuses, cookie) in [
+        (Act::Answer(200, json!({"is": "refused"})), form, deleted.clone()),
+        (Act::Answer(200, json!({"is": "refused", "notice": "remember-me-stolen"})), form, deleted),
+        (Act::Answer(200, json!({"is": "unavailable"})), form, vec![]),
+        (Act::Answer(200, json!({"is": "of a newer server"})), form, vec![]),
+        (Act::Answer(200, json!({"is": "no-service"})), later, vec![]),
+        (Act::Answer(200, json!({"is": "success"})), later, vec![]),
+        (Act::Answer(403, json!({"error": "no"})), later, vec![]),
+        (Act::Answer(503, json!({"error": "busy"})), later, vec![]),
+        (Act::Raw(b"{".to_vec()), later, vec![]),
+        (Act::Close, later, vec![]),
     ] {
         let shown = format!("{answer:?}");
         let setting = remembering(move || answer.clone()).await;
         let page = ask(setting.http, get("/private/", &format!("{KEPT}{PAGE}"))).await.unwrap();
-        assert_eq!((page.status, cookies(&page)), (302, cookie.clone()), "{shown}: {page:?}");
-        let form = ask(setting.http, get(page.header("location").unwrap(), &format!("{KEPT}{PAGE}"))).await.unwrap();
-        assert_eq!((form.status, cookies(&form)), (200, cookie.clone()), "{shown}: {form:?}");
+        assert_eq!((page.status, cookies(&page)), (statuses[0], cookie.clone()), "{shown}: {page:?}");
+        let login = page.header("location").unwrap_or("/cams/login?cams_original_url=%2Fprivate%2F").to_owned();
+        let form = ask(setting.http, get(&login, &format!("{KEPT}{PAGE}"))).await.unwrap();
+        assert_eq!((form.status, cookies(&form)), (statuses[1], cookie.clone()), "{shown}: {form:?}");
         assert_eq!(form.body.contains("used a copy of what it kept"), shown.contains("stolen"), "{shown}");
         let program = ask(setting.http, get("/private/", KEPT)).await.unwrap();
-        assert_eq!((program.status, cookies(&program)), (401, cookie), "{shown}: {program:?}");
+        assert_eq!((program.status, cookies(&program)), (statuses[2], cookie), "{shown}: {program:?}");
         assert_eq!(setting.site.received(), "", "{shown}");
     }
 }
