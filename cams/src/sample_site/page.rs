@@ -27,7 +27,7 @@ pub(super) const PAGES: &[Page] = &[
     Page {
         path: "/private/form",
         title: "Form",
-        text: "What you send is shown as the site receives it.",
+        text: "The answer tells what the site received: the head of the request, and a hash of what you sent.",
         more: include_str!("form.html"),
     },
     Page {
