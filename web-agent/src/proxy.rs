@@ -336,6 +336,7 @@ fn auto_login(response: &AutoLoginResponse) -> &'static str {
         AutoLoginResponse::Success { .. } => "success",
         AutoLoginResponse::Refused { .. } => "refused",
         AutoLoginResponse::Unavailable | AutoLoginResponse::Unknown => "unavailable",
+        AutoLoginResponse::NoService => "no service",
     }
 }
 

@@ -98,7 +98,8 @@ fn filled_with(text: &str) -> Vec<Page> {
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
         Page::LoggedOut { login_url: text(), forget_url: text() },
-        Page::Unavailable,
+        Page::Unavailable { login_url: None },
+        Page::Unavailable { login_url: Some("/cams/login".into()) },
         Page::CrossSite,
     ];
     pages.extend([400, 404, 405, 408, 413, 414, 429, 431].map(|status| Page::Refused { status, reason: text() }));
@@ -202,7 +203,7 @@ fn what_is_said_is_what_is_read() {
     let pages = pages(&Files::new()).unwrap();
     for said in HOSTILE {
         for page in filled_with(said) {
-            if matches!(page, Page::Unavailable | Page::CrossSite | Page::LoggedOut { .. }) {
+            if matches!(page, Page::Unavailable { .. } | Page::CrossSite | Page::LoggedOut { .. }) {
                 continue;
             }
             let mut html = pages.render(&page).html;
