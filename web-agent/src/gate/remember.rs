@@ -77,7 +77,7 @@ fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static
 /// Nobody can be logged in now. The page says so, and where to log in as somebody whom it does not concern.
 fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => match login_url(&request, &demand, None) {
+        Otherwise::Demand(demand) | Otherwise::Account(demand) => match login_url(&request, &demand, None) {
             Some(url) => respond(&request, Reply::not_remembered_now(&request, url)),
             None => respond(&request, Reply::unavailable(request.is_navigation)),
         },
