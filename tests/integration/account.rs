@@ -52,7 +52,10 @@ async fn passes(client: &Client) -> bool {
 }
 
 async fn gone(client: &Client) {
-    within_async(Duration::from_secs(10), "its session is over", async || !passes(client).await).await;
+    within_async(Duration::from_secs(10), "its session is over", async || {
+        client.get_unless_cut(PAGE).await.is_some_and(|reply| reply.status != 200)
+    })
+    .await;
 }
 
 #[tokio::test]

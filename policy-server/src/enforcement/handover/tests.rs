@@ -50,8 +50,6 @@ fn coming(code: &Secret) -> RedeemRequest {
         code: code.clone(),
         binding: "bound".into(),
         previous_session: None,
-        remember: None,
-        forget: false,
         client: client(),
     }
 }
@@ -105,6 +103,8 @@ async fn log_in(server: &Arc<Server>) -> Secret {
         entry: "http".into(),
         callbacks: callbacks.map(|(name, value)| (name.to_owned(), value.into())).into(),
         previous_session: None,
+        remember: None,
+        forget: false,
         client: client(),
     };
     match login(Arc::clone(server), agent(&["login.test"], &["http"]), request).await {
