@@ -94,8 +94,11 @@ pub enum AutoLoginResponse {
         #[serde(default)]
         notice: Option<String>,
     },
-    /// Nobody is logged in now, but the cookie may be good: it is kept.
+    /// Nobody is logged in by this cookie now, but it may be good: it is kept, and the login page shown.
     Unavailable,
+    /// Nobody can be logged in now: a directory is down, or the server has no capacity left. The cookie is kept, and the
+    /// person asked to come back (503).
+    NoService,
     /// A newer server said something this agent does not know. It means [`Self::Unavailable`].
     #[serde(other)]
     Unknown,

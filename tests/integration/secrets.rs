@@ -13,6 +13,7 @@ use tests::{Client, Quickstart};
 use web_agent::config::AgentConfig;
 
 const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
+const REMEMBERED: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
 /// Typed by somebody who mistook a field, a site or a password.
 const CANARY: &str = "canary-2vq8kd0x-password";
 
@@ -41,6 +42,24 @@ impl Kept {
         let second_line = text.lines().nth(2).unwrap().as_bytes()[..24].to_vec();
         let spellings = vec![number, second_line];
         Self { what: "a private key".to_owned(), spellings, where_it_belongs: Some(name(root, file)) }
+    }
+
+    /// A password, in whatever a program may write it down.
+    fn password(what: &str, text: &str, where_it_belongs: Option<&str>) -> Self {
+        let bytes = text.as_bytes();
+        // In Base64 it looks different for each place in a group of three; the ends depend on what is around it.
+        let base64 = (0..3).map(|before| {
+            let padded = [&b"..."[..before], bytes].concat();
+            let coded = STANDARD.encode(padded).trim_end_matches('=').to_owned();
+            coded.as_bytes()[before + 1..coded.len() - 2].to_vec()
+        });
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let wide = bytes.iter().flat_map(|byte| [*byte, 0]).collect();
+        let backwards = bytes.iter().rev().copied().collect();
+        let others = [hex.to_uppercase().into_bytes(), hex.into_bytes(), wide, backwards];
+        let mut kept = Self::new(what, text, where_it_belongs);
+        kept.spellings.extend(base64.chain(others));
+        kept
     }
 
     fn is_in(&self, bytes: &[u8]) -> bool {
@@ -76,8 +95,11 @@ async fn story(cams: &Quickstart) -> Vec<String> {
     let token = |client: &Client| client.cookie(SESSION).unwrap();
     let (alice, admin) = (cams.client_of("alice").await, cams.client_of("admin").await);
     let first = token(&alice);
-    assert_eq!(alice.log_in("alice", &cams.user("alice").password, "/private/").await.status, 303);
-    let second = token(&alice);
+    assert_eq!(log_in_to_be_remembered(cams, &alice).await, 303);
+    let (second, remembered) = (token(&alice), alice.cookie(REMEMBERED).unwrap());
+    let kept = URL_SAFE_NO_PAD.decode(&remembered).unwrap();
+    let password = Kept::password("alice", &cams.user("alice").password, None);
+    assert!(!password.is_in(remembered.as_bytes()) && !password.is_in(&kept), "the cookie holds the password");
     for client in [&alice, &admin] {
         assert_eq!(client.get("/private/echo").await.status, 200);
     }
@@ -91,10 +113,28 @@ async fn story(cams: &Quickstart) -> Vec<String> {
     cams.client().log_in("alice", CANARY, &format!("/private/?password={CANARY}")).await;
     let malformed = format!("GET /private/ HTTP/1.1\r\nHost: x y\r\nAuthorization: Basic {CANARY}\r\n\r\n");
     cams.raw().exchange(malformed.as_bytes()).await;
+    let back = cams.client();
+    back.set_cookie(REMEMBERED, &remembered);
+    assert_eq!(back.get("/private/").await.status, 200);
+    let tokens = vec![first, second.clone(), remembered, token(&back), back.cookie(REMEMBERED).unwrap(), token(&admin)];
     assert_eq!(alice.get("/cams/logout").await.status, 200);
     alice.set_cookie(SESSION, &second);
     assert_eq!(alice.get("/private/").await.status, 302);
-    vec![first, second, token(&admin)]
+    // What the store keeps of a browser goes with the logout: one more stays.
+    assert_eq!(log_in_to_be_remembered(cams, &alice).await, 303);
+    tokens
+}
+
+async fn log_in_to_be_remembered(cams: &Quickstart, client: &Client) -> u16 {
+    let fields = [
+        ("cams_security_domain", "system"),
+        ("cams_login_config", "http"),
+        ("cams_original_url", "/private/"),
+        ("cams_cb_username", "alice"),
+        ("cams_cb_password", cams.user("alice").password.as_str()),
+        ("cams_cb_autologin_flag", "true"),
+    ];
+    client.post_form("/cams/login", &fields).await.status.as_u16()
 }
 
 #[tokio::test]
@@ -105,12 +145,12 @@ async fn secrets_stand_where_they_belong_alone() {
     let tokens = story(&cams).await;
     let mut secrets: Vec<Kept> = Vec::new();
     for user in &cams.users {
-        secrets.push(Kept::new(&user.name, &user.password, Some("quickstart.json")));
+        secrets.push(Kept::password(&user.name, &user.password, Some("quickstart.json")));
     }
     for token in &tokens {
-        secrets.push(Kept::new("a session's token", token, None));
+        secrets.push(Kept::new("a session's token or a cookie", token, None));
     }
-    secrets.push(Kept::new("a wrong password", CANARY, None));
+    secrets.push(Kept::password("a wrong password", CANARY, None));
     let key = fs::read_to_string(root.join("keys/key-encryption.key")).unwrap();
     secrets.push(Kept::new("the key-encryption key", key.trim(), Some("keys/key-encryption.key")));
     let agent = AgentConfig::load(&cams.facts().agent_conf).unwrap();

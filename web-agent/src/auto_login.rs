@@ -73,7 +73,7 @@ impl AutoLogins {
             }
         };
         let known = outcome.wait_for(Option::is_some).await;
-        known.ok().and_then(|known| known.clone()).unwrap_or(AutoLoginResponse::Unavailable)
+        known.ok().and_then(|known| known.clone()).unwrap_or(AutoLoginResponse::NoService)
     }
 
     fn join(&self, key: &Key) -> Joined {
@@ -193,7 +193,7 @@ mod tests {
         let (all, server) = (Arc::new(AutoLogins::default()), Server::default());
         let one = question("one");
         let outcome = all.share(&one, async { panic!("a test's panic") }).await;
-        assert!(matches!(outcome, AutoLoginResponse::Unavailable), "{outcome:?}");
+        assert!(matches!(outcome, AutoLoginResponse::NoService), "{outcome:?}");
         assert_eq!(server.session(&all, &one).await, Some(0));
     }
 

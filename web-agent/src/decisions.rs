@@ -130,7 +130,7 @@ impl Decisions {
         let attempt = async move {
             link.auto_login(&asked).await.unwrap_or_else(|error| {
                 tracing::warn!(id = asked.request_id, "no answer from a policy server: {error}");
-                AutoLoginResponse::Unavailable
+                AutoLoginResponse::NoService
             })
         };
         self.auto_logins.share(&question, attempt).await

@@ -183,7 +183,7 @@ impl Gate {
                 remember::outcome(request, otherwise, response)
             }
             (State::Remembering(request, otherwise), _) => {
-                remember::outcome(request, otherwise, AutoLoginResponse::Unavailable)
+                remember::outcome(request, otherwise, AutoLoginResponse::NoService)
             }
             (State::ShowingForm(request, attempt), Answer::Form(form)) => {
                 respond(&request, login::page(&request, attempt, form))
@@ -310,17 +310,22 @@ fn login_required(request: Request, demand: Demand) -> (State, Step) {
 }
 
 fn to_login(request: &Request, demand: &Demand, further: &[(&str, &str)]) -> (State, Step) {
+    let reply = match login_url(request, demand, further) {
+        Some(url) => Reply::login_required(request, url),
+        None => Reply::unavailable(request.is_navigation),
+    };
+    respond(request, reply)
+}
+
+/// Where to log in, and what that page needs to know to lead back.
+fn login_url(request: &Request, demand: &Demand, further: &[(&str, &str)]) -> Option<String> {
     let original = if request.is_safe() && request.is_navigation { request.target.as_str() } else { "/" };
     let original = format!("{}{original}", request.here());
     let mut parameters =
         vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
     parameters.extend(demand.notice.map(|notice| (field::NOTICE, notice.code)));
     parameters.extend(further);
-    let reply = match redirect::login_page(&demand.login_url, &parameters) {
-        Some(url) => Reply::login_required(request, url),
-        None => Reply::unavailable(request.is_navigation),
-    };
-    respond(request, reply)
+    redirect::login_page(&demand.login_url, &parameters)
 }
 
 #[cfg(test)]

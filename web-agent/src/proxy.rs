@@ -337,6 +337,7 @@ fn auto_login(response: &AutoLoginResponse) -> &'static str {
         AutoLoginResponse::Success { .. } => "success",
         AutoLoginResponse::Refused { .. } => "refused",
         AutoLoginResponse::Unavailable | AutoLoginResponse::Unknown => "unavailable",
+        AutoLoginResponse::NoService => "no service",
     }
 }
 

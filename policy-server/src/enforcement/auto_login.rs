@@ -144,6 +144,7 @@ impl Visit<'_> {
             Ok(subject) if subject.user == family.user => self.welcome(entry, subject, &answers).await,
             Ok(_) => self.forget("the login names another person now").await,
             Err(_) if run.rejected => self.forget("the login was refused").await,
+            Err(_) if run.unavailable => Ok(AutoLoginResponse::NoService),
             Err(_) => Ok(AutoLoginResponse::Unavailable),
         }
     }

@@ -185,6 +185,18 @@ mod tests {
     }
 
     #[test]
+    fn no_nonce_is_used_twice() {
+        const COUNT: usize = 1_000_000;
+        let (ring, purpose) = (ring(), Purpose::new(&["p"]));
+        let start = 1 + KEY_ID;
+        let nonce = |_| -> [u8; NONCE] { ring.seal(&purpose, b"").unwrap()[start..start + NONCE].try_into().unwrap() };
+        let mut nonces: Vec<_> = (0..COUNT).map(nonce).collect();
+        nonces.sort_unstable();
+        nonces.dedup();
+        assert_eq!(nonces.len(), COUNT);
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_truncation_is_refused_alike() {
         let purpose = Purpose::new(&["p"]);
         let sealed = ring().seal(&purpose, b"secret").unwrap();

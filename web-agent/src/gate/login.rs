@@ -7,7 +7,7 @@ use shared_proto::names::{CALLBACK_PREFIX, code, field};
 use crate::cookies::Carried;
 use crate::gate::handover::{self, Destination};
 use crate::gate::remember::{self, Otherwise};
-use crate::gate::reply::{Audit, Event, Reply};
+use crate::gate::reply::{Audit, Event, RETRY_AFTER, Reply};
 use crate::gate::request::Request;
 use crate::gate::{Question, State, Step, decided, respond, sender};
 use crate::head::{Head, Refusal};
@@ -26,9 +26,15 @@ pub struct Attempt {
     pub destination: Option<Destination>,
     failure: Option<Failure>,
     notice: Option<&'static Notice>,
+    /// The browser is remembered, and should be logged in without this page, but nobody can be now.
+    is_late: bool,
 }
 
 impl Attempt {
+    pub fn not_remembered_now(self) -> Self {
+        Self { notice: Some(Notice::later()), is_late: true, ..self }
+    }
+
     pub fn entry(&self) -> &str {
         &self.entry
     }
@@ -80,7 +86,8 @@ fn show(request: Request) -> Result<(State, Step), Refusal> {
     let is_on_the_way = request.method == "GET" && request.is_navigation && !original_url.is_empty();
     let notice = form.notice.as_deref().and_then(Notice::of_code);
     let destination = Destination::new(&request, &original_url, form.handover.as_deref());
-    let attempt = Attempt { entry, username: String::new(), original_url, destination, failure: None, notice };
+    let username = String::new();
+    let attempt = Attempt { entry, username, original_url, destination, failure: None, notice, is_late: false };
     if is_on_the_way && !form.fresh && request.session.is_none() {
         return Ok(remember::attempt(request, Otherwise::Page(attempt)));
     }
@@ -114,6 +121,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         original_url,
         failure: None,
         notice: None,
+        is_late: false,
     };
     if !request.config.auto_login {
         form.callbacks.remove(callback_name(field::AUTO_LOGIN));
@@ -187,7 +195,7 @@ pub fn lead_on(request: Request, attempt: Attempt, identity: Identity) -> (State
 pub fn no_service() -> Reply {
     let mut reply = error(code::NO_SERVICE, "The login service cannot be reached. Please try again later.");
     reply.status = 503;
-    reply.headers.push(("Retry-After", "5".to_owned()));
+    reply.headers.push(("Retry-After", RETRY_AFTER.to_owned()));
     reply.audit = Audit::new(Event::Unavailable, "no policy server answered the login");
     reply
 }
@@ -259,6 +267,12 @@ pub fn page(request: &Request, attempt: Attempt, form: EntryForm) -> Reply {
     let failed = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
     let page = |error| Page::Login(Box::new(contents(request, &attempt, form, error)));
     match &attempt.failure {
+        None if attempt.is_late => {
+            let audit = Audit::new(Event::Unavailable, "a remembered browser could not be logged in");
+            let mut reply = Reply::page(503, page(None), audit);
+            reply.headers.push(("Retry-After", RETRY_AFTER.to_owned()));
+            reply
+        }
         None => Reply::page(200, page(None), Audit::new(Event::Shown, "the login page")),
         Some(Failure { message, retry_after: None, .. }) => {
             let mut reply = Reply::page(401, page(Some(message.clone())), failed);

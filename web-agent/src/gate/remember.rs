@@ -6,8 +6,9 @@ use shared_proto::login::{AutoLoginRequest, AutoLoginResponse};
 
 use crate::cookies::Carried;
 use crate::gate::login::{self, Attempt};
+use crate::gate::reply::Reply;
 use crate::gate::request::Request;
-use crate::gate::{Demand, Question, State, Step, check, login_required};
+use crate::gate::{Demand, Question, State, Step, check, login_required, login_url, respond};
 use crate::pages::Notice;
 
 /// What the request was about to be answered with.
@@ -48,6 +49,7 @@ pub fn outcome(mut request: Request, otherwise: Otherwise, response: AutoLoginRe
             let notice = notice.as_deref().and_then(Notice::of_code);
             return forgotten(request, otherwise, notice);
         }
+        AutoLoginResponse::NoService => return later(request, otherwise),
         AutoLoginResponse::Unavailable | AutoLoginResponse::Unknown => return without(request, otherwise, None),
     };
     if !request.changes.start_session(&session) {
@@ -66,6 +68,17 @@ pub fn outcome(mut request: Request, otherwise: Otherwise, response: AutoLoginRe
 fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     request.changes.forget_remembered();
     without(request, otherwise, notice)
+}
+
+/// Nobody can be logged in now. The page says so, and where to log in as somebody whom it does not concern.
+fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
+    match otherwise {
+        Otherwise::Demand(demand) => match login_url(&request, &demand, &[]) {
+            Some(url) => respond(&request, Reply::not_remembered_now(&request, url)),
+            None => respond(&request, Reply::unavailable(request.is_navigation)),
+        },
+        Otherwise::Page(attempt) => login::ask_form(request, attempt.not_remembered_now()),
+    }
 }
 
 /// The person logs in as ever.

@@ -203,19 +203,20 @@ fn what_cannot_be_used_is_deleted_and_the_rest_is_kept() {
         let program = attempted("POST /x", &[BODY]).answer(answer()).reply();
         assert_eq!((program.status, program.values("Set-Cookie").len()), (401, expected.len()));
     }
-    for answer in [
-        Answer::AutoLogin(AutoLoginResponse::Unknown),
-        Answer::LinkDown,
-        Answer::Logout,
-        Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice(), remember: None }),
-        granted(SessionStanding::Live, Some(alice())),
-        unusable(""),
-        unusable("a b"),
-        unusable("a;b"),
+    for (answer, status) in [
+        (Answer::AutoLogin(AutoLoginResponse::Unknown), 302),
+        (unusable(""), 302),
+        (unusable("a b"), 302),
+        (unusable("a;b"), 302),
+        (Answer::AutoLogin(AutoLoginResponse::NoService), 503),
+        (Answer::LinkDown, 503),
+        (Answer::Logout, 503),
+        (Answer::Login(LoginResponse::Success { session: "t".into(), identity: alice(), remember: None }), 503),
+        (granted(SessionStanding::Live, Some(alice())), 503),
     ] {
         let shown = format!("{answer:?}");
         let reply = attempted("GET /x", &[NAVIGATION]).answer(answer).reply();
-        assert_eq!((reply.status, reply.values("Set-Cookie").len()), (302, 0), "{shown}");
+        assert_eq!((reply.status, reply.values("Set-Cookie").len()), (status, 0), "{shown}");
     }
 }
 
@@ -287,18 +288,19 @@ fn the_login_page_leads_on_who_is_remembered() {
     assert_eq!((reply.status, reply.values("Location")), (303, vec!["/x"]));
     assert_eq!(reply.values("Set-Cookie"), given());
     assert_eq!((reply.audit.event, reply.audit.user.as_deref()), (Event::LoggedIn, Some("alice")));
-    for (answer, cookies, is_told) in [
-        (refused(Some("remember-me-stolen")), 1, true),
-        (refused(None), 1, false),
-        (Answer::AutoLogin(AutoLoginResponse::Unavailable), 0, false),
-        (Answer::LinkDown, 0, false),
+    for (answer, status, cookies, is_told) in [
+        (refused(Some("remember-me-stolen")), 200, 1, true),
+        (refused(None), 200, 1, false),
+        (Answer::AutoLogin(AutoLoginResponse::Unavailable), 200, 0, false),
+        (Answer::AutoLogin(AutoLoginResponse::NoService), 503, 0, true),
+        (Answer::LinkDown, 503, 0, true),
     ] {
         let mut gate = attempt();
         let step = gate.answer(answer);
         let reply = formed(&mut gate, step).reply();
         let ReplyBody::Page(Page::Login(page)) = &reply.body else { panic!("{reply:?}") };
         assert_eq!((page.entry.as_str(), page.original_url.as_str()), ("strong", "/x"));
-        assert_eq!((reply.status, reply.values("Set-Cookie").len(), page.notice.is_some()), (200, cookies, is_told));
+        assert_eq!((reply.status, reply.values("Set-Cookie").len(), page.notice.is_some()), (status, cookies, is_told));
     }
 }
 

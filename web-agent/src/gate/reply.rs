@@ -8,6 +8,9 @@ use crate::gate::request::{Request, is_navigation};
 use crate::head::{Head, Refusal};
 use crate::pages::Page;
 
+/// Seconds after which what is not there now may be.
+pub(super) const RETRY_AFTER: &str = "5";
+
 /// What is sent instead of the site's response. Whoever sends it adds the headers that pages need.
 pub struct Reply {
     pub status: u16,
@@ -136,10 +139,19 @@ impl Reply {
     }
 
     pub(super) fn unavailable(is_navigation: bool) -> Self {
-        let json = json!({ "error": "unavailable" });
         let audit = Audit::new(Event::Unavailable, "no usable answer of a policy server");
-        let mut reply = Self::page_or_json(503, is_navigation, Page::Unavailable, json, audit);
-        reply.headers.push(("Retry-After", "5".to_owned()));
+        Self::later(is_navigation, Page::Unavailable { login_url: None }, audit)
+    }
+
+    /// The browser is remembered, but nobody can be logged in.
+    pub(super) fn not_remembered_now(request: &Request, login_url: String) -> Self {
+        let audit = Audit::new(Event::Unavailable, "a remembered browser could not be logged in");
+        Self::later(request.is_navigation, Page::Unavailable { login_url: Some(login_url) }, audit)
+    }
+
+    fn later(is_navigation: bool, page: Page, audit: Audit) -> Self {
+        let mut reply = Self::page_or_json(503, is_navigation, page, json!({ "error": "unavailable" }), audit);
+        reply.headers.push(("Retry-After", RETRY_AFTER.to_owned()));
         reply
     }
 

@@ -311,7 +311,7 @@ fn denials_and_outages_speak_the_language_of_the_asker() {
         let (mut gate, _) = start("GET /x", lines);
         let reply = gate.answer(Answer::LinkDown).reply();
         assert_eq!((reply.status, reply.values("Retry-After")), (503, vec!["5"]));
-        assert_eq!(matches!(reply.body, ReplyBody::Page(Page::Unavailable)), is_page);
+        assert_eq!(matches!(reply.body, ReplyBody::Page(Page::Unavailable { .. })), is_page);
 
         let (mut gate, _) = start("GET /x", lines);
         let reply = gate.answer(check(Decision::Denied, SessionStanding::None, None)).reply();

@@ -247,7 +247,7 @@ fn samples() -> Vec<Page> {
         Page::Denied { user: String::new(), logout_url: "/cams/logout".into() },
         Page::ConfirmLogout { action: "/cams/logout".into(), domain: "system".into() },
         Page::LoggedOut { login_url: "/cams/login".into(), forget_url: "/cams/logout/forget".into() },
-        Page::Unavailable,
+        Page::Unavailable { login_url: None },
         Page::Refused { status: 400, reason: "The address is not valid".into() },
         Page::HandoverRefused { start_url: "/".into() },
         Page::CrossSite,

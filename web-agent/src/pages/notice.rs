@@ -11,6 +11,12 @@ pub struct Notice {
     pub text: &'static str,
 }
 
+static LATER: Notice = Notice {
+    code: "remember-me-later",
+    text: "This browser is remembered, but nobody can be signed in that way at the moment. Please try again later, or \
+           sign in by hand.",
+};
+
 static NOTICES: [Notice; 1] = [Notice {
     code: notice::STOLEN,
     text: "This browser was remembered, and somebody used a copy of what it kept for that. It is not remembered any \
@@ -18,6 +24,11 @@ static NOTICES: [Notice; 1] = [Notice {
 }];
 
 impl Notice {
+    /// The login page itself tells it; no address leads to it.
+    pub fn later() -> &'static Self {
+        &LATER
+    }
+
     /// `None` for a code that this agent does not know.
     pub fn of_code(code: &str) -> Option<&'static Self> {
         NOTICES.iter().find(|notice| notice.code == code)

@@ -30,8 +30,11 @@ pub enum Page {
         /// An image address whose answer makes the browser drop the pages it kept.
         forget_url: String,
     },
-    /// The policy server cannot be asked now.
-    Unavailable,
+    /// The policy server cannot be asked now; or it can log nobody in who is remembered, and `login_url` is where to
+    /// log in by hand.
+    Unavailable {
+        login_url: Option<String>,
+    },
     /// The request is at fault (`status` 400 to 499) or the site is (500 or 502); `reason` is a sentence for people.
     Refused {
         status: u16,
@@ -95,7 +98,9 @@ impl Page {
             Page::LoggedOut { login_url, forget_url } => {
                 ("logged-out.html", context! { login_url => link(login_url), forget_url => link(forget_url) })
             }
-            Page::Unavailable => ("unavailable.html", context! {}),
+            Page::Unavailable { login_url } => {
+                ("unavailable.html", context! { login_url => login_url.as_deref().map(link) })
+            }
             Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
             Page::HandoverRefused { start_url } => ("handover-refused.html", context! { start_url => link(start_url) }),
             Page::CrossSite => ("cross-site.html", context! {}),

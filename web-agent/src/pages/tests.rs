@@ -83,7 +83,8 @@ fn filled_with(text: &str) -> Vec<Page> {
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
         Page::LoggedOut { login_url: text(), forget_url: text() },
-        Page::Unavailable,
+        Page::Unavailable { login_url: None },
+        Page::Unavailable { login_url: Some("/cams/login".into()) },
         Page::HandoverRefused { start_url: text() },
         Page::CrossSite,
     ];
@@ -190,7 +191,7 @@ fn what_is_said_is_what_is_read() {
         for page in filled_with(said) {
             if matches!(
                 page,
-                Page::Unavailable | Page::CrossSite | Page::LoggedOut { .. } | Page::HandoverRefused { .. }
+                Page::Unavailable { .. } | Page::CrossSite | Page::LoggedOut { .. } | Page::HandoverRefused { .. }
             ) {
                 continue;
             }

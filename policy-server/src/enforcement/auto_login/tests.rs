@@ -90,7 +90,7 @@ async fn show(server: &Arc<Server>, cookie: &Secret) -> Result<Option<Secret>, S
             Ok(remember.map(|remember| remember.cookie))
         }
         Ok(AutoLoginResponse::Refused { notice }) => Err(notice.map_or("refused", |_| "told").to_owned()),
-        Ok(AutoLoginResponse::Unavailable) => Err("kept".to_owned()),
+        Ok(AutoLoginResponse::Unavailable | AutoLoginResponse::NoService) => Err("kept".to_owned()),
         other => panic!("{other:?}"),
     }
 }
@@ -199,6 +199,7 @@ async fn plant(server: &Arc<Server>, entry: &str, since: i64) -> Secret {
         user,
         source_id: None,
         credential: None,
+        absent: false,
         roles,
         attributes,
         settings: String::new(),
@@ -235,7 +236,7 @@ async fn what_a_cookie_is_worth() {
         ("another key", "refused", true),
         ("a former key", "in", true),
         ("locked", "kept", true),
-        ("directory down", "kept", true),
+        ("directory down", "later", true),
         ("too old", "refused", true),
         ("no entry of this agent", "kept", true),
         ("the store is mixed up", "refused", false),
@@ -289,6 +290,7 @@ async fn what_a_cookie_is_worth() {
             AutoLoginResponse::Success { .. } => "in",
             AutoLoginResponse::Refused { notice: None } => "refused",
             AutoLoginResponse::Unavailable => "kept",
+            AutoLoginResponse::NoService => "later",
             other => panic!("{what}: {other:?}"),
         };
         assert_eq!((found, families(&server).await.len()), (expected, usize::from(stays)), "{what}");

@@ -33,6 +33,7 @@ fn begin(auto: &AutoLogin, now: i64) -> (Family, Remember) {
         user,
         source_id: None,
         credential: None,
+        absent: false,
         roles,
         attributes,
         settings: String::new(),
