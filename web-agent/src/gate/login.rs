@@ -86,8 +86,8 @@ fn show(request: Request) -> Result<(State, Step), Refusal> {
     let is_on_the_way = request.method == "GET" && request.is_navigation && !original_url.is_empty();
     let notice = form.notice.as_deref().and_then(Notice::of_code);
     let destination = Destination::new(&request, &original_url, form.handover.as_deref());
-    let attempt =
-        Attempt { entry, username: String::new(), original_url, destination, failure: None, notice, is_late: false };
+    let username = String::new();
+    let attempt = Attempt { entry, username, original_url, destination, failure: None, notice, is_late: false };
     if is_on_the_way && !form.fresh && request.session.is_none() {
         return Ok(remember::attempt(request, Otherwise::Page(attempt)));
     }
