@@ -1,4 +1,4 @@
-//! What standard input answers to a login: a password, and whatever else is asked. A terminal does not show it.
+//! What standard input answers to a login: a password, and whatever else is asked. A terminal shows no answer.
 
 use std::io::{self, BufRead, IsTerminal, Read, Stdin};
 
@@ -37,7 +37,11 @@ pub fn read(questions: &[String]) -> anyhow::Result<Vec<Secret>> {
     Ok(lines)
 }
 
-fn ask(stdin: &Stdin, question: &str) -> anyhow::Result<Secret> {
+/// One line of this terminal, which does not show it.
+///
+/// # Errors
+/// It cannot be read, or was ended by Ctrl-C.
+pub fn ask(stdin: &Stdin, question: &str) -> anyhow::Result<Secret> {
     let hidden = Hidden::new(stdin).context("cannot keep the terminal from showing what is typed")?;
     output::prompt(&format!("{}: ", output::plain(question)));
     // Of a terminal in this mode, one reading is one line.

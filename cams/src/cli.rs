@@ -282,12 +282,15 @@ pub struct AgentAddArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
-    /// List live sessions
+    /// List live sessions, or remembered browsers
     List {
         #[command(flatten)]
         conf: ConfArgs,
         #[command(flatten)]
         filter: SessionFilter,
+        /// The browsers that log in by themselves, instead of sessions
+        #[arg(long)]
+        browsers: bool,
         #[command(flatten)]
         json: JsonArgs,
     },
@@ -314,7 +317,7 @@ pub struct SessionFilter {
 
 #[derive(Debug, Args)]
 pub struct SessionChoice {
-    /// The session's id, as `cams session list` shows it
+    /// The id of a session or a remembered browser, as `cams session list` shows it
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     pub id: Option<String>,
     /// Every session of this person

@@ -166,19 +166,37 @@ impl Admin {
         let mut ended = Vec::new();
         for session in self.sessions.list(filter).await? {
             if self.sessions.end(&session.id).await? {
-                let detail =
-                    Detail { reason: Some("ended by an administrator"), actor: Some(actor()), ..Detail::of(&session) };
-                self.audit.record(Kind::SessionEnded, detail);
+                self.record_end(&session);
                 ended.push(session);
             }
         }
         Ok(ended)
     }
 
-    /// Forgets browsers, which could log in again by themselves: those that these sessions belong to and, with a user,
-    /// all of that person. How many it forgot.
+    fn record_end(&self, session: &Session) {
+        let detail = Detail { reason: Some("ended by an administrator"), actor: Some(actor()), ..Detail::of(session) };
+        self.audit.record(Kind::SessionEnded, detail);
+    }
+
+    /// The remembered browsers, oldest first. With a configuration that is not good, a lifetime that was shortened does
+    /// not count.
+    pub async fn browsers(&self, filter: &Filter) -> Result<Vec<Family>, AdminError> {
+        let loaded = wire::load_with(&self.conf, self.vault.clone()).ok();
+        let auto = |domain: &str| loaded.as_ref()?.domains.get(domain)?.logins.auto_login();
+        let now = Timestamp::now().as_second();
+        let mut browsers = self.store.families(filter.domain.as_deref(), filter.user.as_deref()).await?;
+        for family in &mut browsers {
+            family.expires = auto(&family.domain).map_or(family.expires, |auto| auto.ends(family));
+        }
+        browsers.retain(|family| !family.stolen && now < family.expires);
+        Ok(browsers)
+    }
+
+    /// Forgets browsers, which could log in again by themselves, and ends their sessions: the one with the id that is
+    /// asked for, those that these sessions belong to and, with a user, all of that person. How many it forgot.
     pub async fn forget_browsers(&self, sessions: &[Session], filter: &Filter) -> Result<usize, AdminError> {
         let mut families: BTreeSet<String> = sessions.iter().filter_map(|session| session.series.clone()).collect();
+        families.extend(filter.id.clone());
         if let Some(user) = &filter.user {
             let all = self.store.families_of(filter.domain.as_deref(), user).await?;
             families.extend(all.into_iter().map(|family| family.series));
@@ -189,7 +207,8 @@ impl Admin {
                 Some(family) => (Fate::Ends, Some(family)),
                 None => (Fate::Stays, None),
             };
-            let (family, _) = self.store.change_family(series, decide).await?;
+            let (family, ended) = self.store.change_family(series, decide).await?;
+            ended.iter().for_each(|session| self.record_end(session));
             if let Some(family) = family {
                 let detail = Detail { actor: Some(actor()), ..Detail::of_family(&family) };
                 self.audit.record(Kind::RememberMeEnded, detail);

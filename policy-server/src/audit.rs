@@ -36,6 +36,14 @@ pub enum Kind {
     SessionEnded,
     /// A session was shown in a network where it does not count.
     SessionElsewhere,
+    /// A posted form waits for its sender's login.
+    FormKept,
+    /// It was given back to its sender.
+    FormReturned,
+    /// A session that was opened at one host counts at another from now on.
+    SessionHandedOver,
+    /// A code that should have brought a session along was of no use.
+    HandoverRefused,
     AccessDenied,
     LoginRequired,
     AgentRefused,
@@ -135,6 +143,11 @@ impl<'a> Detail<'a> {
     /// Whose remembered browser.
     pub fn of_family(family: &'a Family) -> Self {
         Self { domain: Some(&family.domain), entry: Some(&family.entry), user: Some(&family.user), ..Self::default() }
+    }
+
+    /// At whose request it happened, and why.
+    pub fn by(self, by: &Detail<'a>) -> Self {
+        Self { request_id: by.request_id, agent: by.agent, client: by.client.clone(), reason: by.reason, ..self }
     }
 }
 

@@ -166,6 +166,12 @@ impl Server {
         if let Err(error) = self.store.purge_families(self.now().as_second()).await {
             tracing::error!(%error, "expired remembered browsers cannot be removed");
         }
+        if let Err(error) = self.store.purge_parked(self.now().as_second()).await {
+            tracing::error!(%error, "old posted forms cannot be removed");
+        }
+        if let Err(error) = self.store.purge_handovers(self.now().as_second()).await {
+            tracing::error!(%error, "expired hand-overs cannot be removed");
+        }
         if let Err(error) = self.store.purge_failures(self.now().as_second()).await {
             tracing::error!(%error, "old counts of failed logins cannot be removed");
         }

@@ -3,13 +3,19 @@
 //! Every operation first asks whether the agent may act for that domain, entry and host; nothing is decided before. An
 //! error is never a grant: it is a refusal that the agent turns into 503.
 
+mod account;
 mod auto_login;
 mod elsewhere;
+mod handover;
 mod login;
+mod parked;
 
+pub use account::{account, end_of_account};
 pub use auto_login::autologin;
 use auto_login::{end_family, forget_browser};
+pub use handover::{hand_over, redeem};
 pub use login::login;
+pub use parked::{park, take_parked};
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
 use shared_proto::check::{CheckRequest, CheckResponse, Client, Decision, SessionStanding};

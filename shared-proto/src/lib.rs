@@ -3,15 +3,18 @@
 //!
 //! Everything here is pure: values in, values out. No files, no clock, no network.
 
+pub mod account;
 pub mod assertion;
 pub mod authority;
 pub mod check;
 pub mod client_cert;
 pub mod event;
+pub mod handover;
 pub mod hello;
 pub mod login;
 pub mod names;
 pub mod options;
+pub mod parked;
 pub mod pattern;
 pub mod problem;
 pub mod properties;

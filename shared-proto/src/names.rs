@@ -22,10 +22,20 @@ pub mod field {
     pub const RETRY_AFTER: &str = "cams_retry_after";
     /// Something to know before logging in, as a short code.
     pub const NOTICE: &str = "cams_notice";
+    /// Of the account page: what is to end.
+    pub const END: &str = "cams_end";
+    /// Another site of the cluster waits for the session: SHA-256, in URL-safe base64, of what the browser keeps there.
+    pub const HANDOVER: &str = "cams_handover";
+    /// `true`: the session that the browser has does not do, somebody must type.
+    pub const FRESH: &str = "cams_fresh";
 }
 
 /// What a person is told on the login page for another reason than a failed login; the agent has the texts.
 pub mod notice {
+    /// A posted form is kept until after the login.
+    pub const FORM_KEPT: &str = "form-kept";
+    /// A posted form is not.
+    pub const FORM_LOST: &str = "form-lost";
     /// A copy of what the browser was remembered by was used somewhere.
     pub const STOLEN: &str = "remember-me-stolen";
 }
@@ -73,12 +83,21 @@ pub fn is_name(text: &str) -> bool {
 pub struct CookieNames {
     pub session: String,
     pub auto_login: String,
+    /// Of a browser whose posted forms are kept.
+    pub form: String,
+    /// What ties a browser that went to log in elsewhere to its way back.
+    pub handover: String,
 }
 
 impl CookieNames {
     pub fn new(prefix: &str, cluster: &str, domain: &str) -> Self {
         let suffix = format!("{cluster}_{domain}").to_ascii_uppercase();
-        Self { session: format!("{prefix}_SID_{suffix}"), auto_login: format!("{prefix}_AUTO_LOGIN_{suffix}") }
+        Self {
+            session: format!("{prefix}_SID_{suffix}"),
+            auto_login: format!("{prefix}_AUTO_LOGIN_{suffix}"),
+            form: format!("{prefix}_FORM_{suffix}"),
+            handover: format!("{prefix}_HANDOVER_{suffix}"),
+        }
     }
 }
 
@@ -103,6 +122,8 @@ mod tests {
         let names = CookieNames::new("CAMS", "MyCamsCluster", "system");
         assert_eq!(names.session, "CAMS_SID_MYCAMSCLUSTER_SYSTEM");
         assert_eq!(names.auto_login, "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM");
+        assert_eq!(names.form, "CAMS_FORM_MYCAMSCLUSTER_SYSTEM");
+        assert_eq!(names.handover, "CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM");
     }
 
     #[test]

@@ -33,12 +33,7 @@ pub async fn measure() {
         let user = format!("<user name='alice' password='{}'><role name='user'/></user>", digest.trim());
         format!("<cams-users>\n{user}\n</cams-users>\n")
     });
-    // One address that logs in as fast as it can is what guessing looks like.
-    replace(&files.path("conf/domains/system/security-domain.xml"), |text| {
-        let on = "ThrottleAuthValve\" enabled=\"true\"";
-        assert!(text.contains(on), "{text}");
-        text.replace(on, &on.replace("true", "false"))
-    });
+    without_throttle(&files);
     let server = files.start().await;
     let properties = [("cams.policy.server.1", &*server.address.to_string())];
     let agent = Agent::of(&files.conf(), "a", &[(HOST, &site.url())], &properties).await;
@@ -78,7 +73,16 @@ pub async fn measure() {
     spread("a remembered page, in the rush", rushed);
 }
 
-fn cores() -> usize {
+/// One address that logs in as fast as it can is what guessing looks like.
+pub fn without_throttle(files: &Files) {
+    replace(&files.path("conf/domains/system/security-domain.xml"), |text| {
+        let on = "ThrottleAuthValve\" enabled=\"true\"";
+        assert!(text.contains(on), "{text}");
+        text.replace(on, &on.replace("true", "false"))
+    });
+}
+
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -87,7 +91,7 @@ fn during<T>(turn: Duration, work: impl FnOnce(Instant) -> T) -> T {
 }
 
 /// Hashes on every core, in memory that is there already.
-fn hash() -> usize {
+pub fn hash() -> usize {
     let one = |end: Instant| {
         let params = Params::new(19 * 1024, 2, 1, Some(32)).expect("good parameters");
         let mut blocks = vec![Block::new(); params.block_count()];

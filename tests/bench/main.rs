@@ -4,6 +4,7 @@
 
 mod load;
 mod logins;
+mod remembered;
 mod revocation;
 mod timing;
 
@@ -22,6 +23,9 @@ async fn main() {
     }
     if is_wanted("logins") {
         logins::measure().await;
+    }
+    if is_wanted("remembered") {
+        remembered::measure().await;
     }
     if is_wanted("timing") {
         timing::measure().await;

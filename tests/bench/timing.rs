@@ -16,6 +16,7 @@ use tests::Slapd;
 use tests::command::cams_with_input;
 use tests::databases::Database;
 use tests::policy_server::Files;
+use tests::samba::{self, Samba};
 
 use crate::figure;
 
@@ -45,7 +46,7 @@ impl Table {
 }
 
 pub async fn measure() {
-    let (databases, slapd) = tokio::join!(Database::all(), Slapd::start());
+    let (databases, slapd, samba) = tokio::join!(Database::all(), Slapd::start(), Samba::shared());
     let mut table = Table::default();
     table.row("xml, Argon2id", "known", |id| entry(id, &[module("Xml", &["serviceId=argon2"])]));
     table.row("xml, bcrypt", "known", |id| entry(id, &[module("Xml", &["serviceId=bcrypt"])]));
@@ -57,6 +58,9 @@ pub async fn measure() {
     }
     if let Some(slapd) = &slapd {
         of_ldap(&mut table, &format!("host=127.0.0.1:{}", slapd.port));
+    }
+    if let Some(samba) = &samba {
+        of_active_directory(&mut table, samba);
     }
     let files = prepare(&table.xml);
     // The built-in directory's entry: the store is opened for it, and with it for all.
@@ -82,6 +86,24 @@ fn of_ldap(table: &mut Table, host: &str) {
     row("ldap, retrieve", "argon2", &[PEOPLE, ACCOUNT[0], ACCOUNT[1], "authMethod=retrieve"]);
     let stack = [module("Ldap", &[host, PEOPLE]), module("Totp", &[])];
     table.row("ldap and totp", "carol", |id| entry(id, &stack));
+}
+
+fn of_active_directory(table: &mut Table, samba: &Samba) {
+    let place = [
+        format!("host={}", samba.address),
+        format!("caFile={}", samba.ca.display()),
+        format!("domain={}", samba::DOMAIN),
+        format!("userBaseDn=OU=people,{}", samba::BASE),
+    ];
+    let account = [format!("bindDn=search@{}", samba::DOMAIN), format!("bindPassword={}", samba::PASSWORD)];
+    let mut row = |name: &str, known, options: &[&str]| {
+        let place = place.each_ref().map(String::as_str);
+        let module = module("ActiveDirectory", &[&place, options].concat());
+        table.row(name, known, |id| entry(id, &[module]));
+    };
+    row("active directory, bind", "alice", &[]);
+    row("active directory, search and bind", "alice", &["bindMode=search", &account[0], &account[1]]);
+    row("active directory, bind, locked", "locked", &[]);
 }
 
 /// A `<login-module-entry>`.

@@ -13,7 +13,7 @@ use policy_server::auth::subject::Subject;
 use policy_server::wire::Loaded;
 use serde_json::Value;
 use shared_proto::secret::Secret;
-use tests::command::cams_with_input;
+use tests::command::{Output, cams_with_input};
 use tests::policy_server::Files;
 use tests::quickstart::replace;
 use tests::samba::{BASE, DOMAIN, NETBIOS, PASSWORD, Samba, person};
@@ -79,12 +79,13 @@ impl Setup {
         fs::write(file, format!("<login-config>\n{entries}</login-config>\n")).unwrap();
     }
 
-    /// What `cams test-login` says.
+    /// What `cams test-login` says. On a busy machine Samba may need longer than a login may take: then once more.
     fn login(&self, entry: &str, user: &str, password: &str) -> Value {
         let conf = self.files.conf();
         let arguments = ["test-login", "--json", "--domain", "system", "--entry", entry, "--user", user, "--conf"];
-        let arguments = arguments.map(Path::new).into_iter().chain([conf.as_path()]);
-        let output = cams_with_input(arguments, password.as_bytes());
+        let ask = || cams_with_input(arguments.iter().map(Path::new).chain([conf.as_path()]), password.as_bytes());
+        let is_late = |output: &Output| format!("{output:?}").contains("took too long");
+        let output = (0..3).map(|_| ask()).find(|output| !is_late(output)).unwrap_or_else(ask);
         assert!(password == " " || !format!("{output:?}").contains(password), "{output:?}");
         output.json()
     }
@@ -285,11 +286,11 @@ async fn groups_become_roles() {
 async fn very_many_groups_are_as_many_roles_or_none() {
     // Which keeps a server busy: one of its own.
     let Some(samba) = Samba::start().await else { return };
-    let whole: Options = &[("roleSource", "search"), ("sizeLimit", "2000"), ("includePrimaryGroup", "false")];
+    let whole: Options = &[("roleSource", "search"), ("includePrimaryGroup", "false")];
     let account: Options = &[("roleAttribute", "sAMAccountName"), ("includePrimaryGroup", "false")];
     let token: Options = &[("roleSource", "tokenGroups"), ("roleBaseDn", "OU=groups,DC=ad,DC=example,DC=test")];
     let own: Options = &[("includePrimaryGroup", "false")];
-    let few: Options = &[("roleSource", "search")];
+    let few: Options = &[("roleSource", "search"), ("sizeLimit", "1000")];
     let entries = [("member_of", own), ("accounts", account), ("found", whole), ("token", token), ("too_few", few)];
     let setup = Setup::of(Arc::new(samba), &entries);
     let expected: Vec<String> = (0..1600).map(|number| format!("many-{number:04}")).collect();
@@ -382,7 +383,12 @@ async fn what_becomes_of_an_account_counts_while_somebody_is_logged_in() {
         let subject = log_in(&loaded, "search", user).await;
         assert_eq!(recheck(&loaded, "search", &subject).await, RecheckRun::Current(subject.clone()), "{user}");
         setup.samba.change(&change);
-        match recheck(&loaded, "search", &subject).await {
+        let mut run = recheck(&loaded, "search", &subject).await;
+        if let (RecheckRun::Current(now), "to-delete" | "to-move") = (&run, user) {
+            assert!(now.proofs[0].absent, "looked for twice: {now:?}");
+            run = recheck(&loaded, "search", now).await;
+        }
+        match run {
             RecheckRun::Ended(error) => assert_eq!(error.kind, expected, "{user}: {error}"),
             RecheckRun::Current(_) => panic!("{user} goes on"),
         }
@@ -436,8 +442,7 @@ async fn a_person_of_the_domain_reaches_a_site() {
     let roles = header("CAMS-HTTP-ROLES").unwrap().as_str().unwrap();
     assert!(roles.contains("outer") && roles.contains("Domain Users"), "{roles}");
 
-    let stranger = cams.client();
-    let refused = stranger.log_in("disabled@ad.example.test", PASSWORD, "/private/echo").await;
+    let refused = cams.client().log_in("disabled@ad.example.test", PASSWORD, "/private/echo").await;
     assert_eq!(refused.status, 401, "{refused:?}");
     assert!(!refused.text().contains("533") && !refused.text().contains("EXAMPLEAD"), "{}", refused.text());
 }

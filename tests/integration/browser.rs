@@ -115,7 +115,7 @@ async fn our_own_pages_keep_nobody_out() {
 }
 
 /// Panics when axe-core finds anything wrong with the page on any screen; false when there is no axe-core.
-async fn accessible(browser: &Browser, page: &str) -> bool {
+pub async fn accessible(browser: &Browser, page: &str) -> bool {
     for (name, screen) in [("phone", Screen::Phone), ("desktop", Screen::Desktop)] {
         for (scheme, dark) in [("light", false), ("dark", true)] {
             browser.emulate(screen, dark).await;

@@ -171,6 +171,23 @@ fn message(target: &str, session: &str) -> String {
         }),
         "/agent/v1/login" => json!({"request_id": "census", "callbacks": {}, "client": client}),
         "/agent/v1/autologin" => json!({"request_id": "census", "cookie": "x", "client": client}),
+        "/agent/v1/parked" => json!({
+            "request_id": "census", "session": "x", "origin": "https://localhost", "target": "/", "body": "", "client": client,
+        }),
+        "/agent/v1/parked/take" => json!({
+            "request_id": "census", "origin": "https://localhost", "id": "x", "client": client,
+        }),
+        "/agent/v1/account" => json!({"request_id": "census", "client": client}),
+        "/agent/v1/account/end" => {
+            json!({"request_id": "census", "client": client, "end": {"what": "everything"}})
+        }
+        "/agent/v1/handover" => json!({
+            "request_id": "census", "session": session, "audience": "https://app.test", "target": "/", "binding": "x",
+            "client": client,
+        }),
+        "/agent/v1/handover/redeem" => json!({
+            "request_id": "census", "audience": "https://localhost", "code": "x", "binding": "x", "client": client,
+        }),
         "/agent/v1/lease" => json!({"nonce": "census"}),
         "/agent/v1/audit" => json!({"events": []}),
         "/agent/v1/logout" => json!({"request_id": "census", "session": session, "client": client}),

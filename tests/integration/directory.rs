@@ -41,6 +41,7 @@ async fn found(store: &Store, text: &str) -> LocalUser {
 /// A session under the token that is its id, opened by a user whom a directory knows by `source`.
 async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<String>) {
     let proof = Proof {
+        absent: false,
         module: 0,
         class: "module".to_owned(),
         user: user.to_owned(),

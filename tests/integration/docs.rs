@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tests::policy_server::Files;
+use web_agent::config::AgentConfig;
 
 const DOMAIN: &str = "conf/domains/system";
 
-/// The XML fences of a page: the number of the line each begins on, and its text.
-fn fences(text: &str) -> Vec<(usize, String)> {
+/// The fences of a page in this language: the number of the line each begins on, and its text.
+fn fences(text: &str, language: &str) -> Vec<(usize, String)> {
     let (mut found, mut open) = (Vec::new(), None::<(usize, String)>);
     for (number, line) in (1..).zip(text.lines()) {
         open = match (open, line.trim()) {
-            (None, "```xml") => Some((number, String::new())),
+            (None, line) if line.strip_prefix("```") == Some(language) => Some((number, String::new())),
             (None, _) => None,
             (Some(fence), "```") => {
                 found.push(fence);
@@ -98,7 +99,7 @@ fn elements(entry: &str) -> Vec<String> {
 fn every_example_of_a_module_loads() {
     let mut seen = 0;
     for page in pages() {
-        let fences = fences(&fs::read_to_string(&page).unwrap());
+        let fences = fences(&fs::read_to_string(&page).unwrap(), "xml");
         assert!(!fences.is_empty(), "{} has no example", page.display());
         seen += fences.len();
         let files = Files::new("docs", None);
@@ -125,4 +126,28 @@ fn every_example_of_a_module_loads() {
         }
     }
     assert!(seen >= 2, "{seen} examples");
+}
+
+/// What every agent's file has besides.
+const AGENT: &str = "cams.cluster.name=MyCamsCluster\ncams.security.domain=system\ncams.policy.server.1=127.0.0.1:9393\n\
+                     cams.policy.server.ca=ca.pem\ncams.agent.certificate=agent.pem\ncams.agent.key=agent.key\n\
+                     cams.listen.1=http://127.0.0.1:8080\n";
+
+#[test]
+fn the_example_of_single_sign_on_loads() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs").join("single-sign-on.md");
+    let text = fs::read_to_string(page).unwrap();
+    let agents = fences(&text, "properties");
+    assert_eq!(agents.len(), 3);
+    for (line, agent) in agents {
+        let read = AgentConfig::parse(Path::new("cams-webagent.conf"), &format!("{AGENT}{agent}"));
+        assert!(read.is_ok_and(|read| !read.gate.sites.is_empty()), "line {line}");
+    }
+    let files = Files::new("docs", None);
+    let [(_, login)] = fences(&text, "xml").try_into().unwrap();
+    let file = files.path(DOMAIN).join("login-config.xml");
+    let config = fs::read_to_string(&file).unwrap();
+    let (before, rest) = config.split_once("<login-parameters>").unwrap();
+    fs::write(&file, format!("{before}{login}{}", rest.split_once("</login-parameters>").unwrap().1)).unwrap();
+    assert_eq!(files.cams(&["check"]).code, 0);
 }

@@ -239,7 +239,12 @@ async fn roles_come_from_groups_and_from_the_entry() {
         cams.check(&options.join(" "), user, PASSWORD, &format!("{user}: {roles}"));
     }
     cams.configure(&[PEOPLE, GROUPS, "sizeLimit=1"]);
-    cams.check("more groups than the limit", "alice", PASSWORD, "!LoginException|more groups than sizeLimit");
+    cams.check(
+        "more groups than the limit",
+        "alice",
+        PASSWORD,
+        "!LoginException|there are more than 1 groups: raise option `sizeLimit`",
+    );
 }
 
 #[tokio::test]

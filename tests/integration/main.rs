@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per topic, real servers only.
 
 mod abuse;
+mod account;
 mod active_directory;
 mod assertion;
 mod bodies;
@@ -27,6 +28,7 @@ mod ldap;
 mod lifecycle;
 mod limits;
 mod login;
+mod parked;
 mod readme;
 mod redirects;
 mod reload;
@@ -34,6 +36,7 @@ mod remember_me;
 mod remembered;
 mod second_factor;
 mod secrets;
+mod single_sign_on;
 mod slowloris;
 mod sql;
 mod starts;

@@ -4,7 +4,7 @@ use std::fs;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use policy_server::auth::valves::auto_login::family::{Family, Rotation};
+use policy_server::auth::valves::auto_login::family::{Family, Rotation, Seen};
 use policy_server::store::{Fate, Store};
 use serde_json::{Value, json};
 use shared_proto::event::Change;
@@ -29,6 +29,7 @@ fn family(series: &str, user: &str, expires: i64) -> Family {
         created: 1,
         expires,
         stolen: false,
+        seen: Seen { at: 7, address: "192.0.2.1".into(), user_agent: "Browser/1".into() },
         rotation: Rotation::new(b"sealed".to_vec(), 1),
     }
 }

@@ -18,7 +18,7 @@ const REMEMBERED: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
 const CANARY: &str = "canary-2vq8kd0x-password";
 
 /// What is looked for, and the one file it stands in, from the product's folder.
-struct Kept {
+pub struct Kept {
     what: String,
     spellings: Vec<Vec<u8>>,
     where_it_belongs: Option<String>,
@@ -45,7 +45,7 @@ impl Kept {
     }
 
     /// A password, in whatever a program may write it down.
-    fn password(what: &str, text: &str, where_it_belongs: Option<&str>) -> Self {
+    pub fn password(what: &str, text: &str, where_it_belongs: Option<&str>) -> Self {
         let bytes = text.as_bytes();
         // In Base64 it looks different for each place in a group of three; the ends depend on what is around it.
         let base64 = (0..3).map(|before| {
@@ -62,7 +62,7 @@ impl Kept {
         kept
     }
 
-    fn is_in(&self, bytes: &[u8]) -> bool {
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
         self.spellings.iter().any(|spelling| bytes.windows(spelling.len()).any(|window| window == spelling))
     }
 }
@@ -73,7 +73,7 @@ fn name(root: &Path, file: &Path) -> String {
 }
 
 /// Every file below the folder, by its name from there.
-fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let (mut folders, mut files) = (vec![root.to_owned()], BTreeMap::new());
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

@@ -147,7 +147,7 @@ fn troubles(database: &Database, right: &str, wrong: &str) -> Vec<Trouble> {
     let mut troubles = vec![
         (vec![user("SELECT * FROM NO_SUCH_TABLE WHERE N = ?")], "the statement failed"),
         (vec![user(sleep), short()], "the database did not answer within 500ms"),
-        (vec![("rolePreparedStatement", many.to_owned())], "the statement gave more than 1000 rows"),
+        (vec![("rolePreparedStatement", many.to_owned())], "gives more than 10000 rows"),
         (vec![user(huge)], "the password column is NULL or holds no text"),
         (vec![("passwordColumn", "PASSWRD".to_owned())], "the statement gives no column `PASSWRD`"),
     ];

@@ -2,10 +2,8 @@
 //! shows.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
 
-use tests::command::{Output, binary, cams_with_input};
+use tests::command::{Output, at_terminal, binary, cams_with_input};
 use tests::policy_server::Files;
 
 const LOGIN_CONFIG: &str = "conf/domains/system/login-config.xml";
@@ -161,13 +159,13 @@ fn an_entry_that_cannot_be_rechecked_is_warned_of() {
     assert_eq!((checked.code, checked.stderr.as_str()), (0, ""), "{checked:?}");
 }
 
-/// At a terminal, which `script` makes, each answer is asked for and none is shown.
+/// At a terminal each answer is asked for and none is shown.
 #[test]
 fn a_terminal_shows_no_answer() {
     let files = two();
     let (cams, conf) = (binary(), files.conf());
     let command = format!(
-        "{} test-login --domain system --entry http --user alice --callback pin --conf {}; echo exit=$?; stty -a",
+        "{} test-login --domain system --entry http --user alice --callback pin --conf {}",
         cams.display(),
         conf.display()
     );
@@ -175,26 +173,9 @@ fn a_terminal_shows_no_answer() {
         (&[("Password of alice: ", "PASSWORD\n"), ("Your PIN: ", "4711\n")][..], ["roles: pin, user", "exit=0"]),
         (&[("Password of alice: ", "PASS\u{3}")], ["cams: interrupted", "exit=1"]),
     ] {
-        let mut script = Command::new("script");
-        script
-            .args(["--quiet", "--echo", "always", "--command", &command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = script.spawn().unwrap();
-        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut said = Vec::new();
-        for (question, answer) in answers {
-            // Nobody types before being asked: until then the terminal shows it.
-            while !String::from_utf8_lossy(&said).contains(question) {
-                let mut byte = [0];
-                assert_eq!(output.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
-                said.push(byte[0]);
-            }
-            input.write_all(answer.replace("PASSWORD", PASSWORD).as_bytes()).unwrap();
-        }
-        output.read_to_end(&mut said).unwrap();
-        child.wait().unwrap();
-        let said = String::from_utf8_lossy(&said);
+        let answers: Vec<_> =
+            answers.iter().map(|(asked, typed)| (*asked, typed.replace("PASSWORD", PASSWORD))).collect();
+        let said = at_terminal(&command, &answers);
         for expected in expected.iter().chain(&[" echo ", "\nisig "]) {
             assert!(said.contains(expected), "no {expected} in {said}");
         }

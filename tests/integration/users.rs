@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::command::{Output, cams_with_input};
+use tests::command::{Output, at_terminal, binary, cams_with_input};
 use tests::policy_server::{Files, PASSWORD};
 use tests::quickstart::replace;
 use tests::{Client, Quickstart, within_async};
@@ -240,6 +240,34 @@ fn a_password_that_breaks_the_rules_is_named_and_changes_nothing() {
         assert_eq!(output.code, code, "{password}: {output:?}");
         assert_eq!(output.stderr.contains("it is one of the last 2"), code == 1, "{output:?}");
     }
+}
+
+/// What is typed is not shown, so a new password is typed twice.
+#[test]
+fn a_terminal_shows_no_password() {
+    let files = files();
+    let (first, second) = (format!("{FIRST}\n"), format!("{SECOND}\n"));
+    let asked = |one: &str, two: &str| vec![("Password: ", one.to_owned()), ("The same again: ", two.to_owned())];
+    let stored = cams_with_input(["digest"], FIRST.as_bytes()).success();
+    let verify = format!("digest verify '{}'", stored.trim());
+    let conf = format!("--conf {}", files.conf().display());
+    for (command, answers, expected) in [
+        ("digest --scheme SSHA512", asked(&first, &first), ["{SSHA512}", "exit=0"]),
+        ("digest", asked(&first, &second), ["these were two passwords", "exit=1"]),
+        ("digest", vec![("Password: ", "first\u{3}".to_owned())], ["interrupted", "exit=1"]),
+        (&verify, vec![("Password: ", first.clone())], ["Password: ", "exit=0"]),
+        (&verify, vec![("Password: ", second.clone())], ["Password: ", "exit=1"]),
+        (&format!("user add carol {conf}"), asked(&first, &first), ["user `carol` is added", "exit=0"]),
+        (&format!("user passwd carol {conf}"), asked(&second, &second), ["the new password", "exit=0"]),
+    ] {
+        let said = at_terminal(&format!("{} {command}", binary().display()), &answers);
+        for expected in expected.iter().chain(&[" echo ", "\nisig "]) {
+            assert!(said.contains(expected), "{command}: no {expected} in {said}");
+        }
+        assert!(!said.contains("canary") && !said.contains("first"), "{command}: {said}");
+    }
+    let arguments = ["test-login", "--domain", "system", "--entry", "http", "--user", "carol"];
+    files.cams_with_input(&arguments, SECOND.as_bytes()).success();
 }
 
 #[test]

@@ -156,12 +156,23 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
+    /// Makes the pages do with or without their scripts.
+    pub async fn allow_scripts(&self, allow: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({"value": !allow})).await;
+    }
+
     /// Saves what the page looks like as `target/screenshots/NAME.png`.
     pub async fn screenshot(&self, name: &str) {
         let folder = target_dir().join("screenshots");
         fs::create_dir_all(&folder).expect("a writable target folder");
         let picture = self.session.screenshot().await.expect("a picture");
         fs::write(folder.join(format!("{name}.png")), picture).expect("a writable target folder");
+    }
+
+    /// Whether nothing of the page lies beyond the side of the screen.
+    pub async fn fits(&self) -> bool {
+        let script = "return document.documentElement.scrollWidth <= window.innerWidth";
+        self.session.execute(script, vec![]).await.is_ok_and(|fits| fits == true)
     }
 
     /// What axe-core finds wrong with the page, one line each. None, with the skipped test's name printed, where
@@ -258,6 +269,8 @@ fn capabilities(chromium: &Path, home: &Path) -> serde_json::Map<String, Value> 
         "--disable-sync",
         "--disable-breakpad",
         "--no-first-run",
+        // Names that nobody has (RFC 6761, section 6.2) are this machine.
+        "--host-resolver-rules=MAP *.test 127.0.0.1",
         &profile,
     ];
     let options = json!({"binary": chromium, "args": arguments});

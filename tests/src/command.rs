@@ -1,7 +1,7 @@
 //! The `cams` command as people type it.
 
 use std::env;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -75,4 +75,31 @@ pub fn cams_with_input<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<I
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8"),
     }
+}
+
+/// What a terminal shows, which `script` makes, of a command of the shell whose questions are answered; then its exit code
+/// as `exit=0`, and the modes of the terminal after it.
+pub fn at_terminal(command: &str, answers: &[(&str, String)]) -> String {
+    let command = format!("{command}; echo exit=$?; stty -a");
+    let mut script = Command::new("script");
+    script
+        .args(["--quiet", "--echo", "always", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = script.spawn().expect("script starts");
+    let (mut input, mut output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let mut said = Vec::new();
+    for (question, answer) in answers {
+        // Nobody types before being asked: until then the terminal shows it.
+        while !String::from_utf8_lossy(&said).contains(question) {
+            let mut byte = [0];
+            let read = output.read(&mut byte).expect("a terminal");
+            assert_eq!(read, 1, "not asked {question}: {}", String::from_utf8_lossy(&said));
+            said.extend(byte);
+        }
+        input.write_all(answer.as_bytes()).expect("a terminal");
+    }
+    output.read_to_end(&mut said).expect("a terminal");
+    child.wait().expect("our own child");
+    String::from_utf8_lossy(&said).into_owned()
 }

@@ -13,6 +13,7 @@ pub mod link;
 pub mod link_proxy;
 pub mod mariadb;
 pub mod policy_server;
+pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod quickstart;

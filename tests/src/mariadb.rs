@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -37,7 +36,7 @@ impl MariaDb {
             return None;
         };
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let port = crate::port::free();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {
             fs::write(dir.path().join(name), text).expect("a writable folder");

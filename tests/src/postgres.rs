@@ -1,7 +1,6 @@
 //! A PostgreSQL server of the tests' own: a new data folder, reachable through a socket in it alone.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -42,8 +41,7 @@ impl Postgres {
     /// One that listens on 127.0.0.1 too, with TLS by this certificate and key (PEM).
     pub async fn start_tls(certificate: &str, key: &str) -> Option<Self> {
         let mut server = Self::prepare()?;
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
-        server.port = free.port();
+        server.port = crate::port::free();
         server.write("data/server.crt", certificate);
         server.write("data/server.key", key);
         server.configure("listen_addresses = '127.0.0.1'\nssl = on\n");

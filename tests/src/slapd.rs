@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use base64::prelude::*;
 use tempfile::TempDir;
 
+use crate::port;
 use crate::process::Process;
 use crate::services::missing;
 use crate::shared::Shared;
@@ -62,7 +62,7 @@ impl Slapd {
         fs::write(dir.path().join("people.ldif"), ldif()).expect("our own folder");
         let mut add = Command::new(programs.join("slapadd"));
         run(add.args(["-q", "-f"]).arg(conf(&dir)).arg("-l").arg(dir.path().join("people.ldif")));
-        let (port, tls_port) = (free_port(), free_port());
+        let (port, tls_port) = (port::free(), port::free());
         let urls = format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/");
         let mut process =
             Process::spawn(Command::new(programs.join("slapd")).args(["-d", "256", "-h", &urls, "-f"]).arg(conf(&dir)));
@@ -128,10 +128,6 @@ fn prepare(dir: &Path) {
 
 fn conf(dir: &TempDir) -> PathBuf {
     dir.path().join("slapd.conf")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
 }
 
 fn run(command: &mut Command) -> String {

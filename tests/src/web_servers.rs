@@ -3,7 +3,7 @@
 //! request lines they receive.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -122,9 +122,7 @@ impl WebServer {
 
     async fn start(conf: impl Fn(&Path, SocketAddr) -> String, run: impl Fn(&Path) -> Command) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        // None of them can be told to choose a port and say which.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("a free port");
+        let address = SocketAddr::from(([127, 0, 0, 1], crate::port::free()));
         let file: PathBuf = dir.path().join("conf");
         fs::write(&file, conf(dir.path(), address)).expect("our own folder");
         let mut process = Process::spawn(&mut run(&file));

@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::hello::HelloRequest;
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
 };
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
 use shared_proto::report::{AuditRequest, AuditResponse};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -26,6 +29,12 @@ const CHECK: &str = "https://cams-policy-server/agent/v1/check";
 const LOGIN: &str = "https://cams-policy-server/agent/v1/login";
 const AUTO_LOGIN: &str = "https://cams-policy-server/agent/v1/autologin";
 const LOGOUT: &str = "https://cams-policy-server/agent/v1/logout";
+const PARK: &str = "https://cams-policy-server/agent/v1/parked";
+const TAKE_PARKED: &str = "https://cams-policy-server/agent/v1/parked/take";
+const ACCOUNT: &str = "https://cams-policy-server/agent/v1/account";
+const ACCOUNT_END: &str = "https://cams-policy-server/agent/v1/account/end";
+const HANDOVER: &str = "https://cams-policy-server/agent/v1/handover";
+const REDEEM: &str = "https://cams-policy-server/agent/v1/handover/redeem";
 
 const ASSERTION_KEY: &str = "https://cams-policy-server/agent/v1/assertion-key";
 const AUDIT: &str = "https://cams-policy-server/agent/v1/audit";
@@ -152,6 +161,54 @@ impl Link {
     /// Any: the session may still live.
     pub async fn logout(&self, question: &LogoutRequest) -> Result<LogoutResponse, LinkError> {
         self.ask(LOGOUT, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Keeps a posted form.
+    ///
+    /// # Errors
+    /// Any: it is not known to be kept.
+    pub async fn park(&self, question: &ParkRequest) -> Result<ParkResponse, LinkError> {
+        self.ask(PARK, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Gets a posted form back, which nobody gets a second time.
+    ///
+    /// # Errors
+    /// Any: it may still be kept, or be lost.
+    pub async fn take_parked(&self, question: &TakeRequest) -> Result<TakeResponse, LinkError> {
+        self.ask(TAKE_PARKED, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Asks what a person has.
+    ///
+    /// # Errors
+    /// Any: it is not known.
+    pub async fn account(&self, question: &AccountRequest) -> Result<AccountResponse, LinkError> {
+        Ok(self.ask(ACCOUNT, question, Repeat::Always, LIMIT).await?.answer)
+    }
+
+    /// Ends some of it. What the first try ended, the second does not find: the person looks at what is left anyway.
+    ///
+    /// # Errors
+    /// Any: it may or may not have ended.
+    pub async fn end_of_account(&self, question: &AccountEndRequest) -> Result<AccountEndResponse, LinkError> {
+        Ok(self.ask(ACCOUNT_END, question, Repeat::Always, LIMIT).await?.answer)
+    }
+
+    /// Asks for a code with which a session goes to another site. A second code does no harm.
+    ///
+    /// # Errors
+    /// Any: nothing is handed over.
+    pub async fn hand_over(&self, question: &HandoverRequest) -> Result<HandoverResponse, LinkError> {
+        self.ask(HANDOVER, question, Repeat::Always, LIMIT).await.map(|answered| answered.answer)
+    }
+
+    /// Takes a session for such a code, which counts once.
+    ///
+    /// # Errors
+    /// Any: there is no session to be had for the code.
+    pub async fn redeem(&self, question: &RedeemRequest) -> Result<RedeemResponse, LinkError> {
+        self.ask(REDEEM, question, Repeat::Unseen, LIMIT).await.map(|answered| answered.answer)
     }
 
     /// How it stands with each server, in the order in which they are tried.

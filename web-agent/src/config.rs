@@ -1,6 +1,7 @@
 //! The reader of `cams-webagent.conf`: a Java properties file becomes a checked [`AgentConfig`], or a list of all its
 //! problems with file and line. Nothing else reads the file.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,12 +132,9 @@ impl Reader<'_> {
         let auto_login = self.options.take_bool("cams.autologin.enabled", false, &mut self.problems);
         let login_uri = self.uri("cams.login.uri", "/cams/login");
         let logout_uri = self.uri("cams.logout.uri", "/cams/logout");
-        if login_uri == logout_uri {
-            self.problems.add(self.file, 0, "`cams.login.uri` and `cams.logout.uri` must differ");
-        }
-        if [&login_uri, &logout_uri].contains(&&JWKS_PATH.to_owned()) {
-            self.problems.add(self.file, 0, format!("{JWKS_PATH} is where the assertion keys are: write another path"));
-        }
+        let account_uri = self.uri("cams.account.uri", "/cams/account");
+        let resume_uri = self.uri("cams.resume.uri", "/cams/resume");
+        let handover_uri = self.uri("cams.handover.uri", "/cams/handover");
         let default_page = self.uri("cams.default.page", "/");
         let cluster_sites = self.list("cams.cluster.sites", "an origin such as https://www.example.org", Origin::parse);
         let trusted_proxies = self.list("cams.trusted.proxies", "an address or a network such as 10.0.0.0/8", network);
@@ -149,7 +147,7 @@ impl Reader<'_> {
         let sites = self.sites();
         let cookie_domain = self.cookie_domain(&sites);
         let domain = domain?;
-        Some(GateConfig {
+        let gate = GateConfig {
             cookies: CookieNames::new(&cookie_prefix, cluster, &domain),
             domain,
             entry,
@@ -159,12 +157,26 @@ impl Reader<'_> {
             auto_login,
             login_uri,
             logout_uri,
+            resume_uri,
+            account_uri,
+            handover_uri,
             default_page,
             sites,
             cluster_sites,
             trusted_proxies,
             client_cert_from_proxies,
-        })
+        };
+        let mut paths: BTreeSet<String> = BTreeSet::new();
+        for (path, _) in gate.services() {
+            if !paths.insert(path.to_string()) {
+                let message = format!(
+                    "`{path}` is two of the agent's own pages: write another path for one of `cams.*.uri` \
+                     ({JWKS_PATH} is where the assertion keys are)"
+                );
+                self.problems.add(self.file, 0, message);
+            }
+        }
+        Some(gate)
     }
 
     fn caps(&mut self) -> Caps {

@@ -12,9 +12,15 @@ use crate::site::GateConfig;
 /// Bytes of the longest value taken for one of ours.
 const MAX_VALUE: usize = 4 * 1024;
 
+/// Bytes of 256 bits in base64.
+const HANDOVER_VALUE: usize = 43;
+/// How long a browser has to log in elsewhere.
+const HANDOVER_LIFE: Duration = Duration::minutes(10);
+
 /// What a request carries under the name of one of our cookies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum Carried {
+    #[default]
     Nothing,
     /// With two cookies of one name, a neighbouring host may have planted one; or the value cannot be ours.
     Unusable,
@@ -29,9 +35,31 @@ pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
     }
 }
 
+/// Whether the request has a session cookie that is nobody's, because there are two, or it cannot be ours.
+pub fn is_unusable(config: &GateConfig, head: &Head) -> bool {
+    matches!(carried(head, &config.cookies.session), Carried::Unusable)
+}
+
 /// The cookie of a browser that asked to be remembered.
 pub fn remembered(config: &GateConfig, head: &Head) -> Carried {
     carried(head, &config.cookies.auto_login)
+}
+
+/// The cookie of a browser whose posted forms are kept.
+pub fn form(config: &GateConfig, head: &Head) -> Carried {
+    carried(head, &config.cookies.form)
+}
+
+/// What the browser keeps for its way back from logging in elsewhere. Anything but what this agent gives is nothing.
+pub fn handover(config: &GateConfig, head: &Head) -> Option<Secret> {
+    let is_ours = |value: &Secret| {
+        let bytes = value.expose();
+        bytes.len() == HANDOVER_VALUE && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    match carried(head, &config.cookies.handover) {
+        Carried::Value(value) => Some(value).filter(is_ours),
+        Carried::Nothing | Carried::Unusable => None,
+    }
 }
 
 fn carried(head: &Head, wanted: &str) -> Carried {
@@ -76,6 +104,9 @@ pub fn is_value(value: &[u8]) -> bool {
 pub struct Changes {
     session: Option<Change>,
     remembered: Option<Change>,
+    form: Option<Change>,
+    /// Always for this host alone.
+    handover: Option<Secret>,
 }
 
 #[derive(Debug)]
@@ -115,7 +146,22 @@ impl Changes {
         self.remembered = Some(Change::Delete);
     }
 
-    /// Deletes everything of ours.
+    /// A form is kept for this browser. `false`, and nothing changes, where the value cannot be in a cookie.
+    #[must_use]
+    pub fn keep_form(&mut self, value: Secret, life_seconds: u64) -> bool {
+        let is_value = is_value(value.expose());
+        if is_value {
+            self.form = Some(Change::Set { value, life_seconds: Some(life_seconds) });
+        }
+        is_value
+    }
+
+    /// The browser is to show this when it comes back from logging in elsewhere.
+    pub fn expect_back(&mut self, nonce: Secret) {
+        self.handover = Some(nonce);
+    }
+
+    /// Deletes everything that logs somebody in.
     pub fn forget_all(&mut self) {
         self.end_session();
         self.forget_remembered();
@@ -124,9 +170,16 @@ impl Changes {
     /// The values of `Set-Cookie` that say it.
     pub fn headers(&self, config: &GateConfig, scheme: Scheme) -> Vec<String> {
         let names = &config.cookies;
-        let changes = [(&names.session, &self.session), (&names.auto_login, &self.remembered)];
+        let changes =
+            [(&names.session, &self.session), (&names.auto_login, &self.remembered), (&names.form, &self.form)];
         let said = changes.into_iter().filter_map(|(name, change)| Some((name, change.as_ref()?)));
-        said.map(|(name, change)| change.header(config, scheme, name)).collect()
+        let said = said.map(|(name, change)| change.header(config, scheme, name));
+        let handover = self.handover.iter().map(|nonce| {
+            let mut cookie = host_only(scheme, &names.handover, nonce.expose_str().unwrap_or_default());
+            cookie.set_max_age(HANDOVER_LIFE);
+            cookie.to_string()
+        });
+        said.chain(handover).collect()
     }
 }
 
@@ -145,16 +198,21 @@ impl Change {
     }
 }
 
-/// Not `Secure` over cleartext, which only a site on localhost or in a laboratory should use: browsers would drop it.
 fn ours<'a>(config: &'a GateConfig, scheme: Scheme, name: &'a str, value: &'a str) -> Cookie<'a> {
+    let mut cookie = host_only(scheme, name, value);
+    if let Some(domain) = &config.cookie_domain {
+        cookie.set_domain(domain.as_str());
+    }
+    cookie
+}
+
+/// Not `Secure` over cleartext, which only a site on localhost or in a laboratory should use: browsers would drop it.
+fn host_only<'a>(scheme: Scheme, name: &'a str, value: &'a str) -> Cookie<'a> {
     let mut cookie = Cookie::new(name, value);
     cookie.set_path("/");
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Lax);
     cookie.set_secure(scheme == Scheme::Https);
-    if let Some(domain) = &config.cookie_domain {
-        cookie.set_domain(domain.as_str());
-    }
     cookie
 }
 
@@ -174,7 +232,8 @@ fn pair(item: &[u8]) -> (&[u8], &[u8]) {
 fn is_ours(config: &GateConfig, name: &[u8]) -> bool {
     let folded = fold_header_name(&String::from_utf8_lossy(name));
     let prefix = fold_header_name(&config.cookie_prefix);
-    folded.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with("_SID_") || rest.starts_with("_AUTO_LOGIN_"))
+    let kinds = ["_SID_", "_AUTO_LOGIN_", "_FORM_", "_HANDOVER_"];
+    folded.strip_prefix(&prefix).is_some_and(|rest| kinds.iter().any(|kind| rest.starts_with(kind)))
 }
 
 #[cfg(test)]
@@ -185,6 +244,8 @@ mod tests {
 
     const SID: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
     const AUTO_LOGIN: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
+
+    const FORM: &str = "CAMS_FORM_MYCAMSCLUSTER_SYSTEM";
 
     fn head(cookies: &[&str]) -> Head {
         let headers = cookies.iter().map(|value| ("cookie".to_owned(), value.as_bytes().to_vec())).collect();
@@ -237,7 +298,10 @@ mod tests {
             ("a=b;c=\"d ;e", Some("a=b;c=\"d ;e")),
             ("a=b; CAMS_SID_MYCAMSCLUSTER_SYSTEM=x; c= d\u{e9}", Some("a=b; c= d\u{e9}")),
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=x", None),
-            ("CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y;", None),
+            (
+                "CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y; CAMS_FORM_OTHER_DOMAIN=z; CAMS_HANDOVER_X=z",
+                None,
+            ),
             ("cams.sid_x=1; CAMS AUTO.LOGIN-Y=2; CAMSEL=3", Some("CAMSEL=3")),
             ("CAMS_SID_X", None),
             ("XCAMS_SID_X=1", Some("XCAMS_SID_X=1")),
@@ -248,6 +312,7 @@ mod tests {
         for (header, expected) in [
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil; Path=/", true),
             (" cams_auto_login_X =; Max-Age=0", true),
+            ("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=planted", true),
             ("=CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil", true),
             (" =\t= CAMS_SID_X=evil; Path=/", true),
             ("CAMS_SID_X", true),
@@ -272,11 +337,20 @@ mod tests {
             assert_eq!(changes.headers(&config, scheme), deleted);
             assert!(changes.start_session(&Secret::from("v")));
             changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });
-            let set = [format!("{SID}=v; {more}"), format!("{AUTO_LOGIN}=r; {more}; Max-Age=600")];
+            assert!(changes.keep_form(Secret::from("f"), 900));
+            let set = [
+                format!("{SID}=v; {more}"),
+                format!("{AUTO_LOGIN}=r; {more}; Max-Age=600"),
+                format!("{FORM}=f; {more}; Max-Age=900"),
+            ];
             assert_eq!(changes.headers(&config, scheme), set);
-            assert!(!changes.start_session(&Secret::from("a b")));
+            assert!(!changes.start_session(&Secret::from("a b")) && !changes.keep_form(Secret::from("a b"), 1));
             changes.remember(Remember { cookie: Secret::from("a;b"), max_age_seconds: 1 });
             assert_eq!(changes.headers(&config, scheme), set, "what cannot be in a cookie changes nothing");
+            changes.expect_back(Secret::from("n"));
+            let back = more.replace("; Domain=example.org", "");
+            let back = format!("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=n; {back}; Max-Age=600");
+            assert_eq!(changes.headers(&config, scheme), [set.as_slice(), &[back]].concat(), "for one host always");
         };
         check(None, Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/");
         check(None, Scheme::Http, "HttpOnly; SameSite=Lax; Path=/");

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared_proto::account::{AccountEndRequest, AccountEndResponse};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::handover::{RedeemRequest, RedeemResponse};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest};
 use tokio::time::timeout;
 
@@ -135,6 +137,19 @@ impl Decisions {
         self.auto_logins.share(&question, attempt).await
     }
 
+    /// Takes the session that was handed over, which ends another one that the browser had.
+    ///
+    /// # Errors
+    /// There is no session to be had for the code.
+    pub async fn redeem(&self, question: &RedeemRequest) -> Result<RedeemResponse, LinkError> {
+        let answer = self.link.redeem(question).await;
+        let known = question.previous_session.as_ref().and_then(|previous| self.memory.forget(previous));
+        if let Ok(RedeemResponse::Success { identity, .. }) = &answer {
+            self.end(known.filter(|session| **session != *identity.session_id));
+        }
+        answer
+    }
+
     /// Ends a session, and what the browser is remembered by.
     ///
     /// # Errors
@@ -146,6 +161,20 @@ impl Decisions {
         // Once more: requests that ran meanwhile may have been answered and kept.
         self.end(forget().or(known));
         answer.map(drop)
+    }
+
+    /// Ends what somebody chose on the account page. The own session is over here at once; the others are by the
+    /// server's event.
+    ///
+    /// # Errors
+    /// It may or may not have ended.
+    pub async fn end_of_account(&self, question: &AccountEndRequest) -> Result<AccountEndResponse, LinkError> {
+        let answer = self.link.end_of_account(question).await;
+        let known = question.asker.session.as_ref().and_then(|session| self.memory.forget(session));
+        if matches!(answer, Ok(AccountEndResponse::Ended { own: true })) {
+            self.end(known);
+        }
+        answer
     }
 
     /// Cuts at once what this agent knows to stand on a session; what it does not know, the server's event cuts.

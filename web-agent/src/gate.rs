@@ -3,8 +3,11 @@
 
 pub mod permit;
 
+mod account;
+mod handover;
 mod login;
 mod logout;
+mod parked;
 mod remember;
 mod reply;
 mod request;
@@ -14,9 +17,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision, Identity, SessionStanding};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, EntryForm, LoginRequest, LoginResponse, LogoutRequest};
 use shared_proto::names::field;
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
+use shared_proto::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::assertion::{Assertion, Claims};
@@ -27,6 +34,8 @@ use crate::permit::Permit;
 use crate::redirect;
 use crate::site::{GateConfig, Service};
 
+use parked::Posted;
+pub use parked::fields as posted_fields;
 pub use reply::{Audit, Event, Reply, ReplyBody};
 use request::Request;
 
@@ -38,7 +47,7 @@ pub enum Step {
     Respond(Reply),
 }
 
-/// What the gate needs to know; the first four go to the policy server.
+/// What the gate needs to know; the first six go to the policy server.
 #[derive(Debug)]
 pub enum Question {
     Check(CheckRequest),
@@ -46,6 +55,18 @@ pub enum Question {
     /// A login with the cookie of a browser that is remembered.
     AutoLogin(AutoLoginRequest),
     Logout(LogoutRequest),
+    /// To keep a posted form.
+    Park(ParkRequest),
+    /// To give it back.
+    TakeParked(TakeRequest),
+    Account(AccountRequest),
+    AccountEnd(AccountEndRequest),
+    /// A code with which the browser takes its session along to another site.
+    HandOver(HandoverRequest),
+    /// A session of this site for such a code.
+    Redeem(RedeemRequest),
+    /// 256 random bits in URL-safe base64.
+    Nonce,
     /// An assertion for the site, without which it is told nothing of the person.
     Assertion(Claims),
     /// The keys with which the site of this host verifies assertions.
@@ -67,6 +88,13 @@ pub enum Answer {
     Login(LoginResponse),
     AutoLogin(AutoLoginResponse),
     Logout,
+    Parked(ParkResponse),
+    Taken(TakeResponse),
+    Account(AccountResponse),
+    AccountEnd(AccountEndResponse),
+    HandOver(HandoverResponse),
+    Redeem(RedeemResponse),
+    Nonce(Secret),
     Assertion(Assertion),
     /// A JSON Web Key Set.
     Keys(Value),
@@ -87,6 +115,13 @@ impl fmt::Debug for Answer {
             Self::Login(_) => "Login",
             Self::AutoLogin(_) => "AutoLogin",
             Self::Logout => "Logout",
+            Self::Parked(_) => "Parked",
+            Self::Taken(_) => "Taken",
+            Self::Account(_) => "Account",
+            Self::AccountEnd(_) => "AccountEnd",
+            Self::HandOver(_) => "HandOver",
+            Self::Redeem(_) => "Redeem",
+            Self::Nonce(_) => "Nonce",
             Self::Assertion(_) => "Assertion",
             Self::Keys(_) => "Keys",
             Self::NoKey => "NoKey",
@@ -110,6 +145,11 @@ enum State {
     Checking(Request),
     /// It needs a login, and the browser is remembered.
     Remembering(Request, remember::Otherwise),
+    /// It needs a login, and its form is to be kept until then.
+    ReadingPosted(Request, Demand),
+    Parking(Request, Demand),
+    /// Asks for the form that was kept.
+    Resuming(Request),
     /// Granted; the site shall be told for whom.
     Vouching(Request, Identity),
     ShowingKeys(Request),
@@ -117,6 +157,12 @@ enum State {
     ReadingForm(Request),
     LoggingIn(Request, login::Attempt),
     LoggingOut(Request),
+    Account(Request, account::Stage),
+    /// It is about to be sent to log in on another host.
+    Leaving(Request, Demand),
+    /// Its session is to go to the site that the login is for.
+    HandingOver(Request, login::Attempt, Option<Identity>),
+    Redeeming(Request),
     Decided,
 }
 
@@ -126,6 +172,19 @@ struct Demand {
     domain: String,
     entry: String,
     login_url: String,
+    /// There is a session already, and it does not do.
+    fresh: bool,
+    notice: Option<&'static Notice>,
+}
+
+impl Demand {
+    fn new(domain: String, entry: String, login_url: String) -> Self {
+        Self { domain, entry, login_url, fresh: false, notice: None }
+    }
+
+    fn with_notice(self, notice: Option<&'static Notice>) -> Self {
+        Self { notice, ..self }
+    }
 }
 
 impl Gate {
@@ -156,6 +215,12 @@ impl Gate {
             (State::Remembering(request, otherwise), _) => {
                 remember::outcome(request, otherwise, AutoLoginResponse::NoService)
             }
+            (State::ReadingPosted(request, demand), Answer::Body(body)) => parked::keep(request, demand, body),
+            (State::Parking(request, demand), Answer::Parked(response)) => parked::kept(request, demand, response),
+            (State::ReadingPosted(request, demand) | State::Parking(request, demand), _) => {
+                parked::lose(request, demand)
+            }
+            (State::Resuming(request), Answer::Taken(response)) => parked::taken(request, response),
             (State::ShowingForm(request, attempt), Answer::Form(form)) => {
                 respond(&request, login::page(&request, attempt, form))
             }
@@ -164,10 +229,22 @@ impl Gate {
             (State::LoggingIn(..), _) => decided(Step::Respond(login::no_service())),
             (State::LoggingOut(request), Answer::Logout) => logout::done(&request),
             (State::LoggingOut(request), _) => logout::failed(&request),
+            (State::Account(request, stage), answer) => account::answer(request, stage, answer),
+            (State::Leaving(request, demand), Answer::Nonce(nonce)) => handover::leave(request, &demand, nonce),
+            (State::HandingOver(request, attempt, identity), Answer::HandOver(response)) => {
+                handover::outcome(request, attempt, identity, response)
+            }
+            (State::HandingOver(request, ..), _) => respond(&request, login::no_service()),
+            (State::Redeeming(request), Answer::Redeem(response)) => handover::redeemed(request, response),
+            (State::Leaving(request, _) | State::Redeeming(request), _) => {
+                respond(&request, Reply::unavailable(request.is_navigation))
+            }
             (State::Vouching(request, _) | State::ShowingKeys(request), _) => {
                 respond(&request, Reply::no_key(&request))
             }
-            (State::Checking(request), _) => respond(&request, Reply::unavailable(request.is_navigation)),
+            (State::Checking(request) | State::Resuming(request), _) => {
+                respond(&request, Reply::unavailable(request.is_navigation))
+            }
             (State::ReadingForm(_) | State::Decided, _) => decided(Step::Respond(Reply::unavailable(true))),
         };
         self.state = state;
@@ -191,7 +268,10 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match service {
         Some(Service::Login) => return login::start(request, head),
         Some(Service::Logout) => return logout::start(request, head),
+        Some(Service::Account) => return account::start(request, head),
         Some(Service::Forget) => return Ok(decided(Step::Respond(logout::forget()))),
+        Some(Service::Resume) => return Ok(parked::resume(request, head)),
+        Some(Service::Handover) => return handover::start(request, head),
         Some(Service::Keys) => return keys(request),
         None => {}
     }
@@ -204,6 +284,7 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     if !sender::may_be_remembered(&request, head) {
         request.remembered = Carried::Nothing;
     }
+    request.posted = parked::of(&request, head);
     Ok(check(request))
 }
 
@@ -228,6 +309,8 @@ fn keys(request: Request) -> Result<(State, Step), Refusal> {
 fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
     if response.session == SessionStanding::Ended && request.session.is_some() {
         request.changes.end_session();
+    } else {
+        request.posted = Posted::Other;
     }
     let identity = response.identity;
     match response.decision {
@@ -239,10 +322,10 @@ fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
             (State::Vouching(request, identity), Step::Ask(Question::Assertion(claims)))
         }
         Decision::LoginRequired { domain, entry, login_url } => {
-            let demand = Demand { domain, entry, login_url };
-            let has_session = !matches!(response.session, SessionStanding::None | SessionStanding::Ended);
-            if has_session || demand.domain != request.config.domain {
-                return login_required(&request, &demand, None);
+            let fresh = !matches!(response.session, SessionStanding::None | SessionStanding::Ended);
+            let demand = Demand { fresh, ..Demand::new(domain, entry, login_url) };
+            if fresh || demand.domain != request.config.domain {
+                return login_required(request, demand);
             }
             remember::attempt(request, remember::Otherwise::Demand(demand))
         }
@@ -262,9 +345,25 @@ fn is_coherent(request: &Request, standing: SessionStanding, identity: Option<&I
     }
 }
 
+/// The person has to log in; what was posted is kept for later, where it can be.
+fn login_required(request: Request, demand: Demand) -> (State, Step) {
+    if request.posted == Posted::Unread && demand.domain == request.config.domain {
+        return parked::read(request, demand);
+    }
+    lead_to_login(request, demand)
+}
+
 /// Leads a person to the login page; tells a program where it is.
-fn login_required(request: &Request, demand: &Demand, notice: Option<&Notice>) -> (State, Step) {
-    let reply = match login_url(request, demand, notice) {
+fn lead_to_login(request: Request, mut demand: Demand) -> (State, Step) {
+    demand.notice = demand.notice.or_else(|| parked::notice(&request));
+    if handover::is_needed(&request, &demand) {
+        return handover::attempt(request, demand);
+    }
+    to_login(&request, &demand, &[])
+}
+
+fn to_login(request: &Request, demand: &Demand, further: &[(&str, &str)]) -> (State, Step) {
+    let reply = match login_url(request, demand, further) {
         Some(url) => Reply::login_required(request, url),
         None => Reply::unavailable(request.is_navigation),
     };
@@ -272,12 +371,12 @@ fn login_required(request: &Request, demand: &Demand, notice: Option<&Notice>) -
 }
 
 /// Where to log in, and what that page needs to know to lead back.
-fn login_url(request: &Request, demand: &Demand, notice: Option<&Notice>) -> Option<String> {
-    let original = if request.is_safe() && request.is_navigation { request.target.as_str() } else { "/" };
-    let original = format!("{}{original}", request.here());
+fn login_url(request: &Request, demand: &Demand, further: &[(&str, &str)]) -> Option<String> {
+    let original = format!("{}{}", request.here(), parked::way_back(request));
     let mut parameters =
         vec![(field::DOMAIN, demand.domain.as_str()), (field::ENTRY, &demand.entry), (field::ORIGINAL_URL, &original)];
-    parameters.extend(notice.map(|notice| (field::NOTICE, notice.code)));
+    parameters.extend(demand.notice.map(|notice| (field::NOTICE, notice.code)));
+    parameters.extend(further);
     redirect::login_page(&demand.login_url, &parameters)
 }
 
@@ -294,5 +393,17 @@ mod proof_tests;
 mod login_tests;
 
 #[cfg(test)]
+#[path = "gate/account_tests.rs"]
+mod account_tests;
+
+#[cfg(test)]
 #[path = "gate/remember_tests.rs"]
 mod remember_tests;
+
+#[cfg(test)]
+#[path = "gate/parked_tests.rs"]
+mod parked_tests;
+
+#[cfg(test)]
+#[path = "gate/handover_tests.rs"]
+mod handover_tests;

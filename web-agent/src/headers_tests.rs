@@ -196,7 +196,12 @@ fn no_response_and_no_trailer_speaks_as_us() {
             }
         }
     }
-    for cookie in ["CAMS_SID_MYCAMSCLUSTER_SYSTEM", "CAMS_SID_OTHER_X", "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM"] {
+    for cookie in [
+        "CAMS_SID_MYCAMSCLUSTER_SYSTEM",
+        "CAMS_SID_OTHER_X",
+        "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM",
+        "CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM",
+    ] {
         for spelt in [cookie.to_owned(), cookie.to_lowercase(), cookie.replace('_', "."), format!(" {cookie} ")] {
             for value in [format!("{spelt}=x"), format!("={spelt}=x; Path=/"), spelt.clone(), format!("\t={spelt}")] {
                 assert_eq!(rewritten(false, &[("sEt-Cookie", &value)]), [""; 0], "{value:?}");

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr, Result};
+use shared_proto::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -29,6 +32,16 @@ pub fn request_id() -> Result<String> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).or_err(ErrorType::InternalError, "no randomness")?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bits)))
+}
+
+/// 256 random bits in URL-safe base64.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn nonce() -> Result<Secret> {
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).or_err(ErrorType::InternalError, "no randomness")?;
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(bits)))
 }
 
 /// The head as it came over the wire: the engine's own view has lost a fragment and a contradicted `Content-Length`.

@@ -21,6 +21,10 @@ pub struct LoginForm {
     pub original_url: Option<String>,
     /// A code of what the page has to say.
     pub notice: Option<String>,
+    /// What ties the browser to another site that waits for its session.
+    pub handover: Option<String>,
+    /// Whether the session that the browser has does not do.
+    pub fresh: bool,
     /// By name, without the `cams_cb_` prefix.
     pub callbacks: BTreeMap<String, Secret>,
 }
@@ -38,6 +42,11 @@ impl LoginForm {
                 field::ENTRY => &mut form.entry,
                 field::ORIGINAL_URL => &mut form.original_url,
                 field::NOTICE => &mut form.notice,
+                field::HANDOVER => &mut form.handover,
+                field::FRESH => {
+                    form.fresh = value.expose() == b"true";
+                    continue;
+                }
                 name => {
                     if let Some(name) = name.strip_prefix(CALLBACK_PREFIX) {
                         form.callbacks.insert(name.to_owned(), value);
@@ -77,7 +86,10 @@ pub fn check_type(head: &Head) -> Result<(), Refusal> {
 }
 
 /// `name=value` pairs; the values are wiped when dropped, as any of them may be a password.
-fn fields(text: &[u8]) -> Result<BTreeMap<String, Secret>, Refusal> {
+///
+/// # Errors
+/// 400 for a malformed, repeated or surplus field.
+pub fn fields(text: &[u8]) -> Result<BTreeMap<String, Secret>, Refusal> {
     let mut fields = BTreeMap::new();
     let pairs = text.split(|b| *b == b'&').filter(|pair| !pair.is_empty());
     for (n, pair) in pairs.enumerate() {

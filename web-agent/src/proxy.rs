@@ -117,6 +117,9 @@ impl AgentProxy {
             Question::Keys { host } => {
                 return Ok(self.voucher.public_keys(&host).await.map_or(Answer::NoKey, Answer::Keys));
             }
+            Question::Nonce => return Ok(Answer::Nonce(incoming::nonce()?)),
+            Question::HandOver(question) => self.decisions.link.hand_over(&question).await.map(Answer::HandOver),
+            Question::Redeem(question) => self.decisions.redeem(&question).await.map(Answer::Redeem),
             Question::Form { entry } => return Ok(Answer::Form(self.decisions.memory.form(&entry))),
             Question::Check(question) => self.check(ctx, question).await.map(Answer::Check),
             Question::AutoLogin(question) => {
@@ -125,7 +128,11 @@ impl AgentProxy {
                 return Ok(Answer::AutoLogin(response));
             }
             Question::Login(question) => self.decisions.login(&question).await.map(Answer::Login),
+            Question::Account(question) => self.decisions.link.account(&question).await.map(Answer::Account),
+            Question::AccountEnd(question) => self.decisions.end_of_account(&question).await.map(Answer::AccountEnd),
             Question::Logout(question) => self.decisions.logout(&question).await.map(|()| Answer::Logout),
+            Question::Park(question) => self.decisions.link.park(&question).await.map(Answer::Parked),
+            Question::TakeParked(question) => self.decisions.link.take_parked(&question).await.map(Answer::Taken),
         };
         Ok(answer.unwrap_or_else(|error| {
             tracing::warn!(id = ctx.record.id, "no answer from a policy server: {error}");

@@ -2,7 +2,7 @@
 //! can read it differently from us.
 
 use crate::origin::{Origin, split_url};
-use crate::site::GateConfig;
+use crate::site::{GateConfig, Service};
 use crate::target::Target;
 
 /// The address to send to the browser for `wanted`, if it leads to a site of the cluster. `here` is the origin of the
@@ -14,7 +14,8 @@ pub fn resolve(config: &GateConfig, here: &Origin, wanted: &str) -> Option<Strin
 /// As [`resolve`], for the page that a login was asked for: never one that would undo the login or ask for it again.
 pub fn original(config: &GateConfig, here: &Origin, wanted: &str) -> Option<String> {
     let (origin, target) = parse(wanted)?;
-    let is_own = config.services().iter().any(|(uri, _)| uri == target.path());
+    let undoes = |service| !matches!(service, Service::Resume | Service::Account);
+    let is_own = config.services().iter().any(|(uri, service)| uri == target.path() && undoes(*service));
     if is_own { None } else { address(config, here, (origin, target)) }
 }
 
@@ -30,6 +31,11 @@ pub fn login_page(login_url: &str, parameters: &[(&str, &str)]) -> Option<String
     let (origin, target) = parse(login_url)?;
     let url = format!("{}{}", origin.map(|origin| origin.to_string()).unwrap_or_default(), target.as_str());
     Some(with_parameters(url, parameters))
+}
+
+/// The origin of an absolute address.
+pub fn origin(url: &str) -> Option<Origin> {
+    parse(url)?.0
 }
 
 /// Adds query parameters to an address made by this module.
@@ -81,7 +87,9 @@ mod tests {
         ] {
             assert_eq!(original(&testing::gate_config(), &here, wanted), None, "{wanted}");
         }
-        assert_eq!(original(&testing::gate_config(), &here, "/private/?a=b").as_deref(), Some("/private/?a=b"));
+        for wanted in ["/private/?a=b", "/cams/account"] {
+            assert_eq!(original(&testing::gate_config(), &here, wanted).as_deref(), Some(wanted));
+        }
     }
 
     #[test]

@@ -55,6 +55,11 @@ pub struct GateConfig {
     /// Paths in canonical form.
     pub login_uri: String,
     pub logout_uri: String,
+    /// Where a form goes on that was kept over a login.
+    pub resume_uri: String,
+    pub account_uri: String,
+    /// The same at every agent of the cluster: each sends browsers to those of the others.
+    pub handover_uri: String,
     /// Where a login leads that came from nowhere.
     pub default_page: String,
     pub sites: Vec<Arc<Site>>,
@@ -72,17 +77,26 @@ pub enum Service {
     Login,
     Logout,
     Forget,
+    /// A posted form that was kept over a login.
+    Resume,
+    /// Where people see where they are logged in, and end any of it.
+    Account,
+    /// Where a browser comes back to with the session that it got elsewhere.
+    Handover,
     /// The public keys that assertions are verified with.
     Keys,
 }
 
 impl GateConfig {
     /// Where the services are: the gate routes by this list, and the census of routes is held against it (I10).
-    pub fn services(&self) -> [(Cow<'_, str>, Service); 4] {
+    pub fn services(&self) -> [(Cow<'_, str>, Service); 7] {
         [
             (Cow::Borrowed(&self.login_uri), Service::Login),
             (Cow::Borrowed(&self.logout_uri), Service::Logout),
             (Cow::Owned(self.forget_uri()), Service::Forget),
+            (Cow::Borrowed(&self.resume_uri), Service::Resume),
+            (Cow::Borrowed(&self.account_uri), Service::Account),
+            (Cow::Borrowed(&self.handover_uri), Service::Handover),
             (Cow::Borrowed(JWKS_PATH), Service::Keys),
         ]
     }
@@ -108,6 +122,13 @@ impl GateConfig {
     pub fn is_ours(&self, here: &Origin, origin: &Origin) -> bool {
         let is_site = |site: &Arc<Site>| site.host == origin.host && site.port.unwrap_or(here.port) == origin.port;
         self.cluster_sites.contains(origin) || (origin.scheme == here.scheme && self.sites.iter().any(is_site))
+    }
+
+    /// Whether that host has the cookies of ours: the login there is a login here.
+    pub fn shares_cookies(&self, host: &str) -> bool {
+        self.cookie_domain
+            .as_deref()
+            .is_some_and(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     }
 
     /// Whether a peer may speak for others.

@@ -1,7 +1,7 @@
 //! `cams init`: the files of quickstart for production. Nothing is started and nobody can log in yet.
 //!
 //! The login has a host name of its own, without a site beside it, so that no script in a site reaches its password
-//! field; hence the login URL and the cookie domain that differ from the sample's.
+//! field; hence the login URL that differs from the sample's.
 
 use std::process::ExitCode;
 
@@ -23,8 +23,6 @@ pub fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
             Usage("the login needs a host name of its own: give --site and --login different ones".into()).into()
         );
     }
-    let domain = common_domain(site, login)
-        .ok_or_else(|| Usage(format!("{site} and {login} share no domain, so no cookie could reach both")))?;
     let layout = Layout::create(&args.dir)?;
     let conf = layout.path("agent").join(provision::AGENT_CONF);
     anyhow::ensure!(!conf.exists(), "{} exists already: choose another directory with --dir", conf.display());
@@ -32,19 +30,13 @@ pub fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     let login_config = provision::sample(LOGIN_CONFIG).replace("\"/cams/login\"", &format!("\"{login_url}\""));
     layout.write_server(&[(LOGIN_CONFIG, &login_config)])?;
     certificates::create(&layout, &[site, login], Zoned::now().date())?;
-    runtime::tokio()?.block_on(provision::first_agent(&layout, agent(args, domain)))?;
+    runtime::tokio()?.block_on(provision::first_agent(&layout, agent(args)))?;
     explain(&layout)?;
-    if domain.matches('.').count() == 1 {
-        output::notice(format!(
-            "The session's cookie is for all of {domain}. That domain must be yours: browsers refuse a cookie for one in \
-             which anybody gets names, such as co.uk, and nobody could log in."
-        ));
-    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The agent for both hosts, its configuration complete.
-fn agent(args: &InitArgs, domain: &str) -> NewAgent<'static> {
+fn agent(args: &InitArgs) -> NewAgent<'static> {
     let hosts = vec![args.site.clone(), args.login.clone()];
     let mut properties = provision::sites(&[
         (args.site.clone(), args.upstream.clone()),
@@ -52,7 +44,6 @@ fn agent(args: &InitArgs, domain: &str) -> NewAgent<'static> {
     ]);
     properties.extend(provision::temporary_certificates(&hosts));
     properties.push(("cams.listen.1".to_owned(), "https://0.0.0.0:443".to_owned()));
-    properties.push(("cams.cookie.domain".to_owned(), domain.to_owned()));
     let rights = Rights {
         domains: vec!["system".to_owned()],
         hosts,
@@ -60,12 +51,6 @@ fn agent(args: &InitArgs, domain: &str) -> NewAgent<'static> {
         capabilities: vec![Capability::Enforce],
     };
     NewAgent { name: AGENT, rights, properties }
-}
-
-/// The longest domain that both names lie in: `example.org` for `app.example.org` and `login.example.org`.
-fn common_domain<'a>(a: &'a str, b: &str) -> Option<&'a str> {
-    let parents = |name: &'a str| std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, rest)| rest));
-    parents(a).find(|domain| domain.contains('.') && (b == *domain || b.ends_with(&format!(".{domain}"))))
 }
 
 fn explain(layout: &Layout) -> anyhow::Result<()> {
@@ -78,23 +63,4 @@ fn explain(layout: &Layout) -> anyhow::Result<()> {
     output::line(format!("                         cams check --conf {agent}"))?;
     output::line(format!("  4. run them:           cams policy-server --conf {server}"))?;
     output::line(format!("                         cams web-agent --conf {agent}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_domain_that_both_names_lie_in() {
-        for (a, b, expected) in [
-            ("app.example.org", "login.example.org", Some("example.org")),
-            ("a.b.example.org", "c.b.example.org", Some("b.example.org")),
-            ("example.org", "login.example.org", Some("example.org")),
-            ("app.example.org", "login.example.com", None),
-            ("app.org", "login.org", None),
-            ("xexample.org", "login.example.org", None),
-        ] {
-            assert_eq!(common_domain(a, b), expected, "{a} {b}");
-        }
-    }
 }

@@ -1,10 +1,11 @@
-//! `cams session`: who is logged in, and ending that.
+//! `cams session`: who is logged in, which browsers are remembered, and ending that.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use policy_server::admin::Admin;
+use policy_server::auth::valves::auto_login::family::Family;
 use policy_server::session::{Filter, Session};
 use serde::Serialize;
 
@@ -14,9 +15,13 @@ use crate::{output, runtime};
 pub fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
     runtime::tokio()?.block_on(async {
         match command {
-            SessionCommand::List { conf, filter, json } => {
+            SessionCommand::List { conf, filter, browsers, json } => {
                 let filter = Filter { id: None, domain: filter.domain, user: filter.user };
-                show(&Admin::open(&conf.conf).await?.sessions(&filter).await?, json.json)
+                let admin = Admin::open(&conf.conf).await?;
+                match browsers {
+                    true => show_browsers(&admin.browsers(&filter).await?, json.json),
+                    false => show(&admin.sessions(&filter).await?, json.json),
+                }
             }
             SessionCommand::End { conf, which, json } => {
                 let filter = Filter { id: which.id, domain: which.domain, user: which.user };
@@ -79,7 +84,6 @@ fn show(sessions: &[Session], json: bool) -> anyhow::Result<ExitCode> {
         output::json(&sessions.iter().map(Row::of).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let time = |seconds| Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|session| {
@@ -91,9 +95,69 @@ fn show(sessions: &[Session], json: bool) -> anyhow::Result<ExitCode> {
                 time(session.created),
                 time(session.last_used),
                 session.address.clone(),
+                if session.remembered { "yes" } else { "no" }.to_owned(),
             ]
         })
         .collect();
-    output::table(&["ID", "USER", "DOMAIN", "ENTRY", "CREATED", "LAST USED", "ADDRESS"], &rows)?;
+    output::table(&["ID", "USER", "DOMAIN", "ENTRY", "CREATED", "LAST USED", "ADDRESS", "BY ITSELF"], &rows)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `--json` shows of a remembered browser. Times are seconds since 1970-01-01T00:00:00Z.
+#[derive(Serialize)]
+struct BrowserRow<'a> {
+    id: &'a str,
+    user: &'a str,
+    domain: &'a str,
+    entry: &'a str,
+    created: i64,
+    /// Its last login by itself, or the one at which it was asked to be remembered.
+    last_login: i64,
+    ends: i64,
+    address: &'a str,
+    user_agent: &'a str,
+}
+
+impl<'a> BrowserRow<'a> {
+    fn of(family: &'a Family) -> Self {
+        Self {
+            id: &family.series,
+            user: &family.user,
+            domain: &family.domain,
+            entry: &family.entry,
+            created: family.created,
+            last_login: family.seen.at,
+            ends: family.expires,
+            address: &family.seen.address,
+            user_agent: &family.seen.user_agent,
+        }
+    }
+}
+
+fn show_browsers(browsers: &[Family], json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        output::json(&browsers.iter().map(BrowserRow::of).collect::<Vec<_>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> = browsers
+        .iter()
+        .map(|family| {
+            vec![
+                family.series.clone(),
+                output::plain(&family.user),
+                family.domain.clone(),
+                family.entry.clone(),
+                time(family.created),
+                time(family.seen.at),
+                time(family.expires),
+                family.seen.address.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["ID", "USER", "DOMAIN", "ENTRY", "CREATED", "LAST LOGIN", "ENDS", "ADDRESS"], &rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The site that `cams quickstart` protects when it is not given one: three pages, an echo, a WebSocket, a stream.
+//! The site that `cams quickstart` protects when it is not given one: pages, a form, an echo, a WebSocket, a stream.
 //!
 //! It shows what a protected site receives and believes the identity headers of whoever connects, as any site behind
 //! an agent does. It must never listen where anybody but the agent can reach it.

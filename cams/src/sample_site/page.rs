@@ -16,13 +16,26 @@ pub(super) struct Page {
     pub(super) path: &'static str,
     title: &'static str,
     text: &'static str,
+    /// HTML that follows the text.
+    more: &'static str,
 }
 
 pub(super) const PAGES: &[Page] = &[
-    Page { path: "/", title: "Welcome", text: "This page is open to everybody." },
-    Page { path: "/public/", title: "Public", text: "Everything under /public/ is open to everybody." },
-    Page { path: "/private/", title: "Private", text: "You see this page because you have logged in." },
-    Page { path: "/admin/", title: "Administration", text: "You see this page because you have the role admin." },
+    Page { path: "/", title: "Welcome", text: "This page is open to everybody.", more: "" },
+    Page { path: "/public/", title: "Public", text: "Everything under /public/ is open to everybody.", more: "" },
+    Page { path: "/private/", title: "Private", text: "You see this page because you have logged in.", more: "" },
+    Page {
+        path: "/private/form",
+        title: "Form",
+        text: "What you send is shown as the site receives it.",
+        more: include_str!("form.html"),
+    },
+    Page {
+        path: "/admin/",
+        title: "Administration",
+        text: "You see this page because you have the role admin.",
+        more: "",
+    },
 ];
 
 impl Page {
@@ -32,7 +45,7 @@ impl Page {
 }
 
 pub(super) async fn not_found(request: Request) -> Response {
-    let page = Page { path: "", title: "Not found", text: "There is no such page on this site." };
+    let page = Page { path: "", title: "Not found", text: "There is no such page on this site.", more: "" };
     html(StatusCode::NOT_FOUND, &page, &request)
 }
 
@@ -40,6 +53,7 @@ fn html(status: StatusCode, page: &Page, request: &Request) -> Response {
     let body = include_str!("page.html")
         .replace("{title}", page.title)
         .replace("{text}", page.text)
+        .replace("{more}", page.more)
         .replace("{links}", &links(page.path))
         .replace("{target}", &escape(&target(request.uri(), request.version())))
         .replace("{identity}", &identity(request.headers()));
@@ -66,7 +80,7 @@ fn identity(headers: &HeaderMap) -> String {
         None => r#"<p id="identity">The site does not know who you are.</p>"#.into(),
         Some(user) => format!(
             r#"<dl id="identity"><dt>User</dt><dd id="user">{user}</dd><dt>Roles</dt><dd id="roles">{}</dd></dl>
-<p><a id="logout" href="/cams/logout">Log out</a></p>"#,
+<p><a id="account" href="/cams/account">Where you are logged in</a> · <a id="logout" href="/cams/logout">Log out</a></p>"#,
             first(header::ROLES).unwrap_or_default()
         ),
     }

@@ -1,9 +1,10 @@
 //! A login entry at work: asks its modules as the stack says, and asks them again while the session lives.
 
-use std::collections::BTreeMap;
+mod checks;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -126,6 +127,7 @@ impl LoginEntry {
         let modules = modules.into_iter().collect::<Option<_>>()?;
         let entry = Self { name, modules, handler, login_url, parameters, xml };
         entry.check_factors(&places, problems, warnings);
+        entry.check_times(&places, warnings);
         Some(entry)
     }
 
@@ -173,10 +175,20 @@ impl LoginEntry {
         };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
         let (mut down, mut decided, mut refused, mut rejected) = (false, false, false, false);
+        let mut told = BTreeSet::new();
         while let Some(place) = stack.next() {
             let (Some(entry), Some(report)) = (self.modules.get(place), modules.get_mut(place)) else { break };
             let asked = timeout_at(end, entry.ask(&callbacks, now, stack.proved(), remembered)).await;
-            let outcome = asked.unwrap_or_else(|_| Outcome::Fail(late()));
+            let outcome = match asked.unwrap_or_else(|_| Outcome::Fail(late())) {
+                Outcome::Succeed(identity) => match identity.check_roles(told.iter()) {
+                    Ok(()) => {
+                        told.extend(identity.roles.iter().cloned());
+                        Outcome::Succeed(identity)
+                    }
+                    Err(error) => Outcome::Fail(error),
+                },
+                outcome => outcome,
+            };
             if let Outcome::Fail(error) = &outcome {
                 let unavailable = error.kind == ErrorKind::Unavailable;
                 down |= unavailable;
@@ -198,7 +210,7 @@ impl LoginEntry {
     }
 
     /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away
-    /// for this depth, keeps its word.
+    /// for this depth, keeps its word. An account that is merely not found ends the session at the second look in a row.
     pub async fn recheck(&self, subject: &Subject, depth: Depth, now: Timestamp) -> RecheckRun {
         let mut proofs = Vec::new();
         for proof in &subject.proofs {
@@ -211,21 +223,41 @@ impl LoginEntry {
                 let detail = format!("module {} was configured anew since the login", proof.module);
                 return RecheckRun::Ended(LoginError::new(ErrorKind::Login, detail));
             }
-            match entry.standing(proof, depth, now).await {
-                Standing::Unknown(why) => {
+            let standing = entry.standing(proof, depth, now).await.map(|standing| match standing {
+                Standing::Current(identity) => {
+                    let others = proofs.iter().flat_map(|proof: &Proof| &proof.roles);
+                    let too_many = identity.check_roles(others).err();
+                    too_many.map_or(Standing::Current(identity), |error| Standing::Unknown(error.to_string()))
+                }
+                standing => standing,
+            });
+            match standing {
+                None => proofs.push(proof.clone()),
+                Some(Standing::Unknown(why)) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
                     proofs.push(proof.clone());
                 }
-                Standing::Current(identity) if identity.is_of(proof) => {
+                Some(Standing::Absent(error)) if !proof.absent => {
+                    let (user, account, why) = (&proof.user, &proof.source_id, error.to_string());
+                    tracing::warn!(
+                        class = entry.class,
+                        user,
+                        account,
+                        why,
+                        "account not found in its directory: the session ends if it is not there at the next look either"
+                    );
+                    proofs.push(Proof { absent: true, ..proof.clone() });
+                }
+                Some(Standing::Current(identity)) if identity.is_of(proof) => {
                     let settings = proof.settings.clone();
                     proofs.push(Proof { settings, ..Proof::new(proof.module, identity) });
                 }
-                Standing::Current(_) => {
+                Some(Standing::Current(_)) => {
                     let detail = format!("`{}` is another person now, or has another password", proof.user);
                     return RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, detail));
                 }
-                Standing::Gone(_) if entry.flag == Flag::Optional => {}
-                Standing::Gone(error) => return RecheckRun::Ended(error),
+                Some(Standing::Gone(_) | Standing::Absent(_)) if entry.flag == Flag::Optional => {}
+                Some(Standing::Gone(error) | Standing::Absent(error)) => return RecheckRun::Ended(error),
             }
         }
         // A second factor adds to what another module proves, and vouches for nobody alone.
@@ -243,33 +275,6 @@ impl LoginEntry {
 impl LoginEntry {
     fn settings_of(&self, place: usize) -> String {
         self.modules.get(place).map(|module| module.settings.clone()).unwrap_or_default()
-    }
-
-    /// What makes a second factor that can be gone without.
-    fn check_factors(&self, places: &[(PathBuf, usize)], problems: &mut Problems, warnings: &mut Problems) {
-        let mut may_be_enough = false;
-        let has_factor = self.modules.iter().any(EntryModule::is_second_factor);
-        for (module, (file, line)) in self.modules.iter().zip(places) {
-            if let Some(why) = module.module.loose_names().filter(|_| has_factor) {
-                problems.add(file, *line, format!("{why}: a second factor needs one name for each person"));
-            }
-            if module.is_second_factor() && !module.flag.decides() {
-                let message = format!(
-                    "flag {}: a wrong code would not stop the login: make it REQUIRED, and write \
-                     `notEnrolled=ignore` if people without a secret are to log in without a code",
-                    module.flag
-                );
-                problems.add(file, *line, message);
-            } else if module.is_second_factor() && may_be_enough {
-                let message = format!(
-                    "entry `{}`: this module is behind a SUFFICIENT one, whose success ends the login: nobody of that \
-                     directory is asked for a code; make the modules before it REQUIRED, or give each directory an entry",
-                    self.name
-                );
-                warnings.add(file, *line, message);
-            }
-            may_be_enough |= module.flag == Flag::Sufficient;
-        }
     }
 }
 
@@ -343,12 +348,13 @@ impl EntryModule {
         self.module.second_factor().is_some()
     }
 
-    async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Standing {
+    /// `None` where nobody is to be asked.
+    async fn standing(&self, proof: &Proof, depth: Depth, now: Timestamp) -> Option<Standing> {
         let recheck = self.module.recheck().filter(|recheck| depth == Depth::Full || recheck.is_at_hand());
-        let Some(recheck) = recheck else { return Standing::Current(proof.clone().into_identity(self.class)) };
+        let recheck = recheck?;
         let asked = Instant::now();
         if self.resting().is_some_and(|end| asked < end) {
-            return Standing::Unknown("its directory did not answer about others a moment ago".to_owned());
+            return Some(Standing::Unknown("its directory did not answer about others a moment ago".to_owned()));
         }
         let standing = guarded(recheck.recheck(&proof.user, now))
             .await
@@ -356,7 +362,7 @@ impl EntryModule {
         if matches!(standing, Standing::Unknown(_)) && asked.elapsed() >= SLOW {
             *self.resting() = Some(Instant::now() + REST);
         }
-        standing
+        Some(standing)
     }
 
     fn resting(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -4,6 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::error::{ErrorKind, LoginError};
+
+/// Roles of one login, whichever modules they come from.
+pub const MAX_ROLES: usize = 10_000;
+/// Their names together. They are in every answer to an agent, which takes 1 MiB, and in the headers of every request to a
+/// site: as a list, one by one, and in the assertion.
+pub const MAX_ROLE_BYTES: usize = 256 << 10;
+
 /// namespace -> name -> value
 pub type Attributes = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -23,6 +31,26 @@ pub struct ModuleIdentity {
 }
 
 impl ModuleIdentity {
+    /// Whether the roles can be told to agents and sites, together with these of other modules.
+    ///
+    /// # Errors
+    /// `Login` where there are too many: nobody is logged in with some of them.
+    pub fn check_roles<'a>(&'a self, others: impl Iterator<Item = &'a String>) -> Result<(), LoginError> {
+        let all: BTreeSet<&String> = others.chain(&self.roles).collect();
+        let bytes: usize = all.iter().map(|role| role.len()).sum();
+        if all.len() <= MAX_ROLES && bytes <= MAX_ROLE_BYTES {
+            return Ok(());
+        }
+        let detail = format!(
+            "`{}` has {} roles with names of {bytes} bytes together, and one login has {MAX_ROLES} roles and \
+             {MAX_ROLE_BYTES} bytes at most: let only those groups count that rules or sites ask for (`roleBaseDn`, \
+             `roleFilter`, `userRoleBaseDn`, `rolePreparedStatement`)",
+            self.user,
+            all.len()
+        );
+        Err(LoginError::new(ErrorKind::Login, detail))
+    }
+
     /// Whether this is still the person of an earlier proof, with the same password. A directory that did not have an id
     /// then may have one now.
     pub fn is_of(&self, proof: &Proof) -> bool {
@@ -50,19 +78,23 @@ pub struct Proof {
     /// A hash of what the module was configured with: after a change, its word may be that of another directory.
     #[serde(default)]
     pub settings: String,
+    /// The last look at the directory did not find the account. Another one may: what a directory does not show at one time
+    /// it may be unable to show.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub absent: bool,
+}
+
+/// What every session of an older server is, and most others: not written, so that those are still the same text.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Proof {
     pub fn new(module: usize, identity: ModuleIdentity) -> Self {
         let ModuleIdentity { class, user, source_id, credential, roles, attributes } = identity;
         let class = class.to_owned();
-        Self { module, class, user, source_id, credential, roles, attributes, settings: String::new() }
-    }
-
-    /// What the module said at the time. `class` is its class name.
-    pub fn into_identity(self, class: &'static str) -> ModuleIdentity {
-        let Self { user, source_id, credential, roles, attributes, .. } = self;
-        ModuleIdentity { class, user, source_id, credential, roles, attributes }
+        Self { module, class, user, source_id, credential, roles, attributes, settings: String::new(), absent: false }
     }
 }
 
@@ -110,7 +142,14 @@ mod tests {
             roles: BTreeSet::from([role.to_owned()]),
             attributes: Attributes::from([("person".to_owned(), mail)]),
             settings: String::new(),
+            absent: false,
         }
+    }
+
+    /// What the module said at the time.
+    fn identity(proof: Proof) -> ModuleIdentity {
+        let Proof { user, source_id, credential, roles, attributes, .. } = proof;
+        ModuleIdentity { class: "c", user, source_id, credential, roles, attributes }
     }
 
     #[test]
@@ -120,6 +159,10 @@ mod tests {
         assert_eq!(subject.attributes["person"]["mail"], "1@x");
         let stored = serde_json::to_string(&subject).unwrap();
         assert_eq!(serde_json::from_str::<Subject>(&stored).unwrap(), subject);
+        assert!(!stored.contains("absent"), "a session of an older server is the same text: {stored}");
+        let absent = Proof { absent: true, ..proof(0, "alice", "a", "") };
+        let stored = serde_json::to_string(&absent).unwrap();
+        assert_eq!(serde_json::from_str::<Proof>(&stored).unwrap(), absent, "it outlives a restart");
     }
 
     #[test]
@@ -130,12 +173,35 @@ mod tests {
         {
             let of =
                 |credential: &Option<String>| Proof { credential: credential.clone(), ..proof(0, "alice", "a", "") };
-            assert_eq!(of(now).into_identity("c").is_of(&of(then)), is_same, "{then:?} {now:?}");
+            assert_eq!(identity(of(now)).is_of(&of(then)), is_same, "{then:?} {now:?}");
         }
         let of = |id: &str| Proof { source_id: Some(id.to_owned()), ..proof(0, "alice", "a", "") };
-        assert!(!of("1").into_identity("c").is_of(&of("2")));
+        assert!(!identity(of("1")).is_of(&of("2")));
         let old = serde_json::json!({ "module": 0, "class": "c", "user": "alice", "roles": [] });
         assert_eq!(serde_json::from_value::<Proof>(old).unwrap().credential, None, "of a session of an older server");
+    }
+
+    /// How many roles with names of how many bytes, other roles beside them, and whether that is a login.
+    #[test]
+    fn roles_are_counted_over_all_modules() {
+        let roles = |first: usize, count: usize, bytes: usize| -> BTreeSet<String> {
+            (first..first + count).map(|number| format!("{number:0bytes$}")).collect()
+        };
+        for (own, others, fits) in [
+            (roles(0, MAX_ROLES, 5), roles(0, 0, 5), true),
+            (roles(0, MAX_ROLES + 1, 5), roles(0, 0, 5), false),
+            (roles(0, MAX_ROLES, 5), roles(0, MAX_ROLES, 5), true),
+            (roles(0, MAX_ROLES, 5), roles(MAX_ROLES, 1, 5), false),
+            (roles(0, 256, 1_024), roles(0, 0, 5), true),
+            (roles(0, 257, 1_024), roles(0, 0, 5), false),
+            (roles(0, 256, 1_024), roles(0, 1, 1), false),
+        ] {
+            let identity = ModuleIdentity { roles: own, ..identity(proof(0, "alice", "a", "")) };
+            let checked = identity.check_roles(others.iter());
+            assert_eq!(checked.is_ok(), fits, "{} and {}", identity.roles.len(), others.len());
+            let told = |error: LoginError| error.kind == ErrorKind::Login && error.detail.contains("10000 roles");
+            assert!(checked.err().is_none_or(told));
+        }
     }
 
     #[test]

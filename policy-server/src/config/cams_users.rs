@@ -191,6 +191,10 @@ fn add_attribute(element: &Element, attributes: &mut Attributes, problems: &mut 
 fn password_warning(stored: &str) -> Option<&'static str> {
     match digest::label(stored) {
         Label::Unknown => Some("the password has a {LABEL} nobody knows, so none matches: make one with `cams digest`"),
+        Label::UnknownCrypt => Some(
+            "the password is a `$…$` string of crypt(3) of no known scheme, so none matches: make a digest with \
+             `cams digest`",
+        ),
         Label::ClearText => Some(
             "the password is clear text, which counts only for login modules with allowCleartext=true: \
              make a digest with `cams digest`",

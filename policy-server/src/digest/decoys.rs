@@ -46,7 +46,8 @@ fn price(stored: &str) -> Option<&str> {
         // Costs and salt are one field: one character for N, five each for r and p.
         Label::Crypt(Crypt::Scrypt) => stored.find("$7$").and_then(|start| stored.get(..start + "$7$".len() + 11)),
         Label::Crypt(Crypt::Des | Crypt::Bsdi | Crypt::Md5) => None,
-        Label::ClearText | Label::Plain(_) | Label::Salted(_) | Label::Unusable | Label::Unknown => None,
+        Label::ClearText | Label::Plain(_) | Label::Salted(_) => None,
+        Label::Unusable | Label::Unknown | Label::UnknownCrypt => None,
     }
 }
 
@@ -65,6 +66,8 @@ mod tests {
             ("{CRYPT}$y$j9T$salt$hash", Some("{CRYPT}$y$j9T")),
             ("{CRYPT}$7$CU..../....salt$hash", Some("{CRYPT}$7$CU..../....")),
             ("{CRYPT}$1$salt$hash", None),
+            ("$6$salt$hash", Some("$6")),
+            ("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", Some("$argon2id$v=19$m=19456,t=2,p=1")),
             ("{CRYPT}!", None),
             ("{SSHA}VRnVVuh+V5b2fbnvIY1G2RD/l45zYWx0c2FsdA==", None),
             ("secret", None),

@@ -13,7 +13,7 @@ const BYTES: usize = 8;
 #[must_use]
 pub fn fingerprint(stored: &str) -> Option<String> {
     match label(stored) {
-        Label::ClearText | Label::Plain(_) | Label::Unusable | Label::Unknown => None,
+        Label::ClearText | Label::Plain(_) | Label::Unusable | Label::Unknown | Label::UnknownCrypt => None,
         Label::Salted(_) | Label::Pbkdf2(_) | Label::Argon2 | Label::Crypt(_) => {
             let hash = Sha256::new().chain_update("fingerprint\0").chain_update(stored).finalize();
             hash.get(..BYTES).map(hex)

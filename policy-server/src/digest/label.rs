@@ -20,6 +20,8 @@ pub enum Label {
     Unusable,
     /// A label nobody here knows: no password matches it.
     Unknown,
+    /// No label, and in the form of crypt(3), but none that is known here: no password matches it.
+    UnknownCrypt,
 }
 
 /// What shadow files and their imitations put in place of a password.
@@ -51,12 +53,12 @@ pub fn label(stored: &str) -> Label {
 }
 
 /// The kind of a stored value and what follows its label. As in OpenLDAP, labels ignore case, and `{`, something, `}`
-/// is a label even where nobody knows it; anything else is clear text.
+/// is a label even where nobody knows it. Without a label, `$id$…` says by itself what it is; anything else is clear text.
 pub(super) fn split(stored: &str) -> (Label, &str) {
     let Some((name, value)) =
         stored.strip_prefix('{').and_then(|rest| rest.split_once('}')).filter(|(name, _)| !name.is_empty())
     else {
-        return (clear_text(stored), stored);
+        return (unlabelled(stored), stored);
     };
     if name.eq_ignore_ascii_case("CRYPT") {
         return (Crypt::of(value).map_or(Label::Unusable, Label::Crypt), value);
@@ -65,6 +67,21 @@ pub(super) fn split(stored: &str) -> (Label, &str) {
         Some((_, Label::ClearText)) => (clear_text(value), value),
         Some((_, label)) => (*label, value),
         None => (Label::Unknown, value),
+    }
+}
+
+/// Whoever stole a digest must not log in with it, so what looks like one of crypt(3) is never clear text.
+fn unlabelled(stored: &str) -> Label {
+    // How shadow files lock an account.
+    let value = stored.trim_start_matches(['!', '*']);
+    let id = value.strip_prefix('$').and_then(|rest| rest.split_once('$')).map(|(id, _)| id);
+    let is_id =
+        |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_,=".contains(&byte));
+    match id.filter(is_id) {
+        None => clear_text(stored),
+        Some(_) if value.len() < stored.len() => Label::Unusable,
+        Some("argon2id" | "argon2i" | "argon2d") => Label::Argon2,
+        Some(_) => Crypt::of(value).map_or(Label::UnknownCrypt, Label::Crypt),
     }
 }
 
@@ -79,14 +96,14 @@ impl Label {
         match self {
             Self::ClearText | Self::Plain(_) | Self::Salted(_) => true,
             Self::Crypt(kind) => kind.is_legacy(),
-            Self::Pbkdf2(_) | Self::Argon2 | Self::Unusable | Self::Unknown => false,
+            Self::Pbkdf2(_) | Self::Argon2 | Self::Unusable | Self::Unknown | Self::UnknownCrypt => false,
         }
     }
 
     /// Whether some password may match a value of this kind.
     #[must_use]
     pub fn is_usable(self) -> bool {
-        !matches!(self, Self::Unusable | Self::Unknown)
+        !matches!(self, Self::Unusable | Self::Unknown | Self::UnknownCrypt)
     }
 }
 
@@ -96,6 +113,10 @@ impl fmt::Display for Label {
             Self::ClearText => f.write_str("clear text"),
             Self::Unusable => f.write_str("locked or malformed"),
             Self::Unknown => f.write_str("an unknown label"),
+            Self::UnknownCrypt => f.write_str(
+                "a `$…$` string of crypt(3) of no known scheme, or malformed (a clear-text password like that needs \
+                 {CLEARTEXT})",
+            ),
             Self::Crypt(kind) => write!(f, "{{CRYPT}} ({kind})"),
             // PBKDF2 comes first in the table under its bare name, which means SHA-1.
             known => match LABELS.iter().find(|(_, label)| label == known) {

@@ -56,7 +56,7 @@ fn check(stored: &str, password: &[u8], policy: Policy, memory: &mut Memory) -> 
         Label::Pbkdf2(hash) => kdf::check_pbkdf2(hash, value, password),
         Label::Argon2 => kdf::check_argon2(value, password, memory),
         Label::Crypt(kind) => crypt::check(kind, value, password),
-        Label::Unusable | Label::Unknown => None,
+        Label::Unusable | Label::Unknown | Label::UnknownCrypt => None,
     }
 }
 

@@ -160,6 +160,18 @@ fn values_that_match_nothing() {
         "{PBKDF2-MD5}1$c2FsdA$c2FsdA",
         "{ }x",
         "{SHA }x",
+        // Without a label: schemes nobody knows, malformed, locked.
+        "$9$salt$hash",
+        "$ecret$1",
+        "$3$$8846f7eaee8fb117ad06bdd830b7586c",
+        "$md5,rounds=1$salt$$hash",
+        "$pbkdf2-sha256$1000$c2FsdA$c2FsdA",
+        "$6$salt$hash with a space",
+        "$6$$",
+        "$argon2id$secret",
+        "!$6$saltstring$x",
+        "!!$y$j9T$x$x",
+        "*$9$x",
     ] {
         values.push(value.to_owned());
     }
@@ -181,6 +193,26 @@ fn clear_text_needs_consent() {
         assert_eq!(label(stored).to_string(), "clear text");
         assert!(label(stored).is_legacy());
     }
+}
+
+/// As columns hold them that came from /etc/shadow, or from a library that writes PHC strings.
+#[test]
+fn crypt_strings_need_no_label() {
+    let mut checked = 0;
+    for vector in vectors() {
+        let bare = vector.stored.strip_prefix("{CRYPT}").or(vector.stored.strip_prefix("{ARGON2}"));
+        let Some(bare) = bare.filter(|bare| bare.starts_with('$')) else { continue };
+        for policy in [CLEAR, Policy::default()] {
+            assert_eq!(verify(bare, &vector.password(), policy), vector.expect, "{}", vector.id);
+            assert!(!verify(bare, bare.as_bytes(), policy), "the stolen digest is no password: {}", vector.id);
+        }
+        checked += 1;
+    }
+    assert!(checked > 50, "{checked}");
+    for stored in ["$", "$$", "$5", "5$6$7", "$ 6$x", "pa$6$word", "$é$x", "!pass", "a!$6$x"] {
+        assert!(verify(stored, stored.as_bytes(), CLEAR), "{stored} is no crypt string");
+    }
+    assert!(verify("{CLEARTEXT}$9$x", b"$9$x", CLEAR), "whoever says so means it");
 }
 
 #[test]
@@ -205,6 +237,10 @@ fn labels_say_what_is_stored() {
         ("{CRYPT}!$2y$a$b", "locked or malformed", false),
         ("", "locked or malformed", false),
         ("{ROT13}x", "an unknown label", false),
+        ("$6$a$b", "{CRYPT} (SHA-512)", false),
+        ("$1$a$b", "{CRYPT} (MD5)", true),
+        ("$argon2id$a", "{ARGON2}", false),
+        ("!$6$a$b", "locked or malformed", false),
     ] {
         assert_eq!((label(stored).to_string().as_str(), label(stored).is_legacy()), (shown, legacy), "{stored}");
         assert_eq!(label(stored).is_usable(), shown.starts_with('{'), "{stored}");

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shared_proto::check::Client;
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, Remember};
 use shared_proto::names::notice;
 use shared_proto::secret::Secret;
@@ -18,7 +19,7 @@ use crate::auth::modules::Remembered;
 use crate::auth::pipeline::{LoginEntry, LoginRun};
 use crate::auth::subject::Subject;
 use crate::auth::valve::LoginAttempt;
-use crate::auth::valves::auto_login::family::{Family, Presented};
+use crate::auth::valves::auto_login::family::{Family, Presented, Seen};
 use crate::auth::valves::auto_login::{AutoLogin, Login, Ticket};
 use crate::session::{Opened, Opening, Session, SessionError};
 use crate::store::{Fate, StoreError};
@@ -73,8 +74,8 @@ impl<'a> Wish<'a> {
     }
 
     /// Where it fails, the person is logged in all the same.
-    pub async fn fulfil(self, server: &Server, session: &Session, now: i64) -> Option<Remember> {
-        let login = Login { entry: &self.entry.name, subject: &session.subject, answers: &self.answers };
+    pub async fn fulfil(self, server: &Server, session: &Session, client: &Client, now: i64) -> Option<Remember> {
+        let login = Login { entry: &self.entry.name, subject: &session.subject, answers: &self.answers, client };
         let kept = async {
             let (family, remember) = self.auto.begin(&self.series, &login, now)?;
             server.store.add_family(&family).await?;
@@ -205,7 +206,10 @@ impl Visit<'_> {
         let renew = |family: Option<Family>| {
             let Some(mut family) = family.filter(|family| !family.stolen) else { return (Fate::Stays, None) };
             match family.rotation.renew(self.ticket.generation, fresh.sealed.clone(), now, self.auto.grace) {
-                Some(number) => (Fate::Changes(family.clone().into()), Some(Some((family, number)))),
+                Some(number) => {
+                    family.seen = Seen::new(&self.request.client, now);
+                    (Fate::Changes(family.clone().into()), Some(Some((family, number))))
+                }
                 None => (Fate::Stays, Some(None)),
             }
         };
@@ -271,15 +275,22 @@ impl Visit<'_> {
 
 /// Ends a family and its sessions. What is known of a theft stays.
 pub(super) async fn end_family(server: &Server, series: &str, reason: &str) -> Result<(), EnforcementError> {
+    end_family_for(server, series, &Detail { reason: Some(reason), ..Detail::default() }).await
+}
+
+/// The same, and the audit log says at whose request.
+pub(super) async fn end_family_for(server: &Server, series: &str, by: &Detail<'_>) -> Result<(), EnforcementError> {
     let decide = |found: Option<Family>| match found.filter(|family| !family.stolen) {
         Some(family) => (Fate::Ends, Some(family)),
         None => (Fate::Stays, None),
     };
     let (family, ended) = server.store.change_family(series, decide).await.map_err(SessionError::from)?;
     if let Some(family) = family {
-        server.audit.record(Kind::RememberMeEnded, Detail { reason: Some(reason), ..Detail::of_family(&family) });
+        server.audit.record(Kind::RememberMeEnded, Detail::of_family(&family).by(by));
     }
-    ended.iter().for_each(|session| server.record_end(session, reason));
+    for session in &ended {
+        server.audit.record(Kind::SessionEnded, Detail::of(session).by(by));
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::auth::valve::LoginAttempt;
 use crate::session::{Opened, Opening};
 use crate::wire::{Domain, Loaded, Server};
 
-const REPLACED: &str = "replaced by a new login";
+pub(super) const REPLACED: &str = "replaced by a new login";
 pub(super) const TOO_MANY: &str = "the person has as many sessions as there may be";
 
 /// In a task of its own: it comes to its end, and counts, also where the agent waits no more.
@@ -163,7 +163,7 @@ async fn open_session(
         end_family(server, &family.series, REPLACED).await?;
     }
     let remember = match wish {
-        Some(wish) => wish.fulfil(server, &session, now).await,
+        Some(wish) => wish.fulfil(server, &session, &request.client, now).await,
         None => None,
     };
     Ok(Some((token, session.identity(), remember)))

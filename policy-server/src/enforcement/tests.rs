@@ -66,6 +66,9 @@ impl SessionStore for Full {
     ) -> Result<Option<Vec<Session>>, SessionError> {
         Err(StoreError::Slow.into())
     }
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
+        self.0.add_token(token, id, now).await
+    }
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
         self.0.find(token).await
     }

@@ -13,13 +13,16 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use serde::Deserialize;
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::account::{AccountEndRequest, AccountEndResponse, AccountRequest, AccountResponse};
 use shared_proto::assertion::{AssertionKeyRequest, AssertionKeyResponse};
 use shared_proto::check::{CheckRequest, CheckResponse};
 use shared_proto::event::{LeaseRequest, LeaseResponse};
+use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
 };
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
 use shared_proto::report::{AuditRequest, AuditResponse};
 
 use super::listener::Stop;
@@ -35,12 +38,18 @@ use crate::wire::Server;
 type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 15] = [
     ("/agent/v1/hello", || post(hello)),
     ("/agent/v1/check", || post(check)),
     ("/agent/v1/login", || post(login)),
     ("/agent/v1/autologin", || post(autologin)),
     ("/agent/v1/logout", || post(logout)),
+    ("/agent/v1/parked", || post(park)),
+    ("/agent/v1/parked/take", || post(take_parked)),
+    ("/agent/v1/account", || post(account)),
+    ("/agent/v1/account/end", || post(account_end)),
+    ("/agent/v1/handover", || post(hand_over)),
+    ("/agent/v1/handover/redeem", || post(redeem)),
     ("/agent/v1/lease", || post(lease)),
     ("/agent/v1/events", || get(events)),
     ("/agent/v1/assertion-key", || post(assertion_key)),
@@ -106,6 +115,54 @@ async fn logout(
     Message(request): Message<LogoutRequest>,
 ) -> Answer<LogoutResponse> {
     enforcement::logout(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn park(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<ParkRequest>,
+) -> Answer<ParkResponse> {
+    enforcement::park(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn take_parked(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<TakeRequest>,
+) -> Answer<TakeResponse> {
+    enforcement::take_parked(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn account(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AccountRequest>,
+) -> Answer<AccountResponse> {
+    enforcement::account(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn account_end(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<AccountEndRequest>,
+) -> Answer<AccountEndResponse> {
+    enforcement::end_of_account(server, agent, request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn hand_over(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<HandoverRequest>,
+) -> Answer<HandoverResponse> {
+    enforcement::hand_over(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
+}
+
+async fn redeem(
+    State(server): State<Arc<Server>>,
+    Agent(agent): Agent,
+    Message(request): Message<RedeemRequest>,
+) -> Answer<RedeemResponse> {
+    enforcement::redeem(&server, &agent, &request).await.map(Json).map_err(Refusal::from)
 }
 
 async fn lease(

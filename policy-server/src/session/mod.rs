@@ -1,6 +1,7 @@
 //! Sessions: what a login leaves behind, how long it lives, and who may end it.
 //!
-//! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing.
+//! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing. A
+//! session that was handed over to other hosts has a token for each of them, and ends with all of them.
 
 pub mod limits;
 pub mod rules;
@@ -8,7 +9,7 @@ mod service;
 mod sightings;
 
 pub use limits::Limits;
-pub use service::{Found, Opened, SessionError, SessionService};
+pub use service::{Found, Opened, SessionError, SessionService, new_token};
 
 use sha2::{Digest, Sha256};
 use shared_proto::check::{Client, Identity};
@@ -17,6 +18,9 @@ use shared_proto::secret::Secret;
 use crate::auth::subject::Subject;
 use crate::token::hex;
 use limits::Crowd;
+
+/// Characters of a browser's name for itself that are kept.
+const USER_AGENT: usize = 256;
 
 /// A person's session. Times are seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone)]
@@ -86,6 +90,11 @@ impl Session {
     }
 }
 
+/// For people to recognise a browser by; a longer one is kept cut off.
+pub fn user_agent(client: &Client) -> String {
+    client.user_agent.chars().take(USER_AGENT).collect()
+}
+
 /// What the store knows a token by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenHash(String);
@@ -119,6 +128,8 @@ pub trait SessionStore: Send + Sync {
         session: &Session,
         turn: &Turn<'_>,
     ) -> Result<Option<Vec<Session>>, SessionError>;
+    /// A further token of a session; false where it has ended.
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError>;
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
     /// Records when a session was last used.
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;

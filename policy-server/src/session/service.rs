@@ -9,12 +9,9 @@ use shared_proto::secret::Secret;
 
 use super::rules::{self, Standing};
 use super::sightings::Sightings;
-use super::{Filter, Limits, Opening, Session, SessionStore, TokenHash, Turn};
+use super::{Filter, Limits, Opening, Session, SessionStore, TokenHash, Turn, user_agent};
 use crate::auth::subject::Subject;
-use crate::token::{self, hex};
-
-/// A longer one is kept cut off: it is for people to recognise a browser by.
-const USER_AGENT: usize = 256;
+use crate::token::{self, SealError, hex};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -57,7 +54,7 @@ impl SessionService {
     /// A new session under a new token: whatever token the browser held before is never taken over.
     pub async fn open(&self, opening: Opening<'_>, limits: Limits, now: i64) -> Result<Opened, SessionError> {
         let Opening { subject, domain, entry, client, series, remembered, replaces } = opening;
-        let token = Secret::new(URL_SAFE_NO_PAD.encode(token::random::<32>()?));
+        let token = new_token()?;
         let session = Session {
             id: hex(&token::random::<16>()?),
             domain: domain.to_owned(),
@@ -68,7 +65,7 @@ impl SessionService {
             rechecked: now,
             ends: rules::end_of(now, limits.lifetime),
             address: client.address.to_string(),
-            user_agent: client.user_agent.chars().take(USER_AGENT).collect(),
+            user_agent: user_agent(client),
             series: series.map(str::to_owned),
             remembered,
         };
@@ -84,6 +81,12 @@ impl SessionService {
             Some(ended) => Opened::Session { token, session: session.into(), ended },
             None => Opened::TooMany,
         })
+    }
+
+    /// Another token for the same session; `None` where that has ended.
+    pub async fn another_token(&self, id: &str, now: i64) -> Result<Option<Secret>, SessionError> {
+        let token = new_token()?;
+        Ok(self.store.add_token(&TokenHash::of(&token), id, now).await?.then_some(token))
     }
 
     /// The live session of a token in this domain. One that is past its limits is ended on the way.
@@ -173,4 +176,9 @@ impl SessionService {
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Session>, SessionError> {
         self.store.list(filter).await
     }
+}
+
+/// 256 random bits, as they stand in a cookie or an address.
+pub fn new_token() -> Result<Secret, SealError> {
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(token::random::<32>()?)))
 }

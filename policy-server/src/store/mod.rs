@@ -1,5 +1,5 @@
-//! What survives a restart: sealed keys, registered agents, sessions, remembered browsers, failed logins, the secrets of
-//! one-time codes, the event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
+//! What survives a restart: sealed keys, registered agents, sessions, remembered browsers, posted forms, failed logins, the
+//! secrets of one-time codes, the event log, the built-in directory. SQL that runs on SQLite and PostgreSQL alike.
 //!
 //! Nothing here decides anything; it keeps and finds rows.
 
@@ -8,8 +8,10 @@ mod crowd;
 mod events;
 mod failures;
 mod groups;
+mod handover;
 mod keys;
 mod location;
+mod parked;
 mod remembered;
 mod sessions;
 mod totp;
@@ -29,8 +31,10 @@ use tokio::sync::Notify;
 pub use events::{Event, Position};
 pub use failures::{Kept, Pair, Total};
 pub use groups::Membership;
+pub use handover::Handover;
 pub use keys::SealedKey;
 use location::Location;
+pub use parked::Owner;
 pub use remembered::Fate;
 pub use totp::TotpUser;
 pub use users::{Added, Edited};
@@ -46,6 +50,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "login failures", include_str!("migrations/0005_login_failures.sql")),
     (6, "rechecks", include_str!("migrations/0006_rechecks.sql")),
     (7, "remembered browsers", include_str!("migrations/0007_remembered_browsers.sql")),
+    (8, "session tokens", include_str!("migrations/0008_session_tokens.sql")),
+    (9, "where browsers were seen", include_str!("migrations/0009_browsers_seen.sql")),
+    (10, "parked forms", include_str!("migrations/0010_parked_forms.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.
@@ -108,6 +115,13 @@ impl Store {
     /// Opens `sqlite:FILE` (a relative file is relative to `base`), creating it, readable by its owner only, or
     /// `postgres://…`, and brings its schema up to date.
     pub async fn open(url: &Secret, base: &Path) -> Result<Self, StoreError> {
+        let store = Self::connect(url, base).await?;
+        store.migrate(MIGRATIONS).await?;
+        store.ensure_head().await?;
+        Ok(store)
+    }
+
+    async fn connect(url: &Secret, base: &Path) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let location = Location::parse(url, base)?;
         let (options, setup, [writers, readers]) = match &location {
@@ -116,19 +130,16 @@ impl Store {
                 ((**options).clone(), POSTGRES_SETUP, [POSTGRES_WRITERS, POSTGRES_READERS])
             }
         };
-        let store = Self {
+        Ok(Self {
             writer: pool(writers, setup).connect_with(options.clone()).await?,
             reader: pool(readers, setup).connect_with(options).await?,
             location,
             stirring: Arc::default(),
-        };
-        store.migrate().await?;
-        store.ensure_head().await?;
-        Ok(store)
+        })
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
+    async fn migrate(&self, migrations: &'static [(i64, &str, &str)]) -> Result<(), StoreError> {
+        let migrations = migrations.iter().map(|(version, description, sql)| {
             Migration::new(*version, (*description).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
         });
         Migrator::with_migrations(migrations.collect()).run(&self.writer).await.map_err(|error| match error {
@@ -172,6 +183,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::session::{SessionStore, TokenHash};
 
     pub(crate) async fn temporary() -> (Store, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
@@ -203,5 +215,30 @@ pub(crate) mod tests {
         .unwrap();
         let error = Store::open(&"sqlite:cams.db".into(), dir.path()).await.err().unwrap();
         assert!(matches!(error, StoreError::Newer(999)), "{error}");
+    }
+    /// Sessions that were opened before there were tokens of their own go on.
+    #[tokio::test]
+    async fn an_older_schema_loses_no_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::connect(&"sqlite:cams.db".into(), dir.path()).await.unwrap();
+        store.migrate(&MIGRATIONS[..7]).await.unwrap();
+        sqlx::query(
+            "INSERT INTO sessions (token_hash, id, domain, entry, user_name, subject, created, last_used, rechecked, ends, \
+             address, user_agent, series, remembered) VALUES ($1, 'one', 'system', 'http', 'alice', \
+             '{\"user\":\"alice\",\"roles\":[],\"attributes\":{},\"proofs\":[]}', 1, 2, 3, 4, 'a', 'u', 's', 1)",
+        )
+        .bind(TokenHash::of(&"token".into()).as_str())
+        .execute(&store.writer)
+        .await
+        .unwrap();
+        store.migrate(MIGRATIONS).await.unwrap();
+        let session = store.find(&TokenHash::of(&"token".into())).await.unwrap().unwrap();
+        assert_eq!((session.id.as_str(), session.subject.user.as_str()), ("one", "alice"));
+        assert_eq!((session.created, session.last_used, session.rechecked, session.ends), (1, 2, 3, 4));
+        assert_eq!((session.series.as_deref(), session.remembered), (Some("s"), true));
+        assert!(store.delete("one").await.unwrap());
+        let left: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM session_tokens").fetch_one(&store.reader).await.unwrap();
+        assert_eq!(left, 0, "the tokens go with their session");
     }
 }

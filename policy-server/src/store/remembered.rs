@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::{Store, StoreError, sessions};
-use crate::auth::valves::auto_login::family::{Family, Generation, Rotation};
+use crate::auth::valves::auto_login::family::{Family, Generation, Rotation, Seen};
 use crate::session::Session;
 
 /// What becomes of a family that is looked at.
@@ -91,8 +91,13 @@ impl Store {
 
     /// The families of a person, in this security domain or in all.
     pub async fn families_of(&self, domain: Option<&str>, user: &str) -> Result<Vec<Family>, StoreError> {
-        let query = "SELECT * FROM remembered_browsers WHERE ($1 IS NULL OR domain = $1) AND user_name = $2 \
-                     ORDER BY created, series";
+        self.families(domain, Some(user)).await
+    }
+
+    /// Those of everybody, or of one person.
+    pub async fn families(&self, domain: Option<&str>, user: Option<&str>) -> Result<Vec<Family>, StoreError> {
+        let query = "SELECT * FROM remembered_browsers WHERE ($1 IS NULL OR domain = $1) \
+                     AND ($2 IS NULL OR user_name = $2) ORDER BY created, series";
         let rows = sqlx::query(query).bind(domain).bind(user).fetch_all(&self.reader).await?;
         rows.iter().map(family).collect()
     }
@@ -106,11 +111,12 @@ impl Store {
 
 async fn write(work: &mut Transaction<'_, Any>, family: &Family) -> Result<(), StoreError> {
     let Rotation { current, pending, skipped } = &family.rotation;
+    let Seen { at, address, user_agent } = &family.seen;
     let none = Generation { number: 0, since: 0, sealed: Vec::new() };
     let pending = pending.as_ref().unwrap_or(&none);
     sqlx::query(
         "UPDATE remembered_browsers SET generation = $2, since = $3, sealed = $4, pending = $5, pending_since = $6, \
-         pending_sealed = $7, skipped = $8 WHERE series = $1",
+         pending_sealed = $7, skipped = $8, seen = $9, address = $10, user_agent = $11 WHERE series = $1",
     )
     .bind(&family.series)
     .bind(current.number)
@@ -120,6 +126,9 @@ async fn write(work: &mut Transaction<'_, Any>, family: &Family) -> Result<(), S
     .bind(pending.since)
     .bind(STANDARD.encode(&pending.sealed))
     .bind(json(skipped)?)
+    .bind(at)
+    .bind(address)
+    .bind(user_agent)
     .execute(&mut **work)
     .await?;
     Ok(())
@@ -147,6 +156,11 @@ fn family(row: &AnyRow) -> Result<Family, StoreError> {
         created: row.try_get("created")?,
         expires: row.try_get("expires")?,
         stolen: row.try_get::<i64, _>("stolen")? != 0,
+        seen: Seen {
+            at: row.try_get("seen")?,
+            address: row.try_get("address")?,
+            user_agent: row.try_get("user_agent")?,
+        },
         rotation: Rotation { current, pending, skipped: from_json(row, "skipped")? },
     })
 }

@@ -5,7 +5,7 @@ use shared_proto::event::Change;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, parked};
 use crate::auth::subject::Subject;
 use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash, Turn};
 
@@ -29,8 +29,14 @@ impl SessionStore for Store {
         Ok(self.add_in_turn(token, session, turn).await?)
     }
 
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
+        Ok(self.add_session_token(token, id, now).await?)
+    }
+
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
-        let query = format!("SELECT {COLUMNS} FROM sessions WHERE token_hash = $1");
+        let query = format!(
+            "SELECT {COLUMNS} FROM sessions WHERE id = (SELECT session_id FROM session_tokens WHERE token_hash = $1)"
+        );
         let row = sqlx::query(AssertSqlSafe(query))
             .bind(token.as_str())
             .fetch_optional(&self.reader)
@@ -117,10 +123,22 @@ impl SessionStore for Store {
 }
 
 impl Store {
+    async fn add_session_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        // The update that changes nothing keeps the session until the commit.
+        let query = "UPDATE sessions SET id = id WHERE id = $1";
+        let lives = sqlx::query(query).bind(id).execute(&mut *work).await?.rows_affected() == 1;
+        if lives {
+            write_token(&mut work, token, id, now).await?;
+        }
+        work.commit().await?;
+        Ok(lives)
+    }
+
     /// The session and the news of its end, in one transaction.
     async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
-        let ended = remove(&mut work, id).await?;
+        let ended = end(&mut work, id).await?;
         let news = ended.then(|| Change::SessionEnded { session: id.to_owned() });
         self.commit(work, news.as_slice()).await?;
         Ok(ended)
@@ -146,11 +164,9 @@ pub(super) async fn add(
     token: &TokenHash,
     session: &Session,
 ) -> Result<(), StoreError> {
-    let query = format!(
-        "INSERT INTO sessions (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-    );
+    let query =
+        format!("INSERT INTO sessions ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)");
     sqlx::query(AssertSqlSafe(query))
-        .bind(token.as_str())
         .bind(&session.id)
         .bind(&session.domain)
         .bind(&session.entry)
@@ -166,13 +182,44 @@ pub(super) async fn add(
         .bind(i64::from(session.remembered))
         .execute(&mut **work)
         .await?;
+    write_token(work, token, &session.id, session.created).await?;
     Ok(())
 }
 
-/// Takes a session out, as a part of this work; false where it had ended already.
-pub(super) async fn remove(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+/// The one place where a session goes: whose it was is known for a while longer. False where it had ended already.
+async fn end(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+    parked::remember_owner(work, id).await?;
     let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **work).await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Ends those of the sessions that are there, and returns them.
+pub(super) async fn end_all(
+    work: &mut Transaction<'static, Any>,
+    sessions: impl IntoIterator<Item = Session>,
+) -> Result<Vec<Session>, StoreError> {
+    let mut ended = Vec::new();
+    for session in sessions {
+        if end(work, &session.id).await? {
+            ended.push(session);
+        }
+    }
+    Ok(ended)
+}
+
+async fn write_token(
+    work: &mut Transaction<'static, Any>,
+    token: &TokenHash,
+    id: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO session_tokens (token_hash, session_id, created) VALUES ($1, $2, $3)")
+        .bind(token.as_str())
+        .bind(id)
+        .bind(now)
+        .execute(&mut **work)
+        .await?;
+    Ok(())
 }
 
 /// Ends, as a part of this work, the sessions that rest on this user of a directory: `id` is the directory's own.
@@ -184,16 +231,9 @@ pub(super) async fn end_sessions_of(
 ) -> Result<Vec<Session>, StoreError> {
     let query = format!("SELECT {COLUMNS} FROM sessions WHERE domain = $1 AND user_name = $2");
     let rows = sqlx::query(AssertSqlSafe(query)).bind(domain).bind(user).fetch_all(&mut **work).await?;
-    let mut ended = Vec::new();
-    for session in rows.iter().map(session).collect::<Result<Vec<_>, _>>()? {
-        if !session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)) {
-            continue;
-        }
-        if remove(work, &session.id).await? {
-            ended.push(session);
-        }
-    }
-    Ok(ended)
+    let mut sessions = rows.iter().map(session).collect::<Result<Vec<_>, _>>()?;
+    sessions.retain(|session| session.subject.proofs.iter().any(|proof| proof.source_id.as_deref() == Some(id)));
+    end_all(work, sessions).await
 }
 
 /// The same for those that belong to a remembered browser.
@@ -201,9 +241,10 @@ pub(super) async fn end_sessions_of_series(
     work: &mut Transaction<'static, Any>,
     series: &str,
 ) -> Result<Vec<Session>, StoreError> {
-    let query = format!("DELETE FROM sessions WHERE series = $1 AND series <> '' RETURNING {COLUMNS}");
+    let query = format!("SELECT {COLUMNS} FROM sessions WHERE series = $1 AND series <> ''");
     let rows = sqlx::query(AssertSqlSafe(query)).bind(series).fetch_all(&mut **work).await?;
-    rows.iter().map(session).collect()
+    let sessions = rows.iter().map(session).collect::<Result<Vec<_>, _>>()?;
+    end_all(work, sessions).await
 }
 
 fn subject_text(subject: &Subject) -> Result<String, StoreError> {

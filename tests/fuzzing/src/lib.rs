@@ -10,11 +10,12 @@ mod passwords;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its file in `fuzz/fuzz_targets/` and of its folder in `fuzz/corpus/`.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("target", agent::target),
     ("head", agent::head),
     ("cookies", agent::cookies),
     ("login_form", agent::login_form),
+    ("posted_form", agent::posted_form),
     ("origin", agent::origin),
     ("redirect", agent::redirect),
     ("properties", config::properties),

@@ -9,6 +9,7 @@ use shared_proto::hello::{HelloRequest, HelloResponse, LinkError};
 use shared_proto::login::{
     AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse,
 };
+use shared_proto::parked::{ParkRequest, ParkResponse, TakeRequest, TakeResponse};
 
 /// What was read means the same when it is written and read again.
 fn again<T: DeserializeOwned + Serialize>(data: &[u8]) -> Option<T> {
@@ -42,6 +43,10 @@ pub fn messages(data: &[u8]) {
     again::<AutoLoginResponse>(data);
     again::<LogoutRequest>(data);
     again::<LogoutResponse>(data);
+    again::<ParkRequest>(data);
+    again::<ParkResponse>(data);
+    again::<TakeRequest>(data);
+    again::<TakeResponse>(data);
     again::<LeaseRequest>(data);
     again::<LeaseResponse>(data);
     again::<Line>(data);

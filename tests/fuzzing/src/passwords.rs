@@ -35,14 +35,15 @@ pub fn digests(data: &[u8]) {
 fn is_cheap(stored: &str) -> bool {
     let stored = stored.to_ascii_lowercase();
     let numbers = stored.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok());
-    match stored.strip_prefix("{crypt}") {
+    let bare = Some(stored.as_str()).filter(|stored| stored.starts_with('$') && !stored.starts_with("$argon2"));
+    match stored.strip_prefix("{crypt}").or(bare) {
         // A digit of the base-64 alphabet names the costs of these.
         Some(value) if value.starts_with(['_']) => value.get(1..5).is_some_and(|rounds| rounds.ends_with("..")),
         Some(value) if value.starts_with("$y$") || value.starts_with("$7$") => false,
         Some(value) if value.starts_with("$2") => value.get(4..6).is_some_and(|cost| cost <= "05"),
         Some(value) if value.starts_with(['$']) => value.strip_prefix("$5$rounds=").is_none_or(|rest| rest.len() < 4),
         Some(_) => true,
-        None if stored.starts_with("{argon2}") => costs(&stored) <= 64,
+        None if stored.starts_with("{argon2}") || stored.starts_with("$argon2") => costs(&stored) <= 64,
         None if stored.starts_with("{pbkdf2") => numbers.max().is_none_or(|number| number <= 1000),
         None => true,
     }

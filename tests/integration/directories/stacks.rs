@@ -253,3 +253,34 @@ async fn real_modules_stack_as_in_java() {
         directories.check(number, stack, &vectors);
     }
 }
+
+/// With their usual time-outs, hosts and databases that take connections and say nothing.
+#[test]
+fn directories_that_hang_leave_time_for_the_next() {
+    let files = Files::new("s", None);
+    let silent: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let address: Vec<String> = silent.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let (two, two_more) = (address[..2].join(" "), address[2..4].join(" "));
+    let options = |options: &[(&str, &str)]| {
+        options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>()
+    };
+    let domain = options(&[("host", &two_more), ("domain", "corp.test")]);
+    let sql = options(&[
+        ("jdbcUrl", &format!("jdbc:postgresql://{}/d", address[4])),
+        ("userPreparedStatement", "SELECT P FROM T WHERE N = ?"),
+        ("passwordColumn", "P"),
+    ]);
+    let last = module("Xml", "SUFFICIENT", xml());
+    let sufficient = |class, options| module(class, "SUFFICIENT", options);
+    let entries = entry("two", &(sufficient("Ldap", ldap(&two, &[])) + &sufficient("Jdbc", sql) + &last))
+        + &entry("windows", &(sufficient("ActiveDirectory", domain) + &last));
+    let file = files.path("conf/domains/system/login-config.xml");
+    fs::write(file, format!("<login-config>{entries}</login-config>")).unwrap();
+    for (entry, outcomes) in [("two", &["fail", "fail", "succeed"][..]), ("windows", &["fail", "succeed"])] {
+        let arguments = ["test-login", "--json", "--domain", "system", "--entry", entry, "--user", "alice"];
+        let report = files.cams_with_input(&arguments, super::PASSWORD.as_bytes()).json();
+        let modules = report["modules"].as_array().unwrap();
+        let found: Vec<&str> = modules.iter().map(|module| module["outcome"].as_str().unwrap()).collect();
+        assert_eq!((found.as_slice(), &report["user"]), (outcomes, &"alice".into()), "{entry}: {report}");
+    }
+}

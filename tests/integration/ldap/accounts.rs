@@ -54,9 +54,42 @@ async fn log_in(loaded: &Loaded, user: &str) -> Subject {
     run.result.unwrap_or_else(|error| panic!("{user}: {error}"))
 }
 
+async fn look(loaded: &Loaded, subject: &Subject) -> RecheckRun {
+    loaded.domains["system"].entry("http").unwrap().recheck(subject, Depth::Full, Timestamp::now()).await
+}
+
+/// What becomes of a session that goes on.
+async fn goes_on(loaded: &Loaded, subject: &Subject) -> Subject {
+    match look(loaded, subject).await {
+        RecheckRun::Current(now) => now,
+        RecheckRun::Ended(error) => panic!("{}: {error}", subject.user),
+    }
+}
+
 async fn ends(loaded: &Loaded, subject: &Subject) -> bool {
-    let entry = loaded.domains["system"].entry("http").unwrap();
-    matches!(entry.recheck(subject, Depth::Full, Timestamp::now()).await, RecheckRun::Ended(_))
+    matches!(look(loaded, subject).await, RecheckRun::Ended(_))
+}
+
+/// Whether the session ends because the account is not found: not at the first look.
+async fn vanishes(loaded: &Loaded, subject: &Subject) -> bool {
+    let now = goes_on(loaded, subject).await;
+    assert!(now.proofs[0].absent && now.roles == subject.roles, "{now:?}");
+    ends(loaded, &now).await
+}
+
+/// Another place stands for rights that hide some people and show others for a while.
+#[tokio::test]
+async fn who_is_hidden_at_one_look_stays() {
+    let Some(cams) = Cams::new().await else { return };
+    let staff = "userDnPattern=uid={0},ou=staff,dc=example,dc=test";
+    for (shows_all, shows_some) in [(PEOPLE, STAFF), (PATTERN, staff)] {
+        let [all, some] = [shows_all, shows_some].map(|people| load(&cams, &[people, ACCOUNT[0], ACCOUNT[1]]));
+        let alice = log_in(&all, "alice").await;
+        let hidden = goes_on(&some, &alice).await;
+        assert!(hidden.proofs[0].absent, "{hidden:?}");
+        assert_eq!(goes_on(&all, &hidden).await, alice, "she was seen again");
+        assert!(ends(&some, &hidden).await && !ends(&some, &alice).await);
+    }
 }
 
 #[tokio::test]
@@ -83,7 +116,7 @@ async fn nobody_is_gone_because_nobody_is_seen() {
     }
     for loaded in [&good, &by_pattern] {
         assert!(!ends(loaded, &dora).await);
-        assert!(ends(loaded, &alice).await, "she is not there, and others are");
+        assert!(vanishes(loaded, &alice).await, "she is not there, and others are");
     }
     // Wrong passwords of others end no session.
     let lock = |time: &str| {
@@ -96,7 +129,7 @@ async fn nobody_is_gone_because_nobody_is_seen() {
     cams.slapd.modify(&lock("000001010000Z"));
     assert!(ends(&good, &dora).await && ends(&retrieve, &dora).await);
     cams.slapd.modify("dn: uid=dora,ou=staff,dc=example,dc=test\nchangetype: delete\n");
-    assert!(ends(&good, &dora).await && ends(&by_pattern, &dora).await);
+    assert!(vanishes(&good, &dora).await && vanishes(&by_pattern, &dora).await);
 }
 
 /// slapd refuses a name that is not there at once, and others after a digest.

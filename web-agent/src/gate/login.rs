@@ -5,6 +5,7 @@ use shared_proto::login::{EntryForm, InputMode, LoginRequest, LoginResponse, Rem
 use shared_proto::names::{CALLBACK_PREFIX, code, field};
 
 use crate::cookies::Carried;
+use crate::gate::handover::{self, Destination};
 use crate::gate::remember::{self, Otherwise};
 use crate::gate::reply::{Audit, Event, RETRY_AFTER, Reply};
 use crate::gate::request::Request;
@@ -21,6 +22,8 @@ pub struct Attempt {
     username: String,
     /// Where to go afterwards, checked and in the form in which it is sent; empty for the default page.
     original_url: String,
+    /// The other site which that page is on, if it waits for the session.
+    pub destination: Option<Destination>,
     failure: Option<Failure>,
     notice: Option<&'static Notice>,
     /// The browser is remembered, and should be logged in without this page, but nobody can be now.
@@ -71,7 +74,8 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
 }
 
 /// The login page. Absent parameters are the agent's own domain and entry, so that a bookmark works. Whoever is
-/// remembered and was on the way somewhere goes on; with a session it is that session which did not do there.
+/// remembered and was on the way somewhere goes on; with a session it is that session which did not do there, unless it was
+/// a site that has another cookie.
 fn show(request: Request) -> Result<(State, Step), Refusal> {
     let form = LoginForm::parse(request.target.query().unwrap_or_default().as_bytes())?;
     if let Some(reply) = wrong_place(&request, form.domain.as_deref(), form.entry.as_deref()) {
@@ -81,9 +85,14 @@ fn show(request: Request) -> Result<(State, Step), Refusal> {
     let original_url = original_url(&request, &form);
     let is_on_the_way = request.method == "GET" && request.is_navigation && !original_url.is_empty();
     let notice = form.notice.as_deref().and_then(Notice::of_code);
-    let attempt = Attempt { entry, username: String::new(), original_url, failure: None, notice, is_late: false };
-    if is_on_the_way && request.session.is_none() {
+    let destination = Destination::new(&request, &original_url, form.handover.as_deref());
+    let attempt =
+        Attempt { entry, username: String::new(), original_url, destination, failure: None, notice, is_late: false };
+    if is_on_the_way && !form.fresh && request.session.is_none() {
         return Ok(remember::attempt(request, Otherwise::Page(attempt)));
+    }
+    if is_on_the_way && !form.fresh && attempt.destination.is_some() {
+        return Ok(handover::offer(request, attempt, None));
     }
     Ok(ask_form(request, attempt))
 }
@@ -104,10 +113,12 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
     if let Some(reply) = wrong_place(&request, Some(domain), Some(entry)) {
         return decided(Step::Respond(reply));
     }
+    let original_url = original_url(&request, &form);
     let attempt = Attempt {
         entry: entry.to_owned(),
         username: form.username().to_owned(),
-        original_url: original_url(&request, &form),
+        destination: Destination::new(&request, &original_url, form.handover.as_deref()),
+        original_url,
         failure: None,
         notice: None,
         is_late: false,
@@ -137,7 +148,8 @@ pub fn outcome(mut request: Request, attempt: Attempt, response: LoginResponse) 
     let reply = match response {
         LoginResponse::Success { session, identity, remember } if request.changes.start_session(&session) => {
             keep(&mut request, &attempt, remember);
-            return lead_on(&request, &attempt, identity);
+            request.session = Some(session);
+            return lead_on(request, attempt, identity);
         }
         LoginResponse::Success { .. } => no_service(),
         LoginResponse::Failure {
@@ -177,12 +189,15 @@ fn forgets(request: &Request, attempt: &Attempt) -> bool {
 }
 
 /// Somebody is logged in: on to the page that was wanted.
-pub fn lead_on(request: &Request, attempt: &Attempt, identity: Identity) -> (State, Step) {
+pub fn lead_on(request: Request, attempt: Attempt, identity: Identity) -> (State, Step) {
+    if attempt.destination.is_some() {
+        return handover::offer(request, attempt, Some(identity));
+    }
     let to = match attempt.original_url.as_str() {
         "" => request.config.default_page.clone(),
         url => url.to_owned(),
     };
-    respond(request, Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user)))
+    respond(&request, Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user)))
 }
 
 /// Nobody can be logged in now.
@@ -217,6 +232,7 @@ fn back_to(request: &Request, login_url: &str, attempt: &Attempt, failure: &Fail
         (field::EXCEPTION, &failure.exception),
         (field::MESSAGE, &failure.message),
     ];
+    parameters.extend(attempt.destination.iter().map(|to| (field::HANDOVER, to.binding.as_str())));
     parameters.extend(retry_after.as_deref().map(|seconds| (field::RETRY_AFTER, seconds)));
     let url = redirect::with_parameters(url, &parameters);
     Some(Reply::see_other(url, Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone())))
@@ -258,7 +274,7 @@ fn original_url(request: &Request, form: &LoginForm) -> String {
 /// belongs to 429 (RFC 6585, section 4).
 pub fn page(request: &Request, attempt: Attempt, form: EntryForm) -> Reply {
     let failed = Audit::new(Event::LoginFailed, "").with_user(attempt.username.clone());
-    let page = |error| Page::Login(contents(request, &attempt, form, error));
+    let page = |error| Page::Login(Box::new(contents(request, &attempt, form, error)));
     match &attempt.failure {
         None if attempt.is_late => {
             let audit = Audit::new(Event::Unavailable, "a remembered browser could not be logged in");
@@ -304,7 +320,8 @@ fn contents(request: &Request, attempt: &Attempt, form: EntryForm, error: Option
         domain: request.config.domain.clone(),
         entry: attempt.entry.clone(),
         original_url: attempt.original_url.clone(),
-        site: request.site.host.clone(),
+        handover: attempt.destination.as_ref().map(|to| to.binding.clone()),
+        site: attempt.destination.as_ref().map_or(&request.site.host, |to| &to.origin.host).clone(),
         username: attempt.username.clone(),
         error,
         notice: attempt.notice.map(|notice| notice.text.to_owned()),

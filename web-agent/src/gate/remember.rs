@@ -5,6 +5,7 @@
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse};
 
 use crate::cookies::Carried;
+use crate::gate::account;
 use crate::gate::login::{self, Attempt};
 use crate::gate::reply::Reply;
 use crate::gate::request::Request;
@@ -15,6 +16,8 @@ use crate::pages::Notice;
 #[derive(Debug)]
 pub enum Otherwise {
     Demand(Demand),
+    /// The account page.
+    Account(Demand),
     Page(Attempt),
 }
 
@@ -24,7 +27,7 @@ pub fn attempt(mut request: Request, otherwise: Otherwise) -> (State, Step) {
         Carried::Nothing => without(request, otherwise, None),
         Carried::Value(cookie) if request.config.auto_login => {
             let entry = match &otherwise {
-                Otherwise::Demand(demand) => &demand.entry,
+                Otherwise::Demand(demand) | Otherwise::Account(demand) => &demand.entry,
                 Otherwise::Page(attempt) => attempt.entry(),
             };
             let question = AutoLoginRequest {
@@ -61,7 +64,8 @@ pub fn outcome(mut request: Request, otherwise: Otherwise, response: AutoLoginRe
     request.session = Some(session);
     match otherwise {
         Otherwise::Demand(_) => check(request),
-        Otherwise::Page(attempt) => login::lead_on(&request, &attempt, identity),
+        Otherwise::Account(_) => account::list(request),
+        Otherwise::Page(attempt) => login::lead_on(request, attempt, identity),
     }
 }
 
@@ -73,7 +77,7 @@ fn forgotten(mut request: Request, otherwise: Otherwise, notice: Option<&'static
 /// Nobody can be logged in now. The page says so, and where to log in as somebody whom it does not concern.
 fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => match login_url(&request, &demand, None) {
+        Otherwise::Demand(demand) | Otherwise::Account(demand) => match login_url(&request, &demand, &[]) {
             Some(url) => respond(&request, Reply::not_remembered_now(&request, url)),
             None => respond(&request, Reply::unavailable(request.is_navigation)),
         },
@@ -84,7 +88,7 @@ fn later(request: Request, otherwise: Otherwise) -> (State, Step) {
 /// The person logs in as ever.
 fn without(request: Request, otherwise: Otherwise, notice: Option<&'static Notice>) -> (State, Step) {
     match otherwise {
-        Otherwise::Demand(demand) => login_required(&request, &demand, notice),
+        Otherwise::Demand(demand) | Otherwise::Account(demand) => login_required(request, demand.with_notice(notice)),
         Otherwise::Page(attempt) => login::ask_form(request, attempt.with_notice(notice)),
     }
 }

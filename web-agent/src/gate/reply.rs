@@ -60,6 +60,8 @@ pub enum Event {
     Shown,
     LoginFailed,
     LoggedIn,
+    /// The browser takes its session along to another site.
+    HandedOver,
     LoggedOut,
     Unavailable,
 }

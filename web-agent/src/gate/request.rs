@@ -7,6 +7,7 @@ use shared_proto::client_cert::ClientCert;
 use shared_proto::secret::Secret;
 
 use crate::cookies::{self, Carried, Changes};
+use crate::gate::parked::Posted;
 use crate::head::{Connection, Head, Refusal, Scheme, Version};
 use crate::headers;
 use crate::origin::{Authority, Origin};
@@ -32,6 +33,12 @@ pub struct Request {
     pub session: Option<Secret>,
     /// What the browser shows for having been remembered; once it was tried, nothing.
     pub remembered: Carried,
+    /// What it shows for having forms kept.
+    pub browser: Carried,
+    /// What becomes of a form that it carries.
+    pub posted: Posted,
+    /// What the browser shows for having gone to log in elsewhere.
+    pub handover: Option<Secret>,
     /// What the browser is told about our cookies with the answer, whichever it is.
     pub changes: Changes,
     /// The client's certificate, as a trusted proxy before us verified it.
@@ -70,6 +77,9 @@ impl Request {
             client: Client { address: origination.address, user_agent },
             session: cookies::session(config, head),
             remembered: cookies::remembered(config, head),
+            browser: cookies::form(config, head),
+            posted: Posted::default(),
+            handover: cookies::handover(config, head),
             changes: Changes::default(),
             client_cert,
             is_navigation: is_navigation(head),

@@ -13,8 +13,7 @@ pub fn is_foreign(request: &Request, head: &Head) -> Result<bool, Refusal> {
     let here = request.here();
     let is_ours = |origin: Option<Origin>| origin.is_some_and(|origin| request.config.is_ours(&here, &origin));
     let fetch_site = head.single("Sec-Fetch-Site")?;
-    let is_prefetch = ["Sec-Purpose", "Purpose", "X-Moz"].iter().any(|name| head.values(name).next().is_some());
-    if is_prefetch || !matches!(fetch_site, None | Some("same-origin" | "same-site" | "none")) {
+    if is_prefetch(head) || !matches!(fetch_site, None | Some("same-origin" | "same-site" | "none")) {
         return Ok(true);
     }
     // `null` is an origin nobody owns.
@@ -26,6 +25,23 @@ pub fn is_foreign(request: &Request, head: &Head) -> Result<bool, Refusal> {
         (_, Some(referer)) => !is_ours(split_url(referer).map(|(origin, _)| origin)),
         (_, None) => true,
     })
+}
+
+/// Whether a browser only looks ahead: nobody has asked for the page yet.
+pub fn is_prefetch(head: &Head) -> bool {
+    ["Sec-Purpose", "Purpose", "X-Moz"].iter().any(|name| head.values(name).next().is_some())
+}
+
+/// Whether a page of this very site is known to be behind the request. A page without a referrer policy that allows it
+/// has its `Origin` sent as `null`; then `Sec-Fetch-Site`, which no page can write, has to say it.
+pub fn is_same_origin(request: &Request, head: &Head) -> bool {
+    let is_here = |origin| Origin::parse(origin).is_some_and(|origin| origin == request.here());
+    match (head.single("Sec-Fetch-Site"), head.single("Origin")) {
+        _ if is_prefetch(head) => false,
+        (Ok(Some("same-origin")), Ok(None | Some("null"))) => true,
+        (Ok(None | Some("same-origin")), Ok(Some(origin))) => is_here(origin),
+        _ => false,
+    }
 }
 
 /// Whether the request may be made in the name of somebody who was remembered. What only reads may come from anywhere,

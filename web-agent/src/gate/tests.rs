@@ -182,7 +182,7 @@ fn a_grant_counts_only_when_it_says_for_whom() {
 #[test]
 fn no_other_answer_makes_a_permit() {
     const REMEMBERED: &str = "Cookie: CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=kept";
-    let requests: [(&str, &[&str]); 8] = [
+    let requests: [(&str, &[&str]); 11] = [
         ("GET /x", &[]),
         ("GET /x", &[COOKIE]),
         ("GET /cams/jwks.json", &[]),
@@ -191,8 +191,11 @@ fn no_other_answer_makes_a_permit() {
         ("GET /cams/login", &[]),
         ("GET /x", &[REMEMBERED]),
         ("GET /cams/login?cams_original_url=%2Fx", &[REMEMBERED, NAVIGATION]),
+        ("GET /cams/account", &[COOKIE]),
+        ("GET /cams/account", &[REMEMBERED]),
+        ("POST /cams/account", &[COOKIE, "Content-Type: application/x-www-form-urlencoded", "Content-Length: 0"]),
     ];
-    let form = b"cams_security_domain=system&cams_login_config=http&cams_cb_username=a";
+    let form = b"cams_end=everything&cams_security_domain=system&cams_login_config=http&cams_cb_username=a";
     let mut random = Random::new(5);
     for n in 0..4_000 {
         let (line, lines) = requests[n % requests.len()];
@@ -200,7 +203,7 @@ fn no_other_answer_makes_a_permit() {
         let mut is_checking = matches!(first, Step::Ask(Question::Check(_)));
         let (mut is_vouching, mut is_remembering, mut has_session) = (false, false, lines.contains(&COOKIE));
         for _ in 0..6 {
-            let answer = match random.below(14) {
+            let answer = match random.below(16) {
                 0 => granted(SessionStanding::None, None),
                 1 => Answer::LinkDown,
                 2 => Answer::Body(form.to_vec()),
@@ -217,6 +220,8 @@ fn no_other_answer_makes_a_permit() {
                     Answer::AutoLogin(AutoLoginResponse::Success { session: "t".into(), identity: alice(), remember })
                 }
                 12 => Answer::AutoLogin(AutoLoginResponse::Refused { notice: None }),
+                13 => Answer::Account(AccountResponse::LoginRequired { login_url: "/cams/login".to_owned() }),
+                14 => Answer::AccountEnd(AccountEndResponse::Ended { own: false }),
                 _ => Answer::Keys(Value::Null),
             };
             let is_grant = matches!(&answer, Answer::Check(CheckResponse { decision: Decision::Granted, .. }));
@@ -272,9 +277,9 @@ fn the_way_back_is_the_canonical_address() {
         "cams_security_domain=system&cams_login_config=http&cams_original_url=https%3A%2F%2Fapp.test%3A8443";
     for (line, login_url, expected) in [
         ("GET /%61?x=%2F&y", "/cams/login", Some(format!("/cams/login?{QUERY}%2Fa%3Fx%3D%252F%26y"))),
-        ("POST /x", "/cams/login", Some(format!("/cams/login?{QUERY}%2F"))),
+        ("POST /x", "/cams/login", Some(format!("/cams/login?{QUERY}%2F&cams_notice=form-lost"))),
         ("GET /x", "/my/page.jsp?lang=en", Some(format!("/my/page.jsp?lang=en&{QUERY}%2Fx"))),
-        ("GET /x", "https://portal.test/in", Some(format!("https://portal.test/in?{QUERY}%2Fx"))),
+        ("GET /x", "https://app.test:8443/in", Some(format!("https://app.test:8443/in?{QUERY}%2Fx"))),
         ("GET /x", "javascript:alert(1)", None),
         ("GET /x", "//evil.test", None),
         ("GET /x", "/x\r\nSet-Cookie: a=b", None),

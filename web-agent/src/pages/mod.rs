@@ -1,8 +1,9 @@
 //! Everything a person sees from the web agent: the pages, their style, and the headers that go with them.
 //!
-//! Pure: templates come in as text, pages go out as text. No script anywhere, so that the content security policy can
-//! forbid all of them. Every value is escaped by the template engine; nothing here may mark a value as safe HTML.
+//! Pure: templates come in as text, pages go out as text. No script but the one line that sends a form again, so that the
+//! content security policy can forbid all others. Every value is escaped by the template engine; nothing here may mark a value as safe HTML.
 
+mod account;
 mod notice;
 mod page;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use shared_proto::login::InputMode;
 use shared_proto::names;
 
+pub use account::AccountPage;
 pub use notice::Notice;
 pub use page::{LoginField, LoginPage, Page};
 
@@ -39,30 +41,41 @@ pub const STYLE: &str = include_str!("style.css");
 
 const STYLE_FILE: &str = "style.css";
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 13] = [
+    ("account.html", include_str!("templates/account.html")),
     ("confirm-logout.html", include_str!("templates/confirm-logout.html")),
     ("cross-site.html", include_str!("templates/cross-site.html")),
     ("denied.html", include_str!("templates/denied.html")),
+    ("form-gone.html", include_str!("templates/form-gone.html")),
+    ("handover-refused.html", include_str!("templates/handover-refused.html")),
     ("layout.html", include_str!("templates/layout.html")),
     ("logged-out.html", include_str!("templates/logged-out.html")),
     ("login-error.html", include_str!("templates/login-error.html")),
     ("login.html", include_str!("templates/login.html")),
     ("refused.html", include_str!("templates/refused.html")),
+    ("resend.html", include_str!("templates/resend.html")),
     ("unavailable.html", include_str!("templates/unavailable.html")),
 ];
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 14] = [
+    "account.html",
     "confirm-logout.html",
     "cross-site.html",
     "denied.html",
+    "form-gone.html",
+    "handover-refused.html",
     "layout.html",
     "logged-out.html",
     "login-error.html",
     "login.html",
     "refused.html",
+    "resend.html",
     STYLE_FILE,
     "unavailable.html",
 ];
+
+/// Sends the form of the page that is left by it. Not by the form's own `submit`, which may be the name of a field.
+const SCRIPT: &str = "HTMLFormElement.prototype.submit.call(document.querySelector(\"form\"))";
 
 /// What a template's failure leaves to say; only reached when even a built-in template fails, which a test excludes.
 const LAST_RESORT: &str =
@@ -74,6 +87,7 @@ pub struct Pages {
     custom: Environment<'static>,
     style: Value,
     policy_with_form: String,
+    policy_of_resend: String,
     policy: String,
 }
 
@@ -133,8 +147,10 @@ impl Pages {
         let pages = Self {
             builtin: environment(&BTreeMap::new())?,
             custom: environment(overrides)?,
-            policy_with_form: policy(&style, &format!("'self'{form_action}")),
-            policy: policy(&style, "'none'"),
+            policy_with_form: policy(&style, &format!("form-action 'self'{form_action}")),
+            // No `form-action`: where the site leads after its form is its own business.
+            policy_of_resend: policy(&style, &format!("script-src 'sha256-{}'", sha256(SCRIPT))),
+            policy: policy(&style, "form-action 'none'"),
             style: Value::from_safe_string(style),
         };
         samples().iter().try_for_each(|page| pages.fill(&pages.custom, page).map(drop))?;
@@ -155,13 +171,19 @@ impl Pages {
                 (html, Some(error.into()))
             }
         };
-        let policy = if page.has_form() { &self.policy_with_form } else { &self.policy };
+        let policy = match page {
+            Page::Resend { .. } => &self.policy_of_resend,
+            page if page.has_form() => &self.policy_with_form,
+            _ => &self.policy,
+        };
         Rendered { html, content_security_policy: policy.clone(), problem }
     }
 
     fn fill(&self, templates: &Environment<'static>, page: &Page) -> Result<String, minijinja::Error> {
         let (name, variables) = page.view();
-        templates.get_template(name)?.render(context! { style => self.style.clone(), ..variables })
+        templates.get_template(name)?.render(
+            context! { style => self.style.clone(), script => Value::from_safe_string(SCRIPT.to_owned()), ..variables },
+        )
     }
 }
 
@@ -188,12 +210,16 @@ fn normal_style(style: &str) -> Result<String, PageError> {
 }
 
 /// No script, no font, no foreign picture, no frame around it: the one style, by its hash, and pictures in the page.
-fn policy(style: &str, form_action: &str) -> String {
-    let hash = STANDARD.encode(Sha256::digest(style.as_bytes()));
+fn policy(style: &str, more: &str) -> String {
+    let hash = sha256(style);
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self' data:; form-action {form_action}; base-uri 'none'; \
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self' data:; {more}; base-uri 'none'; \
          frame-ancestors 'none'"
     )
+}
+
+fn sha256(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
 fn is_origin(text: &str) -> bool {
@@ -231,14 +257,18 @@ fn samples() -> Vec<Page> {
     let mut again = LoginPage {
         username: "alice".into(),
         error: Some("Authentication failed".into()),
+        handover: Some("x".into()),
         notice: Some("Please sign in again".into()),
         remember_me: true,
         ..login.clone()
     };
     again.fields.push(further);
+    let [empty, full] = AccountPage::samples().map(Page::Account);
     vec![
-        Page::Login(login),
-        Page::Login(again),
+        empty,
+        full,
+        Page::Login(login.into()),
+        Page::Login(again.into()),
         Page::LoginError { code: names::code::BAD_DOMAIN, message: "Unknown security domain".into() },
         Page::Denied { user: "alice".into(), logout_url: "/cams/logout".into() },
         Page::Denied { user: String::new(), logout_url: "/cams/logout".into() },
@@ -246,6 +276,9 @@ fn samples() -> Vec<Page> {
         Page::LoggedOut { login_url: "/cams/login".into(), forget_url: "/cams/logout/forget".into() },
         Page::Unavailable { login_url: None },
         Page::Refused { status: 400, reason: "The address is not valid".into() },
+        Page::HandoverRefused { start_url: "/".into() },
         Page::CrossSite,
+        Page::Resend { action: "/form".into(), fields: vec![("name".into(), "value".into())] },
+        Page::FormGone { start_url: "/".into() },
     ]
 }

@@ -11,17 +11,29 @@ pub struct Notice {
     pub text: &'static str,
 }
 
+static NOTICES: [Notice; 3] = [
+    Notice {
+        code: notice::STOLEN,
+        text: "This browser was remembered, and somebody used a copy of what it kept for that. It is not remembered any \
+               more, and the sessions it had are over. If that was not you, change your password.",
+    },
+    Notice {
+        code: notice::FORM_KEPT,
+        text: "Your session had ended when you sent the form. The form is kept for 15 minutes: sign in as the same \
+               person, and it will be sent.",
+    },
+    Notice {
+        code: notice::FORM_LOST,
+        text: "The form that you sent needs you to sign in first, and it could not be kept. After signing in, please \
+               fill it in again.",
+    },
+];
+
 static LATER: Notice = Notice {
     code: "remember-me-later",
     text: "This browser is remembered, but nobody can be signed in that way at the moment. Please try again later, or \
            sign in by hand.",
 };
-
-static NOTICES: [Notice; 1] = [Notice {
-    code: notice::STOLEN,
-    text: "This browser was remembered, and somebody used a copy of what it kept for that. It is not remembered any \
-           more, and the sessions it had are over. If that was not you, change your password.",
-}];
 
 impl Notice {
     /// The login page itself tells it; no address leads to it.

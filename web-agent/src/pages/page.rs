@@ -5,11 +5,15 @@
 use minijinja::{Value, context};
 use shared_proto::login::InputMode;
 use shared_proto::names::{CALLBACK_PREFIX, field};
+use shared_proto::secret::Secret;
+
+use super::AccountPage;
 
 /// A page that the agent itself answers with. Every text is plain: escaping is the template's work.
 #[derive(Debug, Clone)]
 pub enum Page {
-    Login(LoginPage),
+    Login(Box<LoginPage>),
+    Account(AccountPage),
     /// The login could not even be tried: one of [`shared_proto::names::code`].
     LoginError {
         code: u16,
@@ -40,8 +44,21 @@ pub enum Page {
         status: u16,
         reason: String,
     },
+    /// A login at another host could not be brought along.
+    HandoverRefused {
+        start_url: String,
+    },
     /// A form was sent here by a page of another site.
     CrossSite,
+    /// Sends a form to `action` that was kept over a login: all `fields`, in order.
+    Resend {
+        action: String,
+        fields: Vec<(String, Secret)>,
+    },
+    /// Such a form is not there, or for somebody else.
+    FormGone {
+        start_url: String,
+    },
 }
 
 /// The built-in login page.
@@ -52,6 +69,8 @@ pub struct LoginPage {
     pub domain: String,
     pub entry: String,
     pub original_url: String,
+    /// Ties the login to another site that waits for it.
+    pub handover: Option<String>,
     /// Host name of the site the person is signing in to, as shown.
     pub site: String,
     /// What was typed before a failure, else empty.
@@ -84,6 +103,7 @@ impl Page {
     pub(super) fn view(&self) -> (&'static str, Value) {
         match self {
             Page::Login(page) => ("login.html", page.variables()),
+            Page::Account(page) => ("account.html", page.variables()),
             Page::LoginError { code, message } => ("login-error.html", context! { code, message }),
             Page::Denied { user, logout_url } => ("denied.html", context! { user, logout_url => link(logout_url) }),
             Page::ConfirmLogout { action, domain } => {
@@ -96,13 +116,20 @@ impl Page {
                 ("unavailable.html", context! { login_url => login_url.as_deref().map(link) })
             }
             Page::Refused { status, reason } => ("refused.html", context! { status, reason }),
+            Page::HandoverRefused { start_url } => ("handover-refused.html", context! { start_url => link(start_url) }),
             Page::CrossSite => ("cross-site.html", context! {}),
+            Page::Resend { action, fields } => {
+                let field = |(name, value): &(String, Secret)| context! { name, value => value.expose_str() };
+                let fields: Vec<_> = fields.iter().map(field).collect();
+                ("resend.html", context! { action => link(action), fields })
+            }
+            Page::FormGone { start_url } => ("form-gone.html", context! { start_url => link(start_url) }),
         }
     }
 
     /// Whether the page has a form, which may then lead to any site of the cluster.
     pub(super) fn has_form(&self) -> bool {
-        matches!(self, Page::Login(_) | Page::ConfirmLogout { .. })
+        matches!(self, Page::Login(_) | Page::Account(_) | Page::ConfirmLogout { .. })
     }
 }
 
@@ -120,6 +147,7 @@ impl LoginPage {
             domain => &self.domain,
             entry => &self.entry,
             original_url => &self.original_url,
+            handover => self.handover.as_deref(),
             site => &self.site,
             error => filled(&self.error),
             notice => filled(&self.notice),
@@ -168,7 +196,7 @@ fn filled(text: &Option<String>) -> Option<&str> {
 }
 
 /// Only a path or a web address becomes a link; `javascript:` and its like lead to the start page.
-fn link(url: &str) -> &str {
+pub(super) fn link(url: &str) -> &str {
     let is_web = ["/", "https://", "http://"].iter().any(|start| url.starts_with(start));
     if is_web { url } else { "/" }
 }

@@ -1,5 +1,7 @@
 //! What every page must hold, whoever wrote its template and whatever its values are.
 
+use shared_proto::account::{Account, Place};
+
 use super::*;
 
 type Files = BTreeMap<String, String>;
@@ -63,6 +65,7 @@ fn filled_with(text: &str) -> Vec<Page> {
         domain: text(),
         entry: text(),
         original_url: text(),
+        handover: Some(text()),
         site: text(),
         username: text(),
         error: Some(text()),
@@ -76,16 +79,33 @@ fn filled_with(text: &str) -> Vec<Page> {
         ],
         remember_me: true,
     };
+    let place = Place {
+        id: text(),
+        current: true,
+        remembered: true,
+        created: 0,
+        last_used: 0,
+        ends: 0,
+        address: text(),
+        user_agent: text(),
+    };
+    let other = Place { current: false, remembered: false, ..place.clone() };
+    let places = || vec![place.clone(), other.clone()];
+    let account = Account { user: text(), sessions: places(), more_sessions: 1, browsers: places(), more_browsers: 1 };
     let mut pages = vec![
-        Page::Login(login),
+        Page::Login(login.into()),
+        Page::Account(AccountPage { action: text(), account }),
         Page::LoginError { code: 5003, message: text() },
         Page::Denied { user: text(), logout_url: text() },
         Page::ConfirmLogout { action: text(), domain: text() },
         Page::LoggedOut { login_url: text(), forget_url: text() },
         Page::Unavailable { login_url: None },
         Page::Unavailable { login_url: Some("/cams/login".into()) },
+        Page::HandoverRefused { start_url: text() },
         Page::CrossSite,
     ];
+    pages.push(Page::Resend { action: text(), fields: vec![(text(), text().into()), (text(), text().into())] });
+    pages.push(Page::FormGone { start_url: text() });
     pages.extend([400, 404, 405, 408, 413, 414, 429, 431].map(|status| Page::Refused { status, reason: text() }));
     pages
 }
@@ -118,8 +138,8 @@ fn tags(html: &str) -> Vec<Tag> {
             inside = inside.trim_start();
         }
         rest = &inside[1..];
-        if name == "style" {
-            rest = &rest[rest.find("</style>").expect("a style ends")..];
+        if name == "style" || name == "script" {
+            rest = &rest[rest.find(&format!("</{name}>")).expect("a style or script ends")..];
         }
         found.push((name, attributes));
     }
@@ -146,9 +166,10 @@ fn check_page(html: &str) {
         assert_eq!(count(name), 1, "{name}: {html}");
     }
     assert_eq!(tags.iter().filter(|tag| tag.1.iter().any(|(_, value)| value == "button")).count(), 1, "{html}");
-    for name in ["script", "iframe", "object", "base"] {
+    for name in ["iframe", "object", "base"] {
         assert_eq!(count(name), 0, "{name}: {html}");
     }
+    assert!(count("script") == 0 || html.contains(&format!("<script>{SCRIPT}</script>\n</main>")), "{html}");
     for (_, attributes) in tags.iter().filter(|(name, _)| name == "img") {
         assert!(attributes.contains(&("alt".to_owned(), String::new())), "an image says nothing: {html}");
     }
@@ -187,7 +208,14 @@ fn what_is_said_is_what_is_read() {
     let pages = pages(&Files::new()).unwrap();
     for said in HOSTILE {
         for page in filled_with(said) {
-            if matches!(page, Page::Unavailable { .. } | Page::CrossSite | Page::LoggedOut { .. }) {
+            if matches!(
+                page,
+                Page::Unavailable { .. }
+                    | Page::CrossSite
+                    | Page::LoggedOut { .. }
+                    | Page::FormGone { .. }
+                    | Page::HandoverRefused { .. }
+            ) {
                 continue;
             }
             let mut html = pages.render(&page).html;
@@ -236,7 +264,7 @@ fn login(username: &str, error: Option<&str>, asked: &[&str]) -> Vec<Tag> {
         fields: asked.iter().map(field).collect(),
         ..LoginPage::default()
     };
-    tags(&pages(&Files::new()).unwrap().render(&Page::Login(page)).html)
+    tags(&pages(&Files::new()).unwrap().render(&Page::Login(page.into())).html)
 }
 
 #[test]
@@ -253,6 +281,7 @@ fn the_form_sends_the_fields_that_the_agent_reads() {
                 (names::field::DOMAIN, text),
                 (names::field::ENTRY, text),
                 (names::field::ORIGINAL_URL, text),
+                (names::field::HANDOVER, text),
                 (names::field::USERNAME, text),
                 (names::field::PASSWORD, ""),
                 ("cams_cb_totp", ""),
@@ -261,6 +290,7 @@ fn the_form_sends_the_fields_that_the_agent_reads() {
                 (names::field::AUTO_LOGIN, "true"),
             ],
             Page::ConfirmLogout { .. } => &[(names::field::DOMAIN, text)],
+            Page::Resend { .. } => &[(text, text), (text, text)],
             _ => &[],
         };
         let sent = inputs(&page);
@@ -321,7 +351,7 @@ fn a_mistake_in_an_override_is_named_with_its_line() {
         ("denied.html", "{% extends \"nosuch.html\" %}", "denied.html:1: "),
         ("layout.html", "<!doctype html>\n{{ stile }}", "layout.html:2: "),
         ("refused.html", "{{ status", "refused.html:1: "),
-        ("logn.html", "", "logn.html: no page is called so; the names are confirm-logout.html, "),
+        ("logn.html", "", "logn.html: no page is called so; the names are account.html, "),
         ("README.md", "", "README.md: no page"),
         ("style.css", "a {}\n</STYLE ><b>", "style.css:2: "),
     ];
@@ -356,13 +386,20 @@ fn the_policy_allows_exactly_the_style_of_the_page() {
             let (written, _) = rest.split_once("</style>").unwrap();
             assert!(!written.contains('\r'));
             let hash = STANDARD.encode(Sha256::digest(written));
-            let form = if page.has_form() { format!("'self' {}", ORIGINS.join(" ")) } else { "'none'".to_owned() };
+            let script = STANDARD.encode(Sha256::digest(SCRIPT));
+            let more = match page {
+                Page::Resend { .. } => format!("script-src 'sha256-{script}'"),
+                _ if page.has_form() => format!("form-action 'self' {}", ORIGINS.join(" ")),
+                _ => "form-action 'none'".to_owned(),
+            };
+            assert_eq!(rendered.html.contains("<script"), matches!(page, Page::Resend { .. }));
             let expected = format!(
-                "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self' data:; form-action {form}; base-uri 'none'; \
+                "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self' data:; {more}; base-uri 'none'; \
                  frame-ancestors 'none'"
             );
             assert_eq!(rendered.content_security_policy, expected);
-            assert_eq!(page.has_form(), rendered.html.contains("<form"));
+            let has_form = page.has_form() || matches!(page, Page::Resend { .. });
+            assert_eq!(has_form, rendered.html.contains("<form"));
         }
     }
 }

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::{Secret, SecretRef};
 
+use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
+use crate::auth::subject::MAX_ROLES;
 use crate::digest::{Label, Policy, label};
+use crate::directory::ldap::Found;
 use crate::files;
 
 #[derive(Debug, Clone)]
@@ -90,6 +94,30 @@ impl Common {
             Outcome::Fail(error) => tracing::info!(class, user, %error, "login module: fail"),
         }
     }
+}
+
+/// Gives up what is asked of a directory when it takes longer than this in all, so that the next module gets its turn.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, LoginError>>) -> Result<T, LoginError> {
+    let late = || {
+        let detail =
+            format!("the directory took more than {limit:?}, its time-outs together, for all steps of the login");
+        LoginError::new(ErrorKind::Unavailable, detail)
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Of a search for groups: why there may be more than were found. `None` where there are not.
+pub fn cut_off(found: &Found) -> Option<String> {
+    let count = found.entries.len();
+    found.incomplete.then(|| {
+        if count < found.limit {
+            format!("the directory gives out {count} groups and keeps the rest: raise its own limit for who searches")
+        } else if count < MAX_ROLES {
+            format!("there are more than {count} groups: raise option `sizeLimit`")
+        } else {
+            format!("there are more than {count} groups, and one login has {MAX_ROLES} roles at most: search for fewer")
+        }
+    })
 }
 
 /// A secret among the options: `file:PATH` (relative to the domain's folder), `env:NAME`, or the secret itself.

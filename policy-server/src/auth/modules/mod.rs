@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -73,6 +74,11 @@ pub trait LoginModule: Send + Sync {
     /// An unknown user must take as long as a wrong password.
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome;
 
+    /// The longest that a login waits for the module's directory, all its steps and servers together.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// For a module that finds nobody by itself.
     fn second_factor(&self) -> Option<&SecondFactor> {
         None
@@ -111,8 +117,11 @@ pub trait Recheck: Send + Sync {
 pub enum Standing {
     /// It could not be asked; the text says why.
     Unknown(String),
-    /// Could not log in any more: gone, disabled or expired.
+    /// Could not log in any more: disabled, expired, or gone for certain.
     Gone(LoginError),
+    /// Is not seen, by a directory that may show only some people to whoever asks: an account that lost rights, or a replica
+    /// that was not filled again, tells of the others without an error.
+    Absent(LoginError),
     Current(ModuleIdentity),
 }
 

@@ -9,6 +9,7 @@ use crate::config::{cams_users, login_config};
 
 const XML: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
 const SQL: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
+const LDAP: &str = "com.cafesoft.cams.auth.login.module.LdapLoginModule";
 const TOTP: &str = "com.cafesoft.cams.auth.login.module.TotpLoginModule";
 
 /// The problems of an entry with these modules, class, flag and options each, and its warnings.
@@ -51,6 +52,41 @@ fn what_weakens_a_stack_is_told() {
         for (told, expected) in [(problems, problem), (warnings, warning)] {
             assert!(told.contains(expected) && told.is_empty() == expected.is_empty(), "{first} {second}: {told}");
         }
+    }
+}
+
+/// A stack of these modules: LDAP and SQL by their options, XML where there are none; the line of the warning.
+#[test]
+fn time_outs_longer_than_a_login_are_told() {
+    let option = |(name, value): &(&str, &str)| format!("<option name='{name}' value='{value}'/>");
+    let ldap = [("host", "ldaps://a ldaps://b"), ("userBaseDn", "dc=test"), ("bindDn", "cn=s"), ("bindPassword", "x")];
+    let statement = "SELECT P, N FROM T WHERE N = ?";
+    let sql = [("userPreparedStatement", statement), ("passwordColumn", "P"), ("userNameColumn", "N")];
+    let xml: &[_] = &[("serviceId", "users")];
+    let with = |fixed: &[_], more: &[_]| fixed.iter().chain(more).map(option).collect::<String>();
+    let (usual, slow) = (with(&ldap, &[]), with(&ldap, &[("connectTimeout", "4s"), ("readTimeout", "4s")]));
+    let one = with(&sql, &[("jdbcUrl", "jdbc:postgresql://a/d?sslmode=verify-full")]);
+    let two = with(&sql, &[("jdbcUrl", "jdbc:postgresql://a,b/d?sslmode=verify-full"), ("queryTimeout", "4s")]);
+    let ten = with(&ldap, &[("connectTimeout", "10s")]);
+    let xml = with(xml, &[]);
+    for (modules, expected) in [
+        (vec![(LDAP, &usual), (LDAP, &usual), (XML, &xml)], ""),
+        (vec![(LDAP, &usual), (SQL, &one), (XML, &xml)], ""),
+        (vec![(LDAP, &slow), (XML, &xml)], ""),
+        (
+            vec![(LDAP, &slow), (SQL, &one), (XML, &xml)],
+            "l.xml:5: entry `http`: directories that hang would keep a login \
+          waiting for 13s up to this module, and a login ends after 12s: ",
+        ),
+        (vec![(SQL, &two), (XML, &xml), (LDAP, &usual)], "l.xml:7: entry `http`: directories that hang"),
+        (vec![(LDAP, &ten), (SQL, &one)], "l.xml:3: entry `http`: directories that hang"),
+        (vec![(LDAP, &usual), (LDAP, &usual), (LDAP, &usual), (SQL, &one)], "l.xml:7: "),
+    ] {
+        let modules: Vec<_> = modules.iter().map(|(class, text)| (*class, Flag::Sufficient, text.as_str())).collect();
+        let (problems, warnings) = check("NamePasswordCallbackHandler'>", &modules);
+        assert_eq!(problems, "");
+        assert!(warnings.contains(expected) && warnings.is_empty() == expected.is_empty(), "{modules:?}: {warnings}");
+        assert!(warnings.lines().count() <= 1, "{warnings}");
     }
 }
 

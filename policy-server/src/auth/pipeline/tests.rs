@@ -274,6 +274,39 @@ async fn rechecks_end_or_refresh_a_session() {
     }
 }
 
+/// What a directory says at each full look, of requests in between nothing, and how many looks the session outlives.
+#[tokio::test]
+async fn an_account_is_gone_when_two_looks_do_not_find_it() {
+    let absent = || Standing::Absent(LoginError::new(ErrorKind::FailedLogin, "not found"));
+    let down = || Standing::Unknown("directory down".to_owned());
+    let here = || current(&["a"]);
+    for (flag, looks, expected) in [
+        (Flag::Required, vec![absent(), absent()], 1),
+        (Flag::Sufficient, vec![absent(), here(), absent(), here(), absent(), absent()], 5),
+        (Flag::Required, vec![absent(), down(), down(), absent()], 3),
+        (Flag::Required, vec![down(), absent(), down(), here(), absent(), absent()], 5),
+        (Flag::Required, vec![absent(), gone()], 1),
+        (Flag::Required, vec![gone()], 0),
+        (Flag::Optional, vec![absent(), absent()], 1),
+    ] {
+        let says = |standing| entry(vec![(flag, succeed("a"), Some(Some(standing)))]);
+        let mut subject = login(&says(here()), "pw").await.result.unwrap();
+        let mut outlived = 0;
+        for standing in &looks {
+            let entry = says(standing.clone());
+            match entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await {
+                RecheckRun::Ended(_) => break,
+                RecheckRun::Current(now) => subject = now,
+            }
+            assert_eq!(subject.roles, roles(&["a"]), "{looks:?}");
+            outlived += 1;
+            let request = entry.recheck(&subject, Depth::AtHand, Timestamp::UNIX_EPOCH).await;
+            assert_eq!(request, RecheckRun::Current(subject.clone()), "a request is no look: {looks:?}");
+        }
+        assert_eq!(outlived, expected, "{flag} {looks:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_stack_that_changed_ends_the_session() {
     let before =

@@ -58,8 +58,10 @@ pub struct Found {
     /// Who answered, as a URL.
     pub server: String,
     pub entries: Vec<Entry>,
-    /// There was more than the limit.
+    /// There was more than the limit, or than the server gives out.
     pub incomplete: bool,
+    /// How many entries were asked for: what the caller wanted, or option `sizeLimit`.
+    pub limit: usize,
     /// What was searched under is not there, or may not be seen.
     pub base_missing: bool,
     /// How many times the server pointed elsewhere. Nobody went there.
@@ -185,7 +187,8 @@ impl Connection {
         let seconds = self.settings.read_timeout.as_secs().max(1);
         let operation = message::search(search, self.settings.deref, if paged { 0 } else { limit }, seconds);
         let server = self.server.clone();
-        let mut found = Found { server, entries: Vec::new(), incomplete: false, base_missing: false, references: 0 };
+        let mut found =
+            Found { server, entries: Vec::new(), incomplete: false, limit, base_missing: false, references: 0 };
         let (mut cookie, mut budget) = (Vec::new(), Budget(MAX_ANSWER));
         loop {
             let controls: Vec<Control> = paged.then(|| message::page(page_size, &cookie)).into_iter().collect();

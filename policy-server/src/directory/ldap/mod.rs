@@ -80,6 +80,11 @@ impl Directory {
         self.endpoints.store(Arc::new(endpoints));
     }
 
+    /// How long a login waits for it at most, all its steps and hosts together.
+    pub fn patience(&self) -> Duration {
+        self.settings.connect_timeout + self.settings.read_timeout
+    }
+
     pub fn has_search_account(&self) -> bool {
         self.search_account.is_some()
     }
@@ -155,7 +160,8 @@ impl Directory {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries one host after the other, beginning with the one that was good last.
+    /// Tries one host after the other, beginning with the one that was good last. Whoever comes after one that was not begins
+    /// with the next, also where nobody waits for the end of this.
     async fn open(&self, account: Option<&Credentials>) -> Result<Connection, LdapError> {
         let endpoints = self.endpoints.load_full();
         let first = self.prefer.load(Ordering::Relaxed);
@@ -170,7 +176,11 @@ impl Directory {
                 }
                 // Another server would say the same.
                 Err(error @ (LdapError::SearchAccount(_) | LdapError::Busy)) => return Err(error),
-                Err(error) => reasons.push(error.to_string()),
+                Err(error) => {
+                    let next = host.wrapping_add(1);
+                    _ = self.prefer.compare_exchange(host, next, Ordering::Relaxed, Ordering::Relaxed);
+                    reasons.push(error.to_string());
+                }
             }
         }
         Err(LdapError::Unreachable(if reasons.is_empty() { "no host is known".to_owned() } else { reasons.join("; ") }))

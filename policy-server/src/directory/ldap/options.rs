@@ -16,8 +16,11 @@ use super::message::{DerefAliases, Scope};
 use super::{Credentials, Directory, Endpoint, MAX_CONNECTIONS, Security, Settings, tls};
 use crate::files::{self, Readers};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Two directories that hang, one after the other, leave time for a third within the limit of a login.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// In entries: as many groups as may be roles of one login.
+const SIZE_LIMIT: usize = 10_000;
 
 impl FromStr for Scope {
     type Err = ();
@@ -63,7 +66,7 @@ impl Directory {
         refuse_referrals(options, problems);
         let deref = "never, searching, finding or always";
         let deref = options.take_parsed("derefAliases", DerefAliases::Never, deref, problems);
-        let size_limit = take_count(options, "sizeLimit", 1_000, 1, problems);
+        let size_limit = take_count(options, "sizeLimit", SIZE_LIMIT, 1, problems);
         let page_size = take_count(options, "pageSize", 500, 0, problems);
         let pool_size = take_count(options, "poolSize", 0, 0, problems).min(MAX_CONNECTIONS / 2);
         let settings = Settings { tls: tls?, connect_timeout, read_timeout, deref, size_limit, page_size };

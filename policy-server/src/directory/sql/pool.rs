@@ -68,11 +68,11 @@ impl Default for Settings {
             max_connections: 10,
             min_connections: 0,
             keep: true,
-            acquire_timeout: Duration::from_secs(5),
+            acquire_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(10 * 60),
             max_lifetime: Duration::from_secs(30 * 60),
             test_before_acquire: true,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(2),
         }
     }
 }
@@ -113,6 +113,12 @@ impl Database {
 
     pub fn location(&self) -> &Location {
         &self.0.target.location
+    }
+
+    /// How long it takes at most to find out that none of the hosts takes a connection.
+    pub fn patience(&self) -> Duration {
+        let hosts = u32::try_from(self.location().hosts()).unwrap_or(u32::MAX);
+        self.0.settings.connect_timeout.saturating_mul(hosts)
     }
 
     /// # Errors

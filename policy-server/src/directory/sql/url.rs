@@ -85,6 +85,14 @@ impl Location {
         }
     }
 
+    /// How many servers are tried, one after the other.
+    pub fn hosts(&self) -> usize {
+        match self {
+            Self::Postgres(server) | Self::MySql(server) => server.hosts.len().max(1),
+            Self::Sqlite(_) => 1,
+        }
+    }
+
     /// Whether it refuses every change.
     pub fn is_read_only(&self) -> bool {
         matches!(self, Self::Sqlite(file) if !file.writable)

@@ -213,6 +213,7 @@ async fn plant(server: &Arc<Server>, entry: &str, since: i64) -> Secret {
         user,
         source_id: None,
         credential: None,
+        absent: false,
         roles,
         attributes,
         settings: String::new(),
@@ -220,7 +221,7 @@ async fn plant(server: &Arc<Server>, entry: &str, since: i64) -> Secret {
     .unwrap();
     let answers = [("username", "alice"), ("password", PASSWORD)];
     let answers = answers.map(|(name, value)| (name.to_owned(), value.into())).into();
-    let login = Login { entry, subject: &subject, answers: &answers };
+    let login = Login { entry, subject: &subject, answers: &answers, client: &client() };
     let (family, remember) = auto.begin(&AutoLogin::new_series().unwrap(), &login, since).unwrap();
     server.store.add_family(&family).await.unwrap();
     remember.cookie

@@ -75,6 +75,9 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
             auto_login: false,
             login_uri: "/cams/login".into(),
             logout_uri: "/cams/logout".into(),
+            resume_uri: "/cams/resume".into(),
+            account_uri: "/cams/account".into(),
+            handover_uri: "/cams/handover".into(),
             default_page: "/".into(),
             sites: vec![Arc::new(Site {
                 name: "app".into(),

@@ -14,7 +14,8 @@ use crate::directory::ldap::Directory;
 /// For how long an answer counts, and a failure.
 const FRESH: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Less than a login waits for the directory, so that a failure is remembered.
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// More servers are not tried.
 const MAX_SERVERS: usize = 16;
 

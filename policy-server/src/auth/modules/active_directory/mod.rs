@@ -22,7 +22,7 @@ use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 
-use super::common::Common;
+use super::common::{Common, within};
 use super::pace::Pace;
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
@@ -37,8 +37,8 @@ use search::Asker;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.ActiveDirectoryLoginModule";
 
-/// A login that took longer is given up, however many steps it had. Somebody in thousands of groups has many.
-const LOGIN: Duration = Duration::from_secs(60);
+/// Nobody waits for a recheck, so it may take longer than a login. Somebody in thousands of groups has many steps.
+const RECHECK: Duration = Duration::from_secs(60);
 
 struct ActiveDirectoryLoginModule {
     common: Common,
@@ -137,30 +137,33 @@ impl ActiveDirectoryLoginModule {
     }
 
     async fn find_account(&self, asker: &mut Asker<'_>, account: &str) -> Result<Entry, LoginError> {
-        self.only(asker, &self.people.by_account, account).await?.ok_or_else(|| {
-            let People { base, by_account, .. } = &self.people;
-            let detail = format!("search under {base} with {} found nothing", by_account.show(&[account]));
-            LoginError::new(ErrorKind::FailedLogin, detail)
-        })
+        self.only(asker, &self.people.by_account, account).await?.ok_or_else(|| self.nobody(account))
+    }
+
+    fn nobody(&self, account: &str) -> LoginError {
+        let People { base, by_account, .. } = &self.people;
+        let detail = format!("search under {base} with {} found nothing", by_account.show(&[account]));
+        LoginError::new(ErrorKind::FailedLogin, detail)
     }
 
     /// Of somebody who logged in earlier, by one server.
-    async fn look_up_again(&self, user: &str, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
+    async fn look_up_again(&self, user: &str, now: Timestamp) -> Result<Standing, LoginError> {
         if let Some(locator) = &self.locator {
             locator.locate(&self.directory).await?;
         }
         let mut connection = self.directory.searcher().await?;
         let mut asker = Asker::User(&mut connection);
-        let identity = match self.find_account(&mut asker, user).await {
-            Ok(entry) => self.identity(&mut asker, &entry, now).await,
-            Err(gone) if gone.kind != ErrorKind::FailedLogin || self.sees_somebody(&mut asker).await? => Err(gone),
-            Err(gone) => {
-                let detail = format!("{}; but the search account sees nobody there at all", gone.detail);
+        let standing = match self.only(&mut asker, &self.people.by_account, user).await {
+            Ok(Some(entry)) => self.identity(&mut asker, &entry, now).await.map(Standing::Current),
+            Ok(None) if self.sees_somebody(&mut asker).await? => Ok(Standing::Absent(self.nobody(user))),
+            Ok(None) => {
+                let detail = format!("{}; but the search account sees nobody there at all", self.nobody(user).detail);
                 Err(LoginError::new(ErrorKind::Unavailable, detail))
             }
+            Err(error) => Err(error),
         };
         self.directory.keep(connection);
-        identity
+        standing
     }
 
     /// Whether the search account finds anybody but itself where people are. One that lost its rights finds nothing, without
@@ -236,18 +239,13 @@ fn unreadable(attribute: &str) -> LoginError {
     LoginError::new(ErrorKind::Login, format!("attribute `{attribute}` of the entry cannot be read"))
 }
 
-async fn within_limit<T>(work: impl Future<Output = Result<T, LoginError>>) -> Result<T, LoginError> {
-    let late = || LoginError::new(ErrorKind::Unavailable, "the directory took too long in all");
-    tokio::time::timeout(LOGIN, work).await.unwrap_or_else(|_| Err(late()))
-}
-
 #[async_trait]
 impl LoginModule for ActiveDirectoryLoginModule {
     async fn login(&self, cx: &LoginContext<'_>) -> Outcome {
         let name = self.common.user_name(cx.callbacks.username());
         let begun = Instant::now();
         let login = self.authenticate(&name, cx.callbacks.password(), cx.now);
-        let outcome = match within_limit(login).await {
+        let outcome = match within(self.patience(), login).await {
             Ok(identity) => Outcome::Succeed(identity),
             Err(error) => Outcome::Fail(error),
         };
@@ -263,6 +261,10 @@ impl LoginModule for ActiveDirectoryLoginModule {
         outcome
     }
 
+    fn patience(&self) -> Duration {
+        self.directory.patience()
+    }
+
     fn recheck(&self) -> Option<&dyn Recheck> {
         self.directory.has_search_account().then_some(self)
     }
@@ -271,8 +273,8 @@ impl LoginModule for ActiveDirectoryLoginModule {
 #[async_trait]
 impl Recheck for ActiveDirectoryLoginModule {
     async fn recheck(&self, user: &str, now: Timestamp) -> Standing {
-        match within_limit(self.look_up_again(user, now)).await {
-            Ok(identity) => Standing::Current(identity),
+        match within(RECHECK, self.look_up_again(user, now)).await {
+            Ok(standing) => standing,
             Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Login) => {
                 Standing::Unknown(error.to_string())
             }

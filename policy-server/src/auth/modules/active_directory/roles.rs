@@ -12,6 +12,8 @@ use super::options::{read_filter, take_base};
 use super::range::Ranged;
 use super::search::Asker;
 use crate::auth::error::{ErrorKind, LoginError};
+use crate::auth::modules::common::cut_off;
+use crate::auth::subject::MAX_ROLES;
 use crate::directory::ldap::{Directory, Entry, Filter, Scope, dn};
 
 /// How many groups are asked for by name in one search.
@@ -222,9 +224,9 @@ impl Roles {
         values: &[&[u8]],
     ) -> Result<BTreeSet<String>, LoginError> {
         let attributes = [self.name.attribute()];
-        let found = asker.search(&self.base, self.scope, (filter, values), &attributes, usize::MAX).await?;
-        if found.incomplete {
-            return Err(incomplete("more groups than option `sizeLimit` permits"));
+        let found = asker.search(&self.base, self.scope, (filter, values), &attributes, MAX_ROLES).await?;
+        if let Some(why) = cut_off(&found) {
+            return Err(incomplete(&why));
         }
         Ok(found.entries.iter().filter_map(|group| group.text(self.name.attribute())).map(str::to_owned).collect())
     }

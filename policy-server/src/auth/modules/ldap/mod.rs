@@ -16,7 +16,7 @@ use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 
-use super::common::Common;
+use super::common::{Common, within};
 use super::pace::Pace;
 use super::{LoginContext, LoginModule, Recheck, Services};
 use crate::auth::error::{ErrorKind, LoginError};
@@ -31,9 +31,6 @@ use roles::Searcher;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.LdapLoginModule";
 
-/// A login that took longer is given up, however many steps it had.
-const LOGIN: Duration = Duration::from_secs(30);
-const TOO_LONG: &str = "the directory took more than 30 s for all steps of the login together";
 /// Values of a password attribute that are tried.
 const MAX_DIGESTS: usize = 8;
 /// Longer names, roles and values are not taken over. In bytes.
@@ -330,10 +327,9 @@ impl LoginModule for LdapLoginModule {
         let name = self.common.user_name(cx.callbacks.username());
         let begun = Instant::now();
         let login = self.authenticate(&name, cx.callbacks.password(), begun);
-        let outcome = match tokio::time::timeout(LOGIN, login).await {
-            Ok(Ok(identity)) => Outcome::Succeed(identity),
-            Ok(Err(error)) => Outcome::Fail(error),
-            Err(_) => Outcome::Fail(LoginError::new(ErrorKind::Unavailable, TOO_LONG)),
+        let outcome = match within(self.patience(), login).await {
+            Ok(identity) => Outcome::Succeed(identity),
+            Err(error) => Outcome::Fail(error),
         };
         if let Outcome::Fail(error) = &outcome
             && error.kind != ErrorKind::Unavailable
@@ -342,6 +338,10 @@ impl LoginModule for LdapLoginModule {
         }
         self.common.trace(CLASS, &name, &outcome);
         outcome
+    }
+
+    fn patience(&self) -> Duration {
+        self.directory.patience()
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {

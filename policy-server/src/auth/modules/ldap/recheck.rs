@@ -1,16 +1,22 @@
 //! Whether somebody who logged in earlier still could.
 //!
 //! An account that lost its rights finds nothing, and so does a server that has not got its data yet: both say it without an
-//! error, of everybody. So nobody is gone on the word of who sees nobody at all.
+//! error, of everybody or of some. So nobody is gone on the word of who sees nobody at all, and who is not seen while others
+//! are is absent: gone when the next look says so too.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::options::Lookup;
 use super::roles::Searcher;
-use super::{LOGIN, LdapLoginModule, NotFound, TOO_LONG, Why, verdict};
+use super::{LdapLoginModule, NotFound, Why, verdict};
 use crate::auth::modules::{Recheck, Standing};
 use crate::directory::ldap::{Filter, LdapError, Scope, Search};
+
+/// Nobody waits for it, so it may take longer than a login.
+const RECHECK: Duration = Duration::from_secs(30);
 
 impl LdapLoginModule {
     async fn standing(&self, user: &str) -> Standing {
@@ -35,7 +41,7 @@ impl LdapLoginModule {
             Why::Unfit => return Standing::Gone(error),
         };
         match self.sees_somebody(&server).await {
-            Ok(true) => Standing::Gone(error),
+            Ok(true) => Standing::Absent(error),
             Ok(false) => Standing::Unknown(format!("{error}; but {} sees nobody there at all", self.searcher())),
             Err(failure) => Standing::Unknown(failure.to_string()),
         }
@@ -61,7 +67,7 @@ impl LdapLoginModule {
 #[async_trait]
 impl Recheck for LdapLoginModule {
     async fn recheck(&self, user: &str, _now: Timestamp) -> Standing {
-        let standing = tokio::time::timeout(LOGIN, self.standing(user)).await;
-        standing.unwrap_or_else(|_| Standing::Unknown(TOO_LONG.to_owned()))
+        let standing = tokio::time::timeout(RECHECK, self.standing(user)).await;
+        standing.unwrap_or_else(|_| Standing::Unknown(format!("the directory took more than {RECHECK:?} in all")))
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{is_fit, unfit};
 use crate::auth::error::LoginError;
+use crate::auth::modules::common::cut_off;
+use crate::auth::subject::MAX_ROLES;
 use crate::directory::ldap::{Connection, Directory, Entry, Filter, Found, LdapError, Scope, Search, dn};
 
-/// Somebody in more groups than this is not logged in with some of them.
-const MAX_GROUPS: usize = 1_000;
+/// Groups whose own groups are looked for, each by a search.
+const MAX_NESTED: usize = 1_000;
 
 /// Who looks for groups.
 pub enum Searcher<'a> {
@@ -98,8 +100,10 @@ impl Groups {
                     if !seen.insert(key) {
                         continue;
                     }
-                    if seen.len() > MAX_GROUPS {
-                        return Err(unfit(format!("{} is in more than {MAX_GROUPS} groups", entry.dn)));
+                    if self.depth > 0 && seen.len() > MAX_NESTED {
+                        let dn = &entry.dn;
+                        let detail = format!("{dn} is in more than {MAX_NESTED} groups, too many for `roleNested`");
+                        return Err(unfit(detail));
                     }
                     roles.extend(group.texts(&self.attribute).map(str::to_owned));
                     let name = group.text(&self.attribute).unwrap_or_default().to_owned();
@@ -118,15 +122,15 @@ impl Groups {
             scope: self.scope,
             filter: self.filter.encode(&values),
             attributes: &[&self.attribute],
-            limit: MAX_GROUPS,
+            limit: MAX_ROLES,
         };
         let what = || format!("search under {} with {}", self.base, self.filter.show(&values));
         let found = searcher.search(&search).await?;
         if found.base_missing {
             return Err(unfit(format!("{}: the base is not there, or may not be read", what())));
         }
-        if found.incomplete {
-            return Err(unfit(format!("{}: there are more groups than sizeLimit", what())));
+        if let Some(why) = cut_off(&found) {
+            return Err(unfit(format!("{}: {why}", what())));
         }
         Ok(found.entries)
     }

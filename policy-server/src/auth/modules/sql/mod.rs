@@ -7,6 +7,8 @@
 mod columns;
 mod options;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shared_proto::options::Options;
@@ -14,11 +16,11 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::Secret;
 use tokio::time::timeout;
 
-use super::common::{self, Common};
+use super::common::{self, Common, within};
 use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
-use crate::auth::subject::ModuleIdentity;
+use crate::auth::subject::{MAX_ROLES, ModuleIdentity};
 use crate::auth::valves::throttle::bucket;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy, SALT, fingerprint, label};
@@ -27,9 +29,6 @@ use columns::Person;
 use options::Questions;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
-
-/// Roles of one person.
-const MAX_ROLES: usize = 1000;
 
 struct JdbcLoginModule {
     database: Database,
@@ -84,7 +83,7 @@ impl JdbcLoginModule {
         let (roles, is_read) = match role {
             None => (Ok(Vec::new()), true),
             Some((role, column)) => match lease.rows(role, &values(role.placeholders), MAX_ROLES, *timeout).await {
-                Err(error @ SqlError::TooManyRows(_)) => (Err(unavailable(error)), false),
+                Err(SqlError::TooManyRows(_)) => (Err(too_many_roles()), false),
                 rows => (columns::roles(&rows.map_err(unavailable)?, column), true),
             },
         };
@@ -100,7 +99,7 @@ impl JdbcLoginModule {
     /// The person whose password this is and whose account is good. Every path that gives a verdict costs one password
     /// verification.
     async fn authenticate(&self, name: &str, password: &Secret, now: Timestamp) -> Result<ModuleIdentity, LoginError> {
-        let found = self.find(name).await?;
+        let found = within(self.patience(), self.find(name)).await?;
         let stored = match &found {
             Found::One(candidate) => candidate.password.as_ref().and_then(Secret::expose_str).map(str::to_owned),
             Found::Nobody | Found::Several => None,
@@ -124,7 +123,9 @@ impl JdbcLoginModule {
         }
         let credential = self.credential(&stored);
         match &person.user {
-            Some(canonical) if canonical != name => self.canonical(canonical, &person, credential, now).await,
+            Some(canonical) if canonical != name => {
+                within(self.patience(), self.canonical(canonical, &person, credential, now)).await
+            }
             _ => Ok(self.identity(name, &person, &roles, credential)),
         }
     }
@@ -244,6 +245,13 @@ fn one(found: Found, name: &str) -> Result<Candidate, LoginError> {
     Err(LoginError::new(ErrorKind::FailedLogin, detail))
 }
 
+fn too_many_roles() -> LoginError {
+    let detail = format!(
+        "`rolePreparedStatement` gives more than {MAX_ROLES} rows, as many roles as one login has at most: let it give fewer"
+    );
+    LoginError::new(ErrorKind::Login, detail)
+}
+
 fn unavailable(error: SqlError) -> LoginError {
     LoginError::new(ErrorKind::Unavailable, error.to_string())
 }
@@ -272,6 +280,10 @@ impl LoginModule for JdbcLoginModule {
 
     fn loose_names(&self) -> Option<&'static str> {
         (!self.questions.columns.names_user()).then_some("option `userNameColumn` is missing")
+    }
+
+    fn patience(&self) -> Duration {
+        self.database.patience() + self.questions.timeout
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {

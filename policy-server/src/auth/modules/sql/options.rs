@@ -25,6 +25,9 @@ pub struct Questions {
     pub timeout: Duration,
 }
 
+/// Leaves time for another module within the limit of a login.
+const QUERY: Duration = Duration::from_secs(3);
+
 /// What belongs to a connection; a pool has its own.
 const CONNECTION: [&str; 3] = ["jdbcUsername", "jdbcPassword", "connectTimeout"];
 
@@ -100,7 +103,7 @@ pub fn questions(
     let upgrade = options.take("passwordUpgrade");
     let columns = Columns::take(options, problems);
     let aliases = options.take_bool("nameAliases", false, problems);
-    let timeout = options.take_duration("queryTimeout", Duration::from_secs(10), problems);
+    let timeout = options.take_duration("queryTimeout", QUERY, problems);
     let mut parse = |name: &str, (text, line): (String, usize)| {
         statement(name, &text, dialect?, options.file(), line, services, problems)
     };

@@ -5,6 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use shared_proto::check::Client;
+
+use crate::session::user_agent;
+
 /// Generations that were handed out in vain and are remembered as such. One beyond that, which somebody shows all the
 /// same, passes for one that was in use.
 const MAX_SKIPPED: usize = 64;
@@ -24,7 +28,16 @@ pub struct Family {
     pub expires: i64,
     /// Two people hold cookies of it: none of them counts any more.
     pub stolen: bool,
+    pub seen: Seen,
     pub rotation: Rotation,
+}
+
+/// When, from where and as what it last logged in: for the person to know it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub at: i64,
+    pub address: String,
+    pub user_agent: String,
 }
 
 /// One cookie of a family.
@@ -58,6 +71,12 @@ pub enum Presented<'a> {
     Unknown,
     /// It was in use and replaced: whoever shows it is not the one who has the next.
     Stolen,
+}
+
+impl Seen {
+    pub fn new(client: &Client, at: i64) -> Self {
+        Self { at, address: client.address.to_string(), user_agent: user_agent(client) }
+    }
 }
 
 impl Family {

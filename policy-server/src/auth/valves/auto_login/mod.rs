@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use shared_proto::check::Client;
 use shared_proto::login::Remember;
 use shared_proto::names::CookieNames;
 use shared_proto::options::Options;
@@ -20,7 +21,7 @@ use shared_proto::problem::Problems;
 use shared_proto::secret::{Secret, on_the_wire_map};
 use zeroize::Zeroizing;
 
-use self::family::{Family, Rotation};
+use self::family::{Family, Rotation, Seen};
 use crate::auth::error::LoginError;
 use crate::auth::modules::Services;
 use crate::auth::pipeline::LoginRun;
@@ -66,6 +67,7 @@ pub struct Login<'a> {
     pub subject: &'a Subject,
     /// What was typed, by callback.
     pub answers: &'a BTreeMap<String, Secret>,
+    pub client: &'a Client,
 }
 
 /// What was typed, under a key that nobody has yet.
@@ -120,6 +122,7 @@ impl AutoLogin {
             created: now,
             expires: now.saturating_add(self.lifetime),
             stolen: false,
+            seen: Seen::new(login.client, now),
             rotation: Rotation::new(sealed, now),
         };
         let remember = self.remember(&family, family.rotation.current.number, &key, now)?;

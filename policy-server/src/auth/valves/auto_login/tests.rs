@@ -33,11 +33,13 @@ fn begin(auto: &AutoLogin, now: i64) -> (Family, Remember) {
         user,
         source_id: None,
         credential: None,
+        absent: false,
         roles,
         attributes,
         settings: String::new(),
     }]);
-    let login = Login { entry: "http", subject: &subject.unwrap(), answers: &answers() };
+    let client = Client { address: [192, 0, 2, 1].into(), user_agent: "Browser/1".to_owned() };
+    let login = Login { entry: "http", subject: &subject.unwrap(), answers: &answers(), client: &client };
     auto.begin(&AutoLogin::new_series().unwrap(), &login, now).unwrap()
 }
 
