@@ -34,6 +34,8 @@ pub enum Kind {
     /// A cookie was shown whose successor is in use: two hold a copy.
     RememberMeTheft,
     SessionEnded,
+    /// A session was shown in a network where it does not count.
+    SessionElsewhere,
     /// A posted form waits for its sender's login.
     FormKept,
     /// It was given back to its sender.
@@ -42,8 +44,6 @@ pub enum Kind {
     SessionHandedOver,
     /// A code that should have brought a session along was of no use.
     HandoverRefused,
-    /// A session was shown in a network where it does not count.
-    SessionElsewhere,
     AccessDenied,
     LoginRequired,
     AgentRefused,

@@ -70,7 +70,7 @@ pub enum RedeemResponse {
         /// A value of the session cookie for this host alone; the session itself is the same everywhere.
         #[serde(with = "secret::on_the_wire")]
         session: Secret,
-        identity: Identity,
+        identity: Box<Identity>,
         /// The path and query that were handed over with it.
         target: String,
     },

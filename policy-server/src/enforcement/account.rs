@@ -87,7 +87,7 @@ impl<'a> Owner<'a> {
         request: &AccountRequest,
     ) -> Result<Option<Self>, EnforcementError> {
         let Some(token) = &request.session else { return Ok(None) };
-        let (_, session) = live_session(server, domain, token, &request.client).await?;
+        let session = live_session(server, domain, token, &request.client).await?.1;
         Ok(session.map(|session| Self { server, domain, session }))
     }
 

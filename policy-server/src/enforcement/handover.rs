@@ -28,7 +28,7 @@ pub async fn hand_over(
     let reach =
         Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
     let domain = authorise(server, &loaded, agent, &reach)?;
-    let (_, Some(session)) = live_session(server, domain, &request.session, &request.client).await? else {
+    let Some(session) = live_session(server, domain, &request.session, &request.client).await?.1 else {
         return Ok(HandoverResponse::NoSession);
     };
     if session.entry != request.entry {
@@ -77,7 +77,7 @@ pub async fn redeem(
     let detail = Detail { entry: whose.entry, user: whose.user, session: whose.session, ..detail };
     server.audit.record(Kind::SessionHandedOver, detail);
     end_previous(server, agent, request, &session).await?;
-    Ok(RedeemResponse::Success { session: token, identity: session.identity(), target })
+    Ok(RedeemResponse::Success { session: token, identity: session.identity().into(), target })
 }
 
 type Taken = Result<(Secret, Session, String), &'static str>;

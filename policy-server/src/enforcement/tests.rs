@@ -58,9 +58,6 @@ impl SessionStore for Full {
     async fn insert(&self, _: &TokenHash, _: &Session) -> Result<(), SessionError> {
         Err(StoreError::Slow.into())
     }
-    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
-        self.0.add_token(token, id, now).await
-    }
     async fn insert_in_turn(
         &self,
         _: &TokenHash,
@@ -68,6 +65,9 @@ impl SessionStore for Full {
         _: &Turn<'_>,
     ) -> Result<Option<Vec<Session>>, SessionError> {
         Err(StoreError::Slow.into())
+    }
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
+        self.0.add_token(token, id, now).await
     }
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
         self.0.find(token).await

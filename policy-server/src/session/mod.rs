@@ -120,8 +120,6 @@ pub struct Filter {
 #[async_trait::async_trait]
 pub trait SessionStore: Send + Sync {
     async fn insert(&self, token: &TokenHash, session: &Session) -> Result<(), SessionError>;
-    /// A further token of a session; false where it has ended.
-    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError>;
     /// The same within the person's limit, whoever else logs in at that moment. The sessions that ended for it; `None`
     /// where there is no room.
     async fn insert_in_turn(
@@ -130,6 +128,8 @@ pub trait SessionStore: Send + Sync {
         session: &Session,
         turn: &Turn<'_>,
     ) -> Result<Option<Vec<Session>>, SessionError>;
+    /// A further token of a session; false where it has ended.
+    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError>;
     async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
     /// Records when a session was last used.
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;

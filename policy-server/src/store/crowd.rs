@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Any, AssertSqlSafe, Transaction};
 
 use super::location::Location;
-use super::sessions::{COLUMNS, add, remove, session};
+use super::sessions::{COLUMNS, add, end_all, session};
 use super::{Store, StoreError};
 use crate::session::{Session, TokenHash, Turn};
 use shared_proto::event::Change;
@@ -38,12 +38,7 @@ impl Store {
             work.rollback().await?;
             return Ok(None);
         };
-        let mut ended = Vec::new();
-        for session in former.into_iter().chain(others.into_iter().take(surplus)) {
-            if remove(&mut work, &session.id).await? {
-                ended.push(session);
-            }
-        }
+        let ended = end_all(&mut work, former.into_iter().chain(others.into_iter().take(surplus))).await?;
         add(&mut work, token, new).await?;
         let news: Vec<_> = ended.iter().map(|session| Change::SessionEnded { session: session.id.clone() }).collect();
         self.commit(work, &news).await?;

@@ -138,7 +138,7 @@ impl Store {
     /// The session and the news of its end, in one transaction.
     async fn end_session(&self, id: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
-        let ended = remove(&mut work, id).await?;
+        let ended = end(&mut work, id).await?;
         let news = ended.then(|| Change::SessionEnded { session: id.to_owned() });
         self.commit(work, news.as_slice()).await?;
         Ok(ended)
@@ -156,27 +156,6 @@ impl Store {
         let news = (done.rows_affected() == 1).then(|| Change::SessionChanged { session: id.to_owned() });
         self.commit(work, news.as_slice()).await
     }
-}
-
-/// The one place where a session goes: whose it was is known for a while longer. False where it had ended already.
-pub(super) async fn remove(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
-    parked::remember_owner(work, id).await?;
-    let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **work).await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Ends those of the sessions that are there, and returns them.
-async fn end_all(
-    work: &mut Transaction<'static, Any>,
-    sessions: impl IntoIterator<Item = Session>,
-) -> Result<Vec<Session>, StoreError> {
-    let mut ended = Vec::new();
-    for session in sessions {
-        if remove(work, &session.id).await? {
-            ended.push(session);
-        }
-    }
-    Ok(ended)
 }
 
 /// Puts a session in, as a part of this work.
@@ -203,7 +182,29 @@ pub(super) async fn add(
         .bind(i64::from(session.remembered))
         .execute(&mut **work)
         .await?;
-    write_token(work, token, &session.id, session.created).await
+    write_token(work, token, &session.id, session.created).await?;
+    Ok(())
+}
+
+/// The one place where a session goes: whose it was is known for a while longer. False where it had ended already.
+async fn end(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+    parked::remember_owner(work, id).await?;
+    let done = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **work).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends those of the sessions that are there, and returns them.
+pub(super) async fn end_all(
+    work: &mut Transaction<'static, Any>,
+    sessions: impl IntoIterator<Item = Session>,
+) -> Result<Vec<Session>, StoreError> {
+    let mut ended = Vec::new();
+    for session in sessions {
+        if end(work, &session.id).await? {
+            ended.push(session);
+        }
+    }
+    Ok(ended)
 }
 
 async fn write_token(

@@ -248,7 +248,8 @@ fn a_code_opens_the_page_that_was_wanted_or_nothing() {
     ] {
         let (mut gate, _) = start(&line, &[NAVIGATION, &kept(NONCE)]);
         let (session, identity, target) = ("new".into(), alice(), target.to_owned());
-        let reply = gate.answer(Answer::Redeem(RedeemResponse::Success { session, identity, target })).reply();
+        let reply =
+            gate.answer(Answer::Redeem(RedeemResponse::Success { session, identity: identity.into(), target })).reply();
         assert_eq!((reply.status, reply.values("Location")), (303, vec![expected]));
         assert!(reply.values("Set-Cookie")[0].starts_with("CAMS_SID_MYCAMSCLUSTER_SYSTEM=new; "));
     }
