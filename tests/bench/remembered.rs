@@ -1,8 +1,11 @@
 //! A thousand remembered browsers return at the same moment: how long it takes until all are in, what it costs next to
-//! bare hashing, and that whoever has to come again is told so and keeps the cookie.
+//! bare hashing, and that whoever has to come again is told so and keeps the cookie. And how long a cookie that is of no use
+//! takes, whatever is wrong with it.
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use http::StatusCode;
@@ -17,6 +20,8 @@ use crate::{figure, spread};
 
 const HOST: &str = "app.test";
 const BROWSERS: usize = 1_000;
+/// Of each kind of useless cookie.
+const SAMPLES: usize = 200;
 const REMEMBERED: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
 const PAGE: &str = "/private/kept";
 
@@ -50,6 +55,7 @@ pub async fn measure() {
     let client = || Client::new(&format!("http://{HOST}:{}", agent.address.port()), None);
 
     let browsers: Vec<Client> = iter(0..BROWSERS).map(|_| remembered(client())).buffer_unordered(16).collect().await;
+    refuse(&browsers[0]).await;
     let before = processor_time(std::process::id());
     let hashes = hash();
     let of_hash = (processor_time(std::process::id()) - before) / u32::try_from(hashes).expect("a few");
@@ -74,6 +80,38 @@ pub async fn measure() {
         ),
     );
     spread("until such a browser was in", visits.into_iter().map(|(time, _)| time).collect());
+}
+
+/// Shows cookies that are wrong in several ways, in turns.
+async fn refuse(browser: &Client) {
+    let good = URL_SAFE_NO_PAD.decode(browser.cookie(REMEMBERED).expect("a cookie")).expect("Base64");
+    let flip = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let kinds = [
+        ("another version", flip(0)),
+        ("another key", flip(1)),
+        ("another nonce", flip(6)),
+        ("another tag", flip(good.len() - 1)),
+        ("cut in half", good[..good.len() / 2].to_vec()),
+        ("one byte", vec![1]),
+    ];
+    let mut times = vec![Vec::new(); kinds.len()];
+    for _ in 0..SAMPLES {
+        for ((_, bytes), times) in kinds.iter().zip(&mut times) {
+            let thief = Client::new(&browser.origin().origin(), None);
+            thief.set_cookie(REMEMBERED, &URL_SAFE_NO_PAD.encode(bytes));
+            let start = Instant::now();
+            let reply = thief.get(PAGE).await;
+            times.push(start.elapsed());
+            assert!(reply.status == StatusCode::FOUND && thief.cookie(REMEMBERED).is_none(), "{reply:?}");
+        }
+    }
+    for ((kind, _), times) in kinds.iter().zip(times) {
+        spread(&format!("a cookie refused, {kind}"), times);
+    }
 }
 
 /// A browser that asked to be remembered, with nothing but the cookie of that.

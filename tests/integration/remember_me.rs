@@ -2,6 +2,7 @@
 //! ever taken for a thief.
 
 mod attacks;
+mod endings;
 
 use std::fs;
 use std::time::Duration;
