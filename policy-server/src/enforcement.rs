@@ -29,7 +29,7 @@ use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::pipeline::{Depth, RecheckRun};
 use crate::pki::PkiError;
-use crate::session::{Found, Session, SessionError, rules};
+use crate::session::{Found, Session, SessionError, Shown, rules};
 use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
 
@@ -139,7 +139,7 @@ pub async fn check(
     let domain = authorise(server, &loaded, agent, &reach)?;
     let (standing, session) = match &request.session {
         None => (SessionStanding::None, None),
-        Some(token) => live_session(server, domain, token, &request.client).await?,
+        Some(token) => live_session(server, domain, token, &request.host, &request.client).await?,
     };
     let now = server.now();
     let who = session.as_ref().map(|session| Who {
@@ -218,24 +218,27 @@ fn login_required(domain: &Domain, agent: &Registered, entry: &str) -> Decision 
 }
 
 /// The session of a token, its account looked at again: who is disabled or gone has no session, changed roles count.
-/// Where the client's network is another one than the session is bound to, it has none, and none has ended.
+/// Where the client's network is another one than the session is bound to, it has none, and none has ended. `host` is
+/// where the token is shown.
 async fn live_session(
     server: &Server,
     domain: &Domain,
     token: &Secret,
+    host: &str,
     client: &Client,
 ) -> Result<(SessionStanding, Option<Session>), EnforcementError> {
     const ENDED: (SessionStanding, Option<Session>) = (SessionStanding::Ended, None);
     let now = server.now().as_second();
-    let mut session = match server.sessions.find(token, &domain.name, domain.limits, now).await? {
-        Found::Live(session) => *session,
+    let found = server.sessions.find(token, host, &domain.name, domain.limits, now).await?;
+    let Shown { mut session, address } = match found {
+        Found::Live(shown) => *shown,
         Found::Expired(session) => {
             server.record_end(&session, EXPIRED);
             return Ok(ENDED);
         }
         Found::Ended => return Ok(ENDED),
     };
-    if !elsewhere::counts_for(server, domain, &session, client) {
+    if !elsewhere::counts_for(server, domain, &session, &address, client) {
         return Ok((SessionStanding::None, None));
     }
     if !recheck(server, domain, &mut session, Depth::AtHand).await? {
@@ -311,7 +314,7 @@ async fn end_by_token(
     request: &LogoutRequest,
     token: &Secret,
 ) -> Result<(), EnforcementError> {
-    let Some(session) = server.sessions.of_token(token).await? else { return Ok(()) };
+    let Some(session) = server.sessions.of_token(token, &request.host).await? else { return Ok(()) };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),

@@ -15,6 +15,7 @@ pub struct HandoverRequest {
     pub domain: String,
     /// The login entry that the other site asks for.
     pub entry: String,
+    /// The session cookie of that site, where a login set it: what was handed over is not handed on.
     #[serde(with = "secret::on_the_wire")]
     pub session: Secret,
     /// Origin of the site that the session is for, as `https://host[:port]`.
@@ -67,7 +68,7 @@ pub struct RedeemRequest {
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum RedeemResponse {
     Success {
-        /// A value of the session cookie for this host alone; the session itself is the same everywhere.
+        /// A value of the session cookie, of use at this host alone; the session itself is the same everywhere.
         #[serde(with = "secret::on_the_wire")]
         session: Secret,
         identity: Box<Identity>,

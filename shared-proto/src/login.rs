@@ -167,6 +167,9 @@ impl InputMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogoutRequest {
     pub request_id: String,
+    /// As in [`LoginRequest`]. An older agent does not say it: tokens of hand-overs then end nothing.
+    #[serde(default)]
+    pub host: String,
     #[serde(default, with = "secret::on_the_wire_option")]
     pub session: Option<Secret>,
     /// The remember-me cookie: it and all that it was made from or into are of no use any more, also without a session.

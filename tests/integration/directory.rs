@@ -69,7 +69,7 @@ async fn open(store: &Store, id: &str, domain: &str, user: &str, source: Option<
 }
 
 async fn is_open(store: &Store, id: &str) -> bool {
-    store.find(&TokenHash::of(&id.into())).await.unwrap().is_some()
+    store.find(&TokenHash::of(&id.into()), "").await.unwrap().is_some()
 }
 
 /// What the log tells since it was asked last.

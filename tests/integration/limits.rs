@@ -98,7 +98,7 @@ async fn logins_at_the_same_moment_keep_the_limit() {
             assert_eq!(ended.map(|ended| ended.len()), expected, "{replaces:?}");
             servers[0].delete(&new.id).await.unwrap();
         }
-        assert!(servers[0].find(&TokenHash::of(&Secret::from("new"))).await.unwrap().is_none());
+        assert!(servers[0].find(&TokenHash::of(&Secret::from("new")), "").await.unwrap().is_none());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use policy_server::session::{SessionStore, TokenHash};
+use policy_server::session::{Home, SessionStore, TokenHash};
 use policy_server::store::Handover;
 use serde_json::Value;
 use tests::policy_server::{Files, PASSWORD};
@@ -319,12 +319,23 @@ async fn a_code_is_taken_once() {
         servers[1].purge_handovers(9).await.unwrap();
         assert_eq!(servers[0].take_handover(&hash("late")).await.unwrap(), None);
 
-        assert!(servers[1].add_token(&hash("further"), "one", 1).await.unwrap());
-        assert!(servers[1].add_token(&hash("further"), "one", 1).await.is_err(), "a token is nobody else's");
-        assert_eq!(servers[0].find(&hash("further")).await.unwrap().unwrap().id, "one");
+        let home = Home { host: "app.test", address: "192.0.2.7" };
+        assert!(servers[1].add_token(&hash("further"), "one", &home, 1).await.unwrap());
+        assert!(servers[1].add_token(&hash("further"), "one", &home, 1).await.is_err(), "a token is nobody else's");
+        for (host, is_good) in [("app.test", true), ("", false), ("login.test", false)] {
+            let shown = servers[0].find(&hash("further"), host).await.unwrap();
+            let expected = is_good.then(|| ("one".to_owned(), "192.0.2.7".to_owned()));
+            assert_eq!(shown.map(|shown| (shown.session.id, shown.address)), expected, "{host}");
+        }
+        for number in 0..100 {
+            let (token, host) = (hash(&number.to_string()), (number / 10).to_string());
+            assert!(servers[1].add_token(&token, "one", &Home { host: &host, ..home }, 2).await.unwrap());
+            assert!(servers[1].find(&token, &host).await.unwrap().is_some());
+        }
+        assert!(servers[0].find(&token, "any.test").await.unwrap().is_some(), "that of the login stays");
         servers[0].delete("one").await.unwrap();
-        assert!(servers[1].find(&hash("further")).await.unwrap().is_none());
+        assert!(servers[1].find(&hash("further"), "app.test").await.unwrap().is_none());
         assert_eq!(servers[1].take_handover(&hash("last")).await.unwrap(), None);
-        assert!(!servers[1].add_token(&hash("more"), "one", 1).await.unwrap());
+        assert!(!servers[1].add_token(&hash("more"), "one", &home, 1).await.unwrap());
     }
 }

@@ -100,9 +100,9 @@ async fn sessions_are_kept_found_and_ended() {
         }
         store.replace_subject("one", &before, &first.subject).await.unwrap();
         store.replace_subject("one", &before, &other.subject).await.unwrap();
-        let found = store.find(&token).await.unwrap().unwrap();
+        let found = store.find(&token, "").await.unwrap().unwrap().session;
         assert_eq!((found.last_used, &found.subject, &found.user_agent), (200, &first.subject, &first.user_agent));
-        assert!(store.find(&TokenHash::of(&Secret::from("three"))).await.unwrap().is_none());
+        assert!(store.find(&TokenHash::of(&Secret::from("three")), "").await.unwrap().is_none());
 
         for (filter, expected) in [
             (Filter::default(), vec!["two", "one"]),
@@ -121,7 +121,7 @@ async fn sessions_are_kept_found_and_ended() {
         }
         assert!(store.delete("one").await.unwrap());
         assert!(!store.delete("one").await.unwrap());
-        assert!(store.find(&token).await.unwrap().is_none());
+        assert!(store.find(&token, "").await.unwrap().is_none());
     }
 }
 

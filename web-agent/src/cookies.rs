@@ -1,5 +1,7 @@
 //! The agent's own cookies: reading them, hiding them from the sites, and setting them. Pure; the values are opaque.
 
+use std::borrow::Cow;
+
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use shared_proto::login::Remember;
@@ -8,6 +10,9 @@ use shared_proto::secret::Secret;
 
 use crate::head::{Head, Scheme};
 use crate::site::GateConfig;
+
+/// What browsers know cookies by that are of one host.
+const HOST_PREFIX: &str = "__Host-";
 
 /// Bytes of the longest value taken for one of ours.
 const MAX_VALUE: usize = 4 * 1024;
@@ -46,20 +51,34 @@ pub fn remembered(config: &GateConfig, head: &Head) -> Carried {
 }
 
 /// The cookie of a browser whose posted forms are kept.
-pub fn form(config: &GateConfig, head: &Head) -> Carried {
-    carried(head, &config.cookies.form)
+pub fn form(config: &GateConfig, scheme: Scheme, head: &Head) -> Carried {
+    carried(head, &form_name(config, scheme))
 }
 
 /// What the browser keeps for its way back from logging in elsewhere. Anything but what this agent gives is nothing.
-pub fn handover(config: &GateConfig, head: &Head) -> Option<Secret> {
+pub fn handover(config: &GateConfig, scheme: Scheme, head: &Head) -> Option<Secret> {
     let is_ours = |value: &Secret| {
         let bytes = value.expose();
         bytes.len() == HANDOVER_VALUE && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    match carried(head, &config.cookies.handover) {
+    match carried(head, &of_host(scheme, &config.cookies.handover)) {
         Carried::Value(value) => Some(value).filter(is_ours),
         Carried::Nothing | Carried::Unusable => None,
     }
+}
+
+/// The name of a cookie that is for one host alone: browsers take one of that prefix from nobody but the host itself, so
+/// that no neighbouring host can plant it (draft-ietf-httpbis-rfc6265bis). They want it to be `Secure`.
+fn of_host(scheme: Scheme, name: &str) -> Cow<'_, str> {
+    match scheme {
+        Scheme::Https => format!("{HOST_PREFIX}{name}").into(),
+        Scheme::Http => name.into(),
+    }
+}
+
+fn form_name(config: &GateConfig, scheme: Scheme) -> Cow<'_, str> {
+    let name = config.cookies.form.as_str();
+    if config.cookie_domain.is_none() { of_host(scheme, name) } else { name.into() }
 }
 
 fn carried(head: &Head, wanted: &str) -> Carried {
@@ -116,16 +135,35 @@ enum Change {
     Set {
         value: Secret,
         life_seconds: Option<u64>,
+        scope: Scope,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The hosts of the cookie domain, if there is one.
+    Shared,
+    /// This host alone.
+    Host,
 }
 
 impl Changes {
     /// The browser has this session from now on. `false`, and nothing changes, where the value cannot be in a cookie.
     #[must_use]
     pub fn start_session(&mut self, value: &Secret) -> bool {
+        self.set_session(value, Scope::Shared)
+    }
+
+    /// The same for a session that was handed over: its token is of use at this host alone.
+    #[must_use]
+    pub fn start_session_here(&mut self, value: &Secret) -> bool {
+        self.set_session(value, Scope::Host)
+    }
+
+    fn set_session(&mut self, value: &Secret, scope: Scope) -> bool {
         let is_value = is_value(value.expose());
         if is_value {
-            self.session = Some(Change::Set { value: value.clone(), life_seconds: None });
+            self.session = Some(Change::Set { value: value.clone(), life_seconds: None, scope });
         }
         is_value
     }
@@ -138,7 +176,7 @@ impl Changes {
     pub fn remember(&mut self, remember: Remember) {
         let Remember { cookie: value, max_age_seconds } = remember;
         if is_value(value.expose()) {
-            self.remembered = Some(Change::Set { value, life_seconds: Some(max_age_seconds) });
+            self.remembered = Some(Change::Set { value, life_seconds: Some(max_age_seconds), scope: Scope::Shared });
         }
     }
 
@@ -151,7 +189,7 @@ impl Changes {
     pub fn keep_form(&mut self, value: Secret, life_seconds: u64) -> bool {
         let is_value = is_value(value.expose());
         if is_value {
-            self.form = Some(Change::Set { value, life_seconds: Some(life_seconds) });
+            self.form = Some(Change::Set { value, life_seconds: Some(life_seconds), scope: Scope::Shared });
         }
         is_value
     }
@@ -170,12 +208,17 @@ impl Changes {
     /// The values of `Set-Cookie` that say it.
     pub fn headers(&self, config: &GateConfig, scheme: Scheme) -> Vec<String> {
         let names = &config.cookies;
-        let changes =
-            [(&names.session, &self.session), (&names.auto_login, &self.remembered), (&names.form, &self.form)];
+        let form = form_name(config, scheme);
+        let changes = [
+            (names.session.as_str(), &self.session),
+            (names.auto_login.as_str(), &self.remembered),
+            (form.as_ref(), &self.form),
+        ];
         let said = changes.into_iter().filter_map(|(name, change)| Some((name, change.as_ref()?)));
-        let said = said.map(|(name, change)| change.header(config, scheme, name));
+        let said = said.flat_map(|(name, change)| change.headers(config, scheme, name));
         let handover = self.handover.iter().map(|nonce| {
-            let mut cookie = host_only(scheme, &names.handover, nonce.expose_str().unwrap_or_default());
+            let name = of_host(scheme, &names.handover);
+            let mut cookie = host_only(scheme, &name, nonce.expose_str().unwrap_or_default());
             cookie.set_max_age(HANDOVER_LIFE);
             cookie.to_string()
         });
@@ -184,26 +227,24 @@ impl Changes {
 }
 
 impl Change {
-    fn header(&self, config: &GateConfig, scheme: Scheme, name: &str) -> String {
-        let (value, life) = match self {
-            Self::Delete => ("", Some(Duration::ZERO)),
-            Self::Set { value, life_seconds } => {
+    /// With a cookie domain, a cookie of that name that is of the other scope goes: beside it both would be unusable.
+    fn headers(&self, config: &GateConfig, scheme: Scheme, name: &str) -> Vec<String> {
+        let (value, life, scope) = match self {
+            Self::Delete => ("", Some(Duration::ZERO), Scope::Shared),
+            Self::Set { value, life_seconds, scope } => {
                 let seconds = life_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
-                (value.expose_str().unwrap_or_default(), seconds.map(Duration::seconds))
+                (value.expose_str().unwrap_or_default(), seconds.map(Duration::seconds), *scope)
             }
         };
-        let mut cookie = ours(config, scheme, name, value);
+        let mut cookie = host_only(scheme, name, value);
         cookie.set_max_age(life);
-        cookie.to_string()
+        let Some(domain) = &config.cookie_domain else { return vec![cookie.to_string()] };
+        let mut other = host_only(scheme, name, "");
+        other.set_max_age(Duration::ZERO);
+        let shared = if scope == Scope::Shared { &mut cookie } else { &mut other };
+        shared.set_domain(domain.as_str());
+        vec![other.to_string(), cookie.to_string()]
     }
-}
-
-fn ours<'a>(config: &'a GateConfig, scheme: Scheme, name: &'a str, value: &'a str) -> Cookie<'a> {
-    let mut cookie = host_only(scheme, name, value);
-    if let Some(domain) = &config.cookie_domain {
-        cookie.set_domain(domain.as_str());
-    }
-    cookie
 }
 
 /// Not `Secure` over cleartext, which only a site on localhost or in a laboratory should use: browsers would drop it.
@@ -231,6 +272,7 @@ fn pair(item: &[u8]) -> (&[u8], &[u8]) {
 /// clusters and domains with our prefix too.
 fn is_ours(config: &GateConfig, name: &[u8]) -> bool {
     let folded = fold_header_name(&String::from_utf8_lossy(name));
+    let folded = folded.strip_prefix(&fold_header_name(HOST_PREFIX)).unwrap_or(&folded);
     let prefix = fold_header_name(&config.cookie_prefix);
     let kinds = ["_SID_", "_AUTO_LOGIN_", "_FORM_", "_HANDOVER_"];
     folded.strip_prefix(&prefix).is_some_and(|rest| kinds.iter().any(|kind| rest.starts_with(kind)))
@@ -246,6 +288,7 @@ mod tests {
     const AUTO_LOGIN: &str = "CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM";
 
     const FORM: &str = "CAMS_FORM_MYCAMSCLUSTER_SYSTEM";
+    const HANDOVER: &str = "CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM";
 
     fn head(cookies: &[&str]) -> Head {
         let headers = cookies.iter().map(|value| ("cookie".to_owned(), value.as_bytes().to_vec())).collect();
@@ -302,6 +345,7 @@ mod tests {
                 "CAMS_SID_OTHER_DOMAIN=x; CAMS_AUTO_LOGIN_OTHER_DOMAIN=y; CAMS_FORM_OTHER_DOMAIN=z; CAMS_HANDOVER_X=z",
                 None,
             ),
+            ("__Host-CAMS_FORM_X=1; __host.cams_handover_Y=2; __Host-OWN=3", Some("__Host-OWN=3")),
             ("cams.sid_x=1; CAMS AUTO.LOGIN-Y=2; CAMSEL=3", Some("CAMSEL=3")),
             ("CAMS_SID_X", None),
             ("XCAMS_SID_X=1", Some("XCAMS_SID_X=1")),
@@ -313,6 +357,8 @@ mod tests {
             ("CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil; Path=/", true),
             (" cams_auto_login_X =; Max-Age=0", true),
             ("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=planted", true),
+            ("=__Host-CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=planted", true),
+            ("__HOST-CAMS_FORM_MYCAMSCLUSTER_SYSTEM=planted; Secure; Path=/", true),
             ("=CAMS_SID_MYCAMSCLUSTER_SYSTEM=evil", true),
             (" =\t= CAMS_SID_X=evil; Path=/", true),
             ("CAMS_SID_X", true),
@@ -327,33 +373,68 @@ mod tests {
 
     #[test]
     fn attributes() {
-        let check = |domain: Option<&str>, scheme, more: &str| {
+        let check = |domain: Option<&str>, scheme, more: &str, [of_form, of_handover]: [&str; 2]| {
             let mut config = testing::gate_config();
             config.cookie_domain = domain.map(str::to_owned);
             let mut changes = Changes::default();
             assert_eq!(changes.headers(&config, scheme), [""; 0]);
             changes.forget_all();
-            let deleted = [SID, AUTO_LOGIN].map(|name| format!("{name}=; {more}; Max-Age=0"));
+            let here = more.replace("; Domain=example.org", "");
+            // With a domain, the cookie of the other scope goes.
+            let changed = |other: String, header: String| domain.map(|_| other).into_iter().chain([header]);
+            let gone = |name: &str, scope: &str| format!("{name}=; {scope}; Max-Age=0");
+            let both = |header: String, name: &str| changed(gone(name, &here), header);
+            let deleted: Vec<_> = [SID, AUTO_LOGIN].iter().flat_map(|name| both(gone(name, more), name)).collect();
             assert_eq!(changes.headers(&config, scheme), deleted);
             assert!(changes.start_session(&Secret::from("v")));
             changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });
             assert!(changes.keep_form(Secret::from("f"), 900));
-            let set = [
-                format!("{SID}=v; {more}"),
-                format!("{AUTO_LOGIN}=r; {more}; Max-Age=600"),
-                format!("{FORM}=f; {more}; Max-Age=900"),
-            ];
+            let form = format!("{of_form}{FORM}");
+            let set: Vec<_> = both(format!("{SID}=v; {more}"), SID)
+                .chain(both(format!("{AUTO_LOGIN}=r; {more}; Max-Age=600"), AUTO_LOGIN))
+                .chain(both(format!("{form}=f; {more}; Max-Age=900"), &form))
+                .collect();
             assert_eq!(changes.headers(&config, scheme), set);
             assert!(!changes.start_session(&Secret::from("a b")) && !changes.keep_form(Secret::from("a b"), 1));
             changes.remember(Remember { cookie: Secret::from("a;b"), max_age_seconds: 1 });
             assert_eq!(changes.headers(&config, scheme), set, "what cannot be in a cookie changes nothing");
             changes.expect_back(Secret::from("n"));
-            let back = more.replace("; Domain=example.org", "");
-            let back = format!("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=n; {back}; Max-Age=600");
+            let back = format!("{of_handover}{HANDOVER}=n; {here}; Max-Age=600");
             assert_eq!(changes.headers(&config, scheme), [set.as_slice(), &[back]].concat(), "for one host always");
+            let mut changes = Changes::default();
+            assert!(
+                changes.start_session_here(&Secret::from("v")) && !changes.start_session_here(&Secret::from("a b"))
+            );
+            let set: Vec<_> = changed(gone(SID, more), format!("{SID}=v; {here}")).collect();
+            assert_eq!(changes.headers(&config, scheme), set, "a hand-over is for one host");
         };
-        check(None, Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/");
-        check(None, Scheme::Http, "HttpOnly; SameSite=Lax; Path=/");
-        check(Some("example.org"), Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/; Domain=example.org");
+        let (https, http) = ("HttpOnly; SameSite=Lax; Secure; Path=/", "HttpOnly; SameSite=Lax; Path=/");
+        check(None, Scheme::Https, https, ["__Host-", "__Host-"]);
+        check(None, Scheme::Http, http, ["", ""]);
+        check(Some("example.org"), Scheme::Https, &format!("{https}; Domain=example.org"), ["", "__Host-"]);
+        check(Some("example.org"), Scheme::Http, &format!("{http}; Domain=example.org"), ["", ""]);
+    }
+
+    /// Over TLS a neighbouring host can plant what lacks the prefix, which counts for nothing.
+    #[test]
+    fn a_cookie_of_one_host_is_known_by_its_prefix() {
+        let value = "v".repeat(HANDOVER_VALUE);
+        for (domain, scheme, form_prefix, handover_prefix) in [
+            (None, Scheme::Https, "__Host-", "__Host-"),
+            (None, Scheme::Http, "", ""),
+            (Some("example.org"), Scheme::Https, "", "__Host-"),
+        ] {
+            let mut config = testing::gate_config();
+            config.cookie_domain = domain.map(str::to_owned);
+            for prefix in ["", "__Host-"] {
+                let case = format!("{domain:?} {scheme:?} {prefix}");
+                let head = head(&[&format!("{prefix}{FORM}={value}; {prefix}{HANDOVER}={value}")]);
+                let is_form = matches!(form(&config, scheme, &head), Carried::Value(_));
+                assert_eq!(is_form, prefix == form_prefix, "{case}");
+                assert_eq!(handover(&config, scheme, &head).is_some(), prefix == handover_prefix, "{case}");
+            }
+            let planted = format!("{HANDOVER}=planted; __Host-{HANDOVER}={value}");
+            assert_eq!(handover(&config, scheme, &head(&[&planted])).is_some(), scheme == Scheme::Https, "{scheme:?}");
+        }
     }
 }

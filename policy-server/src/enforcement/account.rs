@@ -87,7 +87,7 @@ impl<'a> Owner<'a> {
         request: &AccountRequest,
     ) -> Result<Option<Self>, EnforcementError> {
         let Some(token) = &request.session else { return Ok(None) };
-        let session = live_session(server, domain, token, &request.client).await?.1;
+        let session = live_session(server, domain, token, &request.host, &request.client).await?.1;
         Ok(session.map(|session| Self { server, domain, session }))
     }
 

@@ -1,7 +1,8 @@
 //! Single sign-on: a session that one site has is handed over to another site of the cluster by a code in an address.
 //!
 //! The code says nothing and counts once, for a minute, at one origin, in the browser that keeps what it is bound to. What
-//! comes of it is another token for the very same session: nobody is logged in by it who was not before.
+//! comes of it is another token for the very same session, good at that site alone: nobody is logged in by it who was not
+//! before.
 
 use shared_proto::authority::Authority;
 use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
@@ -11,12 +12,14 @@ use super::login::REPLACED;
 use super::{EnforcementError, Reach, authorise, end, live_session, may_end};
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
-use crate::session::{Session, TokenHash, new_token};
+use crate::session::{Home, Session, TokenHash, new_token};
 use crate::store::Handover;
 use crate::wire::{Domain, Server};
 
 /// Seconds in which a browser has to come back with the code.
 const LIFE: i64 = 60;
+/// No token that was handed over is good there.
+const NO_HOST: &str = "";
 
 /// Makes a code for the session.
 pub async fn hand_over(
@@ -28,7 +31,8 @@ pub async fn hand_over(
     let reach =
         Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
     let domain = authorise(server, &loaded, agent, &reach)?;
-    let Some(session) = live_session(server, domain, &request.session, &request.client).await?.1 else {
+    // Only what a login gave: a token that was itself handed over is good where it is, and no source of others.
+    let Some(session) = live_session(server, domain, &request.session, NO_HOST, &request.client).await?.1 else {
         return Ok(HandoverResponse::NoSession);
     };
     if session.entry != request.entry {
@@ -96,9 +100,11 @@ async fn take(
     if let Some(reason) = misfit(&handover, agent, request, now) {
         return Ok(Err(reason));
     }
-    let Some(token) = server.sessions.another_token(&handover.session, now).await? else { return Ok(Err(OVER)) };
+    let address = request.client.address.to_string();
+    let home = Home { host: &request.host, address: &address };
+    let Some(token) = server.sessions.another_token(&handover.session, &home, now).await? else { return Ok(Err(OVER)) };
     // Found as every request will find it, so that what is handed over is what counts.
-    Ok(match live_session(server, domain, &token, &request.client).await?.1 {
+    Ok(match live_session(server, domain, &token, &request.host, &request.client).await?.1 {
         Some(session) => Ok((token, session, handover.target)),
         None => Err(OVER),
     })
@@ -115,7 +121,7 @@ fn misfit(handover: &Handover, agent: &Registered, request: &RedeemRequest, now:
     } else if handover.audience != request.audience || host.is_none_or(|audience| audience.host != request.host) {
         Some("it is for another site")
     } else if handover.binding.is_empty() || handover.binding != request.binding {
-        Some("it is for another browser, or the browser keeps no cookies")
+        Some("it is for another browser, or the browser's cookies are of no use")
     } else if may_enter.is_some() {
         Some("the agent is not registered for its login entry")
     } else {
@@ -131,7 +137,7 @@ async fn end_previous(
     session: &Session,
 ) -> Result<(), EnforcementError> {
     let Some(token) = &request.previous_session else { return Ok(()) };
-    match server.sessions.of_token(token).await?.filter(|previous| previous.id != session.id) {
+    match server.sessions.of_token(token, &request.host).await?.filter(|previous| previous.id != session.id) {
         Some(previous) if may_end(agent, &previous) => end(server, &previous, REPLACED).await,
         _ => Ok(()),
     }

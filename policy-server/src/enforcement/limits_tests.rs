@@ -85,7 +85,7 @@ async fn ask(server: &Server, token: &Secret, address: &str, path: &str) -> Chec
 }
 
 async fn of(server: &Server, token: &Secret) -> Option<Session> {
-    server.sessions.of_token(token).await.unwrap()
+    server.sessions.of_token(token, "app.test").await.unwrap()
 }
 
 /// Makes a session another one that the same token opens.
@@ -127,8 +127,8 @@ async fn the_oldest_makes_room_or_the_newest_gets_none() {
             assert_eq!(third.unwrap_err(), TOO_MANY);
             assert_eq!(reasons, ["replaced by a new login"]);
             assert_eq!(site.events("login-failed").last().unwrap()["reason"], login::TOO_MANY);
-            let request =
-                LogoutRequest { request_id: "r".into(), session: Some(first), remember: None, client: client(HOME) };
+            let (request_id, host, session) = ("r".into(), "app.test".into(), Some(first));
+            let request = LogoutRequest { request_id, host, session, remember: None, client: client(HOME) };
             logout(&server, &agent(), &request).await.unwrap();
             log_in(&server).await;
         } else {

@@ -127,7 +127,9 @@ async fn open_session(
     let now = server.now().as_second();
     let wish = Wish::of(domain, entry, &request.callbacks, &subject)?;
     let previous = match &request.previous_session {
-        Some(token) => server.sessions.of_token(token).await?.filter(|previous| may_end(agent, previous)),
+        Some(token) => {
+            server.sessions.of_token(token, &request.host).await?.filter(|previous| may_end(agent, previous))
+        }
         None => None,
     };
     let opening = Opening {

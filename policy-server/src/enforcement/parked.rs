@@ -72,7 +72,7 @@ pub async fn take_parked(
         Reach { request_id: &request.request_id, domain: &request.domain, entry: &request.entry, host: &request.host };
     let domain = authorise(server, &loaded, agent, &reach)?;
     let session = match &request.session {
-        Some(token) => live_session(server, domain, token, &request.client).await?.1,
+        Some(token) => live_session(server, domain, token, &request.host, &request.client).await?.1,
         None => None,
     };
     let Some(session) = session else {

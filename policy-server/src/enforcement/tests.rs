@@ -11,7 +11,7 @@ use shared_proto::names::code;
 use super::*;
 use crate::agents::Rights;
 use crate::auth::subject::Subject;
-use crate::session::{Filter, SessionService, SessionStore, TokenHash, Turn};
+use crate::session::{Filter, Home, SessionService, SessionStore, TokenHash, Turn};
 use crate::store::StoreError;
 use crate::testkit::{PASSWORD, Site, keep_session};
 
@@ -66,11 +66,11 @@ impl SessionStore for Full {
     ) -> Result<Option<Vec<Session>>, SessionError> {
         Err(StoreError::Slow.into())
     }
-    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
-        self.0.add_token(token, id, now).await
+    async fn add_token(&self, token: &TokenHash, id: &str, home: &Home<'_>, now: i64) -> Result<bool, SessionError> {
+        self.0.add_token(token, id, home, now).await
     }
-    async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
-        self.0.find(token).await
+    async fn find(&self, token: &TokenHash, host: &str) -> Result<Option<Shown>, SessionError> {
+        self.0.find(token, host).await
     }
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError> {
         self.0.touch(id, used).await
@@ -138,8 +138,8 @@ async fn an_agent_ends_sessions_of_its_domains_alone() {
         [(agent(), "in-other", false), (disarmed, "in-system", false), (agent(), "in-system", true)]
     {
         let refused = site.events("agent-refused").len();
-        let request =
-            LogoutRequest { request_id: "r".into(), session: Some(session.into()), remember: None, client: client() };
+        let (request_id, host, token) = ("r".into(), String::new(), Some(session.into()));
+        let request = LogoutRequest { request_id, host, session: token, remember: None, client: client() };
         assert_eq!(logout(&server, &agent, &request).await.is_ok(), allowed, "{session}");
         assert_eq!(sessions(&server).await.contains_key(session), !allowed, "{session}");
         assert_eq!(site.events("agent-refused").len() - refused, usize::from(!allowed), "{session}");

@@ -1,7 +1,7 @@
 //! Sessions: what a login leaves behind, how long it lives, and who may end it.
 //!
 //! The token in the browser's cookie is 256 random bits; only its SHA-256 is stored, so a stolen store opens nothing. A
-//! session that was handed over to other hosts has a token for each of them, and ends with all of them.
+//! session that was handed over to other hosts has a token for each of them, good there alone, and ends with all of them.
 
 pub mod limits;
 pub mod rules;
@@ -109,6 +109,22 @@ impl TokenHash {
     }
 }
 
+/// Where a session was handed over to: the token that was given out there counts nowhere else.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'a> {
+    pub host: &'a str,
+    /// The client's address when it came for the token.
+    pub address: &'a str,
+}
+
+/// A session, and the token that it was asked for by.
+#[derive(Debug)]
+pub struct Shown {
+    pub session: Session,
+    /// From where the token was fetched: by the login, or by the hand-over.
+    pub address: String,
+}
+
 /// Which sessions to list or end; what is `None` does not restrict.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -129,8 +145,9 @@ pub trait SessionStore: Send + Sync {
         turn: &Turn<'_>,
     ) -> Result<Option<Vec<Session>>, SessionError>;
     /// A further token of a session; false where it has ended.
-    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError>;
-    async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError>;
+    async fn add_token(&self, token: &TokenHash, id: &str, home: &Home<'_>, now: i64) -> Result<bool, SessionError>;
+    /// The session of a token that is shown at this host.
+    async fn find(&self, token: &TokenHash, host: &str) -> Result<Option<Shown>, SessionError>;
     /// Records when a session was last used.
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError>;
     /// Puts what the account is now in place of what it was; nothing where it is neither any more.

@@ -9,7 +9,7 @@ use shared_proto::secret::Secret;
 
 use super::rules::{self, Standing};
 use super::sightings::Sightings;
-use super::{Filter, Limits, Opening, Session, SessionStore, TokenHash, Turn, user_agent};
+use super::{Filter, Home, Limits, Opening, Session, SessionStore, Shown, TokenHash, Turn, user_agent};
 use crate::auth::subject::Subject;
 use crate::token::{self, SealError, hex};
 
@@ -24,7 +24,7 @@ pub enum SessionError {
 /// What became of a session token.
 #[derive(Debug)]
 pub enum Found {
-    Live(Box<Session>),
+    Live(Box<Shown>),
     /// Was live until now: it met one of its limits.
     Expired(Box<Session>),
     /// Ended, expired, or never ours: no difference is shown.
@@ -83,21 +83,31 @@ impl SessionService {
         })
     }
 
-    /// Another token for the same session; `None` where that has ended.
-    pub async fn another_token(&self, id: &str, now: i64) -> Result<Option<Secret>, SessionError> {
+    /// Another token for the same session, for this home alone; `None` where the session has ended.
+    pub async fn another_token(&self, id: &str, home: &Home<'_>, now: i64) -> Result<Option<Secret>, SessionError> {
         let token = new_token()?;
-        Ok(self.store.add_token(&TokenHash::of(&token), id, now).await?.then_some(token))
+        Ok(self.store.add_token(&TokenHash::of(&token), id, home, now).await?.then_some(token))
     }
 
-    /// The live session of a token in this domain. One that is past its limits is ended on the way.
-    pub async fn find(&self, token: &Secret, domain: &str, limits: Limits, now: i64) -> Result<Found, SessionError> {
-        let Some(session) = self.store.find(&TokenHash::of(token)).await? else { return Ok(Found::Ended) };
+    /// The live session of a token that is shown at this host, in this domain. One that is past its limits is ended on
+    /// the way.
+    pub async fn find(
+        &self,
+        token: &Secret,
+        host: &str,
+        domain: &str,
+        limits: Limits,
+        now: i64,
+    ) -> Result<Found, SessionError> {
+        let Some(shown) = self.store.find(&TokenHash::of(token), host).await? else { return Ok(Found::Ended) };
+        let session = &shown.session;
         if session.domain != domain {
             return Ok(Found::Ended);
         }
         match rules::standing(session.last_used, session.ends, limits.idle, now) {
-            Standing::Live => Ok(Found::Live(Box::new(session))),
+            Standing::Live => Ok(Found::Live(Box::new(shown))),
             Standing::Idle | Standing::Over => {
+                let Shown { session, .. } = shown;
                 let ended = self.store.delete(&session.id).await?;
                 Ok(if ended { Found::Expired(Box::new(session)) } else { Found::Ended })
             }
@@ -139,9 +149,9 @@ impl SessionService {
         self.store.delete(id).await
     }
 
-    /// The session of a token whatever its limits, for logging out.
-    pub async fn of_token(&self, token: &Secret) -> Result<Option<Session>, SessionError> {
-        self.store.find(&TokenHash::of(token)).await
+    /// The session of a token that is shown at this host, whatever its limits, for logging out.
+    pub async fn of_token(&self, token: &Secret, host: &str) -> Result<Option<Session>, SessionError> {
+        Ok(self.store.find(&TokenHash::of(token), host).await?.map(|shown| shown.session))
     }
 
     /// Ends the sessions that are past their limits and were not asked for since; those that it ended. `idle` tells

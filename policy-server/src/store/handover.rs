@@ -3,8 +3,11 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, sessions};
 use crate::session::TokenHash;
+
+/// Codes of a session that are under way; another takes the place of the oldest.
+const MAX_OF_SESSION: i64 = 16;
 
 /// What a code stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +28,16 @@ pub struct Handover {
 impl Store {
     /// False where the session is over.
     pub async fn add_handover(&self, code: &TokenHash, handover: &Handover) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let mut work = self.begin().await?;
+        if !sessions::hold(&mut work, &handover.session).await? {
+            return Ok(false);
+        }
+        let query = "DELETE FROM handovers WHERE session_id = $1 AND code_hash NOT IN \
+                     (SELECT code_hash FROM handovers WHERE session_id = $1 ORDER BY expires DESC, code_hash LIMIT $2)";
+        sqlx::query(query).bind(&handover.session).bind(MAX_OF_SESSION - 1).execute(&mut *work).await?;
+        sqlx::query(
             "INSERT INTO handovers (code_hash, session_id, domain, entry, audience, target, binding, expires) \
-             SELECT $1, id, $3, $4, $5, $6, $7, $8 FROM sessions WHERE id = $2",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(code.as_str())
         .bind(&handover.session)
@@ -37,9 +47,10 @@ impl Store {
         .bind(&handover.target)
         .bind(&handover.binding)
         .bind(handover.expires)
-        .execute(&self.writer)
+        .execute(&mut *work)
         .await?;
-        Ok(done.rows_affected() == 1)
+        work.commit().await?;
+        Ok(true)
     }
 
     /// What the code stands for, and an end to it: of all who ask at once, at any server, one is told.

@@ -53,6 +53,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "session tokens", include_str!("migrations/0008_session_tokens.sql")),
     (9, "where browsers were seen", include_str!("migrations/0009_browsers_seen.sql")),
     (10, "parked forms", include_str!("migrations/0010_parked_forms.sql")),
+    (11, "homes of tokens", include_str!("migrations/0011_homes_of_tokens.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.
@@ -232,7 +233,7 @@ pub(crate) mod tests {
         .await
         .unwrap();
         store.migrate(MIGRATIONS).await.unwrap();
-        let session = store.find(&TokenHash::of(&"token".into())).await.unwrap().unwrap();
+        let session = store.find(&TokenHash::of(&"token".into()), "any.test").await.unwrap().unwrap().session;
         assert_eq!((session.id.as_str(), session.subject.user.as_str()), ("one", "alice"));
         assert_eq!((session.created, session.last_used, session.rechecked, session.ends), (1, 2, 3, 4));
         assert_eq!((session.series.as_deref(), session.remembered), (Some("s"), true));

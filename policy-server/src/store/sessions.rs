@@ -7,10 +7,18 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::{Store, StoreError, parked};
 use crate::auth::subject::Subject;
-use crate::session::{Filter, Session, SessionError, SessionStore, TokenHash, Turn};
+use crate::session::{Filter, Home, Session, SessionError, SessionStore, Shown, TokenHash, Turn};
 
 pub(super) const COLUMNS: &str = "id, domain, entry, user_name, subject, created, last_used, rechecked, ends, address, user_agent, \
                        series, remembered";
+
+/// Tokens of a session that were handed over, in all and at one host. Browsers that come for one twice at once, in two
+/// tabs, keep the last; the others serve what is under way.
+const MAX_TOKENS: i64 = 64;
+const MAX_TOKENS_OF_HOST: i64 = 4;
+
+/// The token of a login may be in a cookie of several hosts, and is from where its session is.
+const EVERYWHERE: Home<'_> = Home { host: "", address: "" };
 
 #[async_trait]
 impl SessionStore for Store {
@@ -29,20 +37,12 @@ impl SessionStore for Store {
         Ok(self.add_in_turn(token, session, turn).await?)
     }
 
-    async fn add_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, SessionError> {
-        Ok(self.add_session_token(token, id, now).await?)
+    async fn add_token(&self, token: &TokenHash, id: &str, home: &Home<'_>, now: i64) -> Result<bool, SessionError> {
+        Ok(self.add_session_token(token, id, home, now).await?)
     }
 
-    async fn find(&self, token: &TokenHash) -> Result<Option<Session>, SessionError> {
-        let query = format!(
-            "SELECT {COLUMNS} FROM sessions WHERE id = (SELECT session_id FROM session_tokens WHERE token_hash = $1)"
-        );
-        let row = sqlx::query(AssertSqlSafe(query))
-            .bind(token.as_str())
-            .fetch_optional(&self.reader)
-            .await
-            .map_err(StoreError::from)?;
-        row.as_ref().map(session).transpose().map_err(SessionError::from)
+    async fn find(&self, token: &TokenHash, host: &str) -> Result<Option<Shown>, SessionError> {
+        Ok(self.session_shown(token, host).await?)
     }
 
     async fn touch(&self, id: &str, used: i64) -> Result<(), SessionError> {
@@ -123,13 +123,32 @@ impl SessionStore for Store {
 }
 
 impl Store {
-    async fn add_session_token(&self, token: &TokenHash, id: &str, now: i64) -> Result<bool, StoreError> {
+    /// What a token opens at a host: of a login everywhere, of a hand-over only where it was handed over to.
+    async fn session_shown(&self, token: &TokenHash, host: &str) -> Result<Option<Shown>, StoreError> {
+        let query = format!(
+            "SELECT {COLUMNS}, given_to FROM sessions JOIN (SELECT session_id, address AS given_to FROM session_tokens \
+             WHERE token_hash = $1 AND (host = '' OR host = $2)) AS shown ON session_id = id"
+        );
+        let row =
+            sqlx::query(AssertSqlSafe(query)).bind(token.as_str()).bind(host).fetch_optional(&self.reader).await?;
+        let Some(row) = row else { return Ok(None) };
+        let (session, given_to) = (session(&row)?, row.try_get::<String, _>("given_to")?);
+        let address = if given_to.is_empty() { session.address.clone() } else { given_to };
+        Ok(Some(Shown { session, address }))
+    }
+
+    async fn add_session_token(
+        &self,
+        token: &TokenHash,
+        id: &str,
+        home: &Home<'_>,
+        now: i64,
+    ) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
-        // The update that changes nothing keeps the session until the commit.
-        let query = "UPDATE sessions SET id = id WHERE id = $1";
-        let lives = sqlx::query(query).bind(id).execute(&mut *work).await?.rows_affected() == 1;
+        let lives = hold(&mut work, id).await?;
         if lives {
-            write_token(&mut work, token, id, now).await?;
+            make_room(&mut work, id, home.host).await?;
+            write_token(&mut work, token, id, home, now).await?;
         }
         work.commit().await?;
         Ok(lives)
@@ -182,8 +201,14 @@ pub(super) async fn add(
         .bind(i64::from(session.remembered))
         .execute(&mut **work)
         .await?;
-    write_token(work, token, &session.id, session.created).await?;
+    write_token(work, token, &session.id, &EVERYWHERE, session.created).await?;
     Ok(())
+}
+
+/// Keeps a session until the end of this work, by an update that changes nothing. False where it has ended.
+pub(super) async fn hold(work: &mut Transaction<'static, Any>, id: &str) -> Result<bool, StoreError> {
+    let done = sqlx::query("UPDATE sessions SET id = id WHERE id = $1").bind(id).execute(&mut **work).await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The one place where a session goes: whose it was is known for a while longer. False where it had ended already.
@@ -207,18 +232,36 @@ pub(super) async fn end_all(
     Ok(ended)
 }
 
+/// Forgets the oldest tokens that were handed over, so that one more is within the limits. That of the login stays.
+async fn make_room(work: &mut Transaction<'static, Any>, id: &str, host: &str) -> Result<(), StoreError> {
+    let query = "DELETE FROM session_tokens WHERE session_id = $1 AND host = $2 AND token_hash NOT IN \
+                 (SELECT token_hash FROM session_tokens WHERE session_id = $1 AND host = $2 \
+                 ORDER BY created DESC, token_hash LIMIT $3)";
+    sqlx::query(query).bind(id).bind(host).bind(MAX_TOKENS_OF_HOST - 1).execute(&mut **work).await?;
+    let query = "DELETE FROM session_tokens WHERE session_id = $1 AND host <> '' AND token_hash NOT IN \
+                 (SELECT token_hash FROM session_tokens WHERE session_id = $1 AND host <> '' \
+                 ORDER BY created DESC, token_hash LIMIT $2)";
+    sqlx::query(query).bind(id).bind(MAX_TOKENS - 1).execute(&mut **work).await?;
+    Ok(())
+}
+
 async fn write_token(
     work: &mut Transaction<'static, Any>,
     token: &TokenHash,
     id: &str,
+    home: &Home<'_>,
     now: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO session_tokens (token_hash, session_id, created) VALUES ($1, $2, $3)")
-        .bind(token.as_str())
-        .bind(id)
-        .bind(now)
-        .execute(&mut **work)
-        .await?;
+    sqlx::query(
+        "INSERT INTO session_tokens (token_hash, session_id, host, address, created) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(token.as_str())
+    .bind(id)
+    .bind(home.host)
+    .bind(home.address)
+    .bind(now)
+    .execute(&mut **work)
+    .await?;
     Ok(())
 }
 

@@ -130,13 +130,12 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         reply.headers = vec![("Allow", "GET".to_owned())];
         return Ok(decided(Step::Respond(reply)));
     }
-    // The new one would not help: the browser would be sent to log in again, and back here, without end.
-    if cookies::is_unusable(&request.config, head) {
-        return Ok(refused(&request, Event::Refused, "the session's cookie is there twice, or cannot be ours"));
-    }
     let query = request.target.query().unwrap_or_default();
     let code = query.strip_prefix(CODE).and_then(|rest| rest.strip_prefix('=')).filter(|code| is_random(code));
     let Some(code) = code else { return Ok(refused(&request, Event::Refused, "the address has no code")) };
+    // A new session's cookie would not help beside an unusable one: the browser would be sent to log in again, and back
+    // here, without end. Asked for nobody, the policy server takes the code out of the world.
+    let nonce = request.handover.as_ref().filter(|_| !cookies::is_unusable(&request.config, head));
     let question = RedeemRequest {
         request_id: request.id.clone(),
         host: request.site.host.clone(),
@@ -144,7 +143,7 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         entry: request.config.entry.clone(),
         audience: request.here().to_string(),
         code: code.into(),
-        binding: request.handover.as_ref().map(binding).unwrap_or_default(),
+        binding: nonce.map(binding).unwrap_or_default(),
         previous_session: request.session.clone(),
         client: request.client.clone(),
     };
@@ -154,7 +153,7 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
 /// What the policy server made of the code.
 pub fn redeemed(mut request: Request, response: RedeemResponse) -> (State, Step) {
     match response {
-        RedeemResponse::Success { session, identity, target } if request.changes.start_session(&session) => {
+        RedeemResponse::Success { session, identity, target } if request.changes.start_session_here(&session) => {
             let to = redirect::original(&request.config, &request.here(), &target).filter(|to| to.starts_with('/'));
             let to = to.unwrap_or_else(|| request.config.default_page.clone());
             respond(&request, Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user)))

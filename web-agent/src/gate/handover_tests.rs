@@ -16,11 +16,11 @@ const CODE: &str = "code_3456789_123456789_123456789_123456789_";
 const REMEMBERED: &str = "Cookie: CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=kept";
 
 fn kept(nonce: &str) -> String {
-    format!("Cookie: CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM={nonce}")
+    format!("Cookie: __Host-CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM={nonce}")
 }
 
 fn expects_back(nonce: &str) -> String {
-    format!("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM={nonce}; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600")
+    format!("__Host-CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM={nonce}; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600")
 }
 
 fn login_required(login_url: &str, domain: &str, standing: SessionStanding) -> Answer {
@@ -91,7 +91,7 @@ fn a_cookie_that_both_hosts_have_needs_no_hand_over() {
 /// What a browser keeps that no agent of ours gave is replaced, and two values of one name are none.
 #[test]
 fn only_a_value_of_ours_is_kept() {
-    let twice = format!("{}; CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM={NONCE}", kept(NONCE));
+    let twice = format!("{}; __Host-CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM={NONCE}", kept(NONCE));
     for (cookie, is_kept) in
         [(kept(NONCE), true), (kept("x"), false), (kept(&NONCE.replace('-', "+")), false), (twice, false)]
     {
@@ -219,12 +219,16 @@ fn a_code_is_shown_with_what_the_browser_keeps() {
         ("GET /cams/handover?code=", &[NAVIGATION], "400"),
         (&longer, &[NAVIGATION], "400"),
         (&twice, &[NAVIGATION], "400"),
-        (&line, &[NAVIGATION, "Cookie: CAMS_SID_MYCAMSCLUSTER_SYSTEM=a; CAMS_SID_MYCAMSCLUSTER_SYSTEM=b"], "400"),
         (&line.replace("GET", "HEAD"), &[NAVIGATION], "405"),
         (&line.replace("GET", "POST"), &[NAVIGATION, "Content-Length: 0"], "405"),
     ] {
         assert_eq!(shown(&start(line, lines).1), expected, "{line}");
     }
+    // Where the session's cookie would be of no use, the code is taken away and nothing given for it.
+    let unusable = format!("{}; CAMS_SID_MYCAMSCLUSTER_SYSTEM=other", kept(NONCE));
+    let (_, step) = start(&line, &[NAVIGATION, COOKIE, &unusable]);
+    let Step::Ask(Question::Redeem(question)) = step else { panic!("{step:?}") };
+    assert_eq!((question.binding.as_str(), question.code.expose_str()), ("", Some(CODE)));
     for (cookie, binding) in [(kept(NONCE), BINDING), (kept("x"), ""), ("Cookie: a=b".to_owned(), "")] {
         let (_, step) = start(&line, &[NAVIGATION, COOKIE, &cookie]);
         let Step::Ask(Question::Redeem(question)) = step else { panic!("{step:?}") };

@@ -44,6 +44,7 @@ fn end(mut request: Request) -> (State, Step) {
     }
     let question = LogoutRequest {
         request_id: request.id.clone(),
+        host: request.site.host.clone(),
         session: request.session.clone(),
         remember,
         client: request.client.clone(),

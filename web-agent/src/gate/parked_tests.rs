@@ -13,7 +13,7 @@ const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 const OWN: &str = "Origin: https://app.test:8443";
 const BODY: &str = "Content-Length: 5";
 const POST: [&str; 5] = [COOKIE, NAVIGATION, FORM, OWN, BODY];
-const KEPT: &str = "Cookie: CAMS_SID_MYCAMSCLUSTER_SYSTEM=token; CAMS_FORM_MYCAMSCLUSTER_SYSTEM=browser";
+const KEPT: &str = "Cookie: CAMS_SID_MYCAMSCLUSTER_SYSTEM=token; __Host-CAMS_FORM_MYCAMSCLUSTER_SYSTEM=browser";
 
 fn login_required(session: SessionStanding) -> Answer {
     let Answer::Check(response) = login_at("/cams/login") else { panic!() };
@@ -109,7 +109,7 @@ fn what_is_kept_goes_to_the_server_as_it_came_and_the_login_leads_to_it() {
         let attributes = "HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age";
         let cookies = [
             format!("CAMS_SID_MYCAMSCLUSTER_SYSTEM=; {attributes}=0"),
-            format!("CAMS_FORM_MYCAMSCLUSTER_SYSTEM=browser; {attributes}=900"),
+            format!("__Host-CAMS_FORM_MYCAMSCLUSTER_SYSTEM=browser; {attributes}=900"),
         ];
         assert_eq!(reply.values("Set-Cookie"), cookies);
     }

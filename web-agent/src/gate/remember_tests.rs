@@ -364,6 +364,7 @@ fn a_logout_ends_what_is_remembered_too() {
             let head = head("POST /cams/logout", lines).unwrap();
             let (mut gate, step) = Gate::start(&Arc::new(config), &connection(), &head, "r1");
             let Step::Ask(Question::Logout(question)) = step else { panic!("{step:?}") };
+            assert_eq!(question.host, "app.test");
             assert_eq!(question.session.as_ref().and_then(Secret::expose_str), session, "{lines:?}");
             assert_eq!(question.remember.as_ref().and_then(Secret::expose_str), remember, "{lines:?}");
             let reply = gate.answer(Answer::Logout).reply();

@@ -195,7 +195,7 @@ async fn a_copy_that_is_used_ends_everything_and_is_told() {
     );
     assert_eq!(site.events("session-ended").len(), 3);
     assert_eq!(server.store.events_after(before, 10).await.unwrap().len(), 3, "agents are told of each");
-    let other = server.sessions.of_token(&other).await.unwrap().unwrap();
+    let other = server.sessions.of_token(&other, "app.test").await.unwrap().unwrap();
     assert_eq!(sessions(&server).await.into_iter().map(|session| session.id).collect::<Vec<_>>(), [other.id]);
     let [family] = &families(&server).await[..] else { panic!() };
     assert!(family.stolen && family.rotation.current.sealed.is_empty() && family.rotation.pending.is_none());
@@ -340,6 +340,7 @@ async fn who_logs_out_or_in_anew_is_forgotten() {
         let remember = remember.unwrap();
         let request = LogoutRequest {
             request_id: "r".into(),
+            host: "app.test".into(),
             session: session.then_some(token),
             remember: cookie.then(|| remember.clone()),
             client: client(),

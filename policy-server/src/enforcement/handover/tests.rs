@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use shared_proto::check::Client;
+use shared_proto::check::{CheckRequest, CheckResponse, Client, SessionStanding};
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
 
 use super::*;
 use crate::agents::Rights;
-use crate::enforcement::{login, logout};
+use crate::enforcement::{check, login, logout};
+use crate::session::SessionStore;
 use crate::testkit::{PASSWORD, Site, keep_session};
 
 const THERE: &str = "https://shop.test:8443";
@@ -54,6 +55,22 @@ fn coming(code: &Secret) -> RedeemRequest {
     }
 }
 
+fn handover() -> Handover {
+    Handover {
+        session: "one".into(),
+        domain: "system".into(),
+        entry: "http".into(),
+        audience: THERE.into(),
+        target: "/".into(),
+        binding: "bound".into(),
+        expires: 60,
+    }
+}
+
+fn home(host: &str) -> Home<'_> {
+    Home { host, address: "192.0.2.1" }
+}
+
 /// A server, and alice's session there.
 struct World {
     site: Site,
@@ -63,7 +80,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let site = Site::new();
+        Self::at(Site::new()).await
+    }
+
+    async fn at(site: Site) -> Self {
         let server = site.server().await;
         let session = log_in(&server).await;
         Self { site, server, session }
@@ -88,9 +108,28 @@ impl World {
         }
     }
 
+    /// What the site at that host is told.
+    async fn ask(&self, token: &Secret, host: &str, client: Client) -> CheckResponse {
+        let request = CheckRequest {
+            request_id: "r".into(),
+            scheme: "https".into(),
+            host: host.into(),
+            port: 443,
+            method: "GET".into(),
+            path: "/private/".into(),
+            query: None,
+            domain: "system".into(),
+            entry: "http".into(),
+            session: Some(token.clone()),
+            client,
+        };
+        let position = self.server.store.position().await.unwrap();
+        check(&self.server, position, &agent(&[host], &["http"]), &request).await.unwrap()
+    }
+
     /// The id of a token's session.
     async fn of(&self, token: &Secret) -> Option<String> {
-        self.server.sessions.of_token(token).await.unwrap().map(|session| session.id)
+        self.server.sessions.of_token(token, "shop.test").await.unwrap().map(|session| session.id)
     }
 }
 
@@ -127,12 +166,98 @@ async fn a_session_is_opened_by_as_many_tokens_as_hosts_and_ends_once() {
     let event = world.site.events("session-handed-over").remove(0);
     assert_eq!((event["session"].as_str(), event["host"].as_str()), (id.as_deref(), Some("shop.test")), "{event}");
     let pending = world.code().await;
-    let goodbye = LogoutRequest { request_id: "r".into(), session: Some(there), remember: None, client: client() };
+    let (request_id, host, session) = ("r".into(), "shop.test".into(), Some(there));
+    let goodbye = LogoutRequest { request_id, host, session, remember: None, client: client() };
     logout(&world.server, &agent(&["shop.test"], &["http"]), &goodbye).await.unwrap();
     for token in &all {
         assert_eq!(world.of(token).await, None);
     }
     assert!(world.show(&coming(&pending)).await.is_none(), "the session is over");
+}
+
+/// What was handed over is worth nothing to whoever carries it off: at no other site, and for no code.
+#[tokio::test]
+async fn a_token_is_good_where_it_was_handed_over_to() {
+    let world = World::new().await;
+    let there = world.show(&coming(&world.code().await)).await.unwrap();
+    let all = agent(&["login.test", "shop.test", "xshop.test"], &["http"]);
+    for (token, host, is_good) in [
+        (&there, "shop.test", true),
+        (&there, "login.test", false),
+        (&there, "xshop.test", false),
+        (&world.session, "shop.test", true),
+        (&world.session, "login.test", true),
+    ] {
+        let answer = world.ask(token, host, client()).await;
+        let expected = if is_good { SessionStanding::Live } else { SessionStanding::Ended };
+        assert_eq!((answer.session, answer.identity.is_some()), (expected, is_good), "{host}");
+    }
+    for host in ["shop.test", "login.test"] {
+        let onwards = HandoverRequest { host: host.into(), ..leaving(&there) };
+        let answer = hand_over(&world.server, &all, &onwards).await.unwrap();
+        assert!(matches!(answer, HandoverResponse::NoSession), "{host}: {answer:?}");
+    }
+    // An older agent does not say where it is.
+    for (host, ends) in [("login.test", false), ("", false), ("shop.test", true)] {
+        let (request_id, host, session) = ("r".into(), host.into(), Some(there.clone()));
+        let goodbye = LogoutRequest { request_id, host, session, remember: None, client: client() };
+        logout(&world.server, &all, &goodbye).await.unwrap();
+        assert_eq!(world.of(&world.session).await.is_none(), ends, "{goodbye:?}");
+    }
+}
+
+/// Hosts may be reached by different protocols, and so from different addresses.
+#[tokio::test]
+async fn a_token_is_of_the_network_that_it_was_fetched_from() {
+    let site = Site::new();
+    let network = |name: &str| format!("<param name=\"clientNetwork\" value=\"{name}\"/>");
+    site.edit("security-domain.xml", &network("none"), &network("exact"));
+    let world = World::at(site).await;
+    let from = |address: &str| Client { address: address.parse().unwrap(), user_agent: String::new() };
+    let request = RedeemRequest { client: from("2001:db8::1"), ..coming(&world.code().await) };
+    let there = world.show(&request).await.unwrap();
+    for (token, address, expected) in [
+        (&there, "2001:db8::1", SessionStanding::Live),
+        (&there, "192.0.2.1", SessionStanding::None),
+        (&world.session, "192.0.2.1", SessionStanding::Live),
+        (&world.session, "2001:db8::1", SessionStanding::None),
+    ] {
+        assert_eq!(world.ask(token, "shop.test", from(address)).await.session, expected, "{address}");
+    }
+    let abroad = HandoverRequest { client: from("2001:db8::1"), ..leaving(&world.session) };
+    let answer = hand_over(&world.server, &agent(&["login.test"], &["http"]), &abroad).await.unwrap();
+    assert!(matches!(answer, HandoverResponse::NoSession), "{answer:?}");
+}
+
+/// However often a session is handed over, what there is of it is bounded, and the newest and the login's are there.
+#[tokio::test]
+async fn tokens_and_codes_of_a_session_are_bounded() {
+    let world = World::new().await;
+    let (store, id) = (&world.server.store, world.of(&world.session).await.unwrap());
+    let hash = |number: i64| TokenHash::of(&number.to_string().as_str().into());
+    let found = async |number, host: &str| store.find(&hash(number), host).await.unwrap().is_some();
+    for number in 0..6 {
+        assert!(store.add_token(&hash(number), &id, &home("one.test"), number).await.unwrap());
+    }
+    for number in 0..6 {
+        assert_eq!(found(number, "one.test").await, number >= 2, "{number}");
+    }
+    for number in 6..70 {
+        let host = format!("{number}.test");
+        assert!(store.add_token(&hash(number), &id, &home(&host), number).await.unwrap());
+        assert!(found(number, &host).await);
+        assert_eq!(found(5, "one.test").await, number < 69, "{number}");
+    }
+    assert!(world.of(&world.session).await.is_some());
+    let mut codes = Vec::new();
+    for number in 0..20 {
+        let handover = Handover { session: id.clone(), expires: number, ..handover() };
+        assert!(store.add_handover(&hash(number), &handover).await.unwrap());
+        codes.push(hash(number));
+    }
+    let taken = join_all(codes.iter().map(|code| store.take_handover(code))).await;
+    let left: Vec<_> = taken.into_iter().map(|taken| taken.unwrap().is_some()).collect();
+    assert_eq!(left, (0..20).map(|number| number >= 4).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -192,15 +317,7 @@ async fn a_code_that_was_bound_to_nothing_opens_nothing() {
 
 #[test]
 fn a_minute_is_a_minute_and_entries_count() {
-    let handover = Handover {
-        session: "one".into(),
-        domain: "system".into(),
-        entry: "http".into(),
-        audience: THERE.into(),
-        target: "/".into(),
-        binding: "bound".into(),
-        expires: 60,
-    };
+    let handover = handover();
     let request = coming(&"code".into());
     let check = |handover: &Handover, entries: &[&str], now, expected: Option<&str>| {
         let found = misfit(handover, &agent(&["shop.test"], entries), &request, now);
