@@ -360,11 +360,40 @@ async fn who_logs_out_or_in_anew_is_forgotten() {
             let (token, remember) = log_in(&server, "alice", "true", None).await;
             let remember = remember.unwrap();
             let (token, shown) = (session.then_some(&token), cookie.then_some(&remember));
-            let (_, fresh) = log_in_with(&server, user, flag, token, shown, forget).await;
-            assert_eq!(show(&server, &remember).await.is_ok(), stays, "{session} {cookie} {user} {flag} {forget}");
-            assert_eq!(fresh.is_some(), flag == "true");
+            let (stepped, fresh) = log_in_with(&server, user, flag, token, shown, forget).await;
+            let case = format!("{session} {cookie} {user} {flag} {forget}");
+            assert_eq!((show(&server, &remember).await.is_ok(), fresh.is_some()), (stays, flag == "true"), "{case}");
+            // Whatever the browser is remembered by now, a logout that shows the new session alone ends.
+            log_out(&server, &stepped).await;
+            assert!(show(&server, &fresh.unwrap_or(remember)).await.is_err(), "{case}");
         }
     }
+}
+
+async fn log_out(server: &Arc<Server>, token: &Secret) {
+    let session = Some(token.clone());
+    let request = LogoutRequest { request_id: "r".into(), session, remember: None, client: client() };
+    logout(server, &agent(), &request).await.unwrap();
+}
+
+/// A tab of another site logs out with the token of a session that ended, while the browser logged in by itself.
+#[tokio::test]
+async fn a_logout_with_a_dead_token_ends_what_came_after() {
+    let site = site();
+    let server = site.server().await;
+    let (token, remember) = log_in(&server, "alice", "true", None).await;
+    server.sessions.end(&sessions(&server).await[0].id).await.unwrap();
+    let remember = show(&server, &remember.unwrap()).await.unwrap().unwrap();
+    let mut elsewhere = agent();
+    elsewhere.rights.domains = vec!["other".into()];
+    let request =
+        LogoutRequest { request_id: "r".into(), session: Some(token.clone()), remember: None, client: client() };
+    logout(&server, &elsewhere, &request).await.unwrap();
+    log_out(&server, &"none".into()).await;
+    assert_eq!((families(&server).await.len(), sessions(&server).await.len()), (1, 1));
+    log_out(&server, &token).await;
+    assert_eq!((families(&server).await.len(), sessions(&server).await.len()), (0, 0));
+    assert_eq!(show(&server, &remember).await.unwrap_err(), "refused");
 }
 
 /// Who has as many sessions as there may be keeps the cookie for later.
