@@ -27,12 +27,18 @@ pub enum Carried {
     Value(Secret),
 }
 
+impl Carried {
+    pub fn value(&self) -> Option<Secret> {
+        match self {
+            Self::Value(value) => Some(value.clone()),
+            Self::Nothing | Self::Unusable => None,
+        }
+    }
+}
+
 /// The session cookie's value. Anything but exactly one that could be ours is nobody.
 pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
-    match carried(head, &config.cookies.session) {
-        Carried::Value(value) => Some(value),
-        Carried::Nothing | Carried::Unusable => None,
-    }
+    carried(head, &config.cookies.session).value()
 }
 
 /// Whether the request has a session cookie that is nobody's, because there are two, or it cannot be ours.
@@ -173,7 +179,11 @@ impl Changes {
         let changes =
             [(&names.session, &self.session), (&names.auto_login, &self.remembered), (&names.form, &self.form)];
         let said = changes.into_iter().filter_map(|(name, change)| Some((name, change.as_ref()?)));
-        let said = said.map(|(name, change)| change.header(config, scheme, name));
+        let said = said.flat_map(|(name, change)| {
+            // A cookie from before there was a domain would stay beside the new one, and then neither counts.
+            let former = config.cookie_domain.as_ref().map(|_| Change::Delete.header(host_only(scheme, name, "")));
+            former.into_iter().chain([change.header(ours(config, scheme, name, change.value()))])
+        });
         let handover = self.handover.iter().map(|nonce| {
             let mut cookie = host_only(scheme, &names.handover, nonce.expose_str().unwrap_or_default());
             cookie.set_max_age(HANDOVER_LIFE);
@@ -184,16 +194,20 @@ impl Changes {
 }
 
 impl Change {
-    fn header(&self, config: &GateConfig, scheme: Scheme, name: &str) -> String {
-        let (value, life) = match self {
-            Self::Delete => ("", Some(Duration::ZERO)),
-            Self::Set { value, life_seconds } => {
-                let seconds = life_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
-                (value.expose_str().unwrap_or_default(), seconds.map(Duration::seconds))
+    fn value(&self) -> &str {
+        match self {
+            Self::Delete => "",
+            Self::Set { value, .. } => value.expose_str().unwrap_or_default(),
+        }
+    }
+
+    fn header(&self, mut cookie: Cookie<'_>) -> String {
+        cookie.set_max_age(match self {
+            Self::Delete => Some(Duration::ZERO),
+            Self::Set { life_seconds, .. } => {
+                life_seconds.map(|seconds| Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)))
             }
-        };
-        let mut cookie = ours(config, scheme, name, value);
-        cookie.set_max_age(life);
+        });
         cookie.to_string()
     }
 }
@@ -333,23 +347,28 @@ mod tests {
             let mut changes = Changes::default();
             assert_eq!(changes.headers(&config, scheme), [""; 0]);
             changes.forget_all();
-            let deleted = [SID, AUTO_LOGIN].map(|name| format!("{name}=; {more}; Max-Age=0"));
+            let host_only = more.replace("; Domain=example.org", "");
+            // What was set before there was a domain goes first.
+            let former = |name: &str| domain.map(|_| format!("{name}=; {host_only}; Max-Age=0"));
+            let all = |set: &[(&str, String)]| -> Vec<String> {
+                set.iter().flat_map(|(name, value)| former(name).into_iter().chain([value.clone()])).collect()
+            };
+            let deleted = all(&[SID, AUTO_LOGIN].map(|name| (name, format!("{name}=; {more}; Max-Age=0"))));
             assert_eq!(changes.headers(&config, scheme), deleted);
             assert!(changes.start_session(&Secret::from("v")));
             changes.remember(Remember { cookie: Secret::from("r"), max_age_seconds: 600 });
             assert!(changes.keep_form(Secret::from("f"), 900));
-            let set = [
-                format!("{SID}=v; {more}"),
-                format!("{AUTO_LOGIN}=r; {more}; Max-Age=600"),
-                format!("{FORM}=f; {more}; Max-Age=900"),
-            ];
+            let set = all(&[
+                (SID, format!("{SID}=v; {more}")),
+                (AUTO_LOGIN, format!("{AUTO_LOGIN}=r; {more}; Max-Age=600")),
+                (FORM, format!("{FORM}=f; {more}; Max-Age=900")),
+            ]);
             assert_eq!(changes.headers(&config, scheme), set);
             assert!(!changes.start_session(&Secret::from("a b")) && !changes.keep_form(Secret::from("a b"), 1));
             changes.remember(Remember { cookie: Secret::from("a;b"), max_age_seconds: 1 });
             assert_eq!(changes.headers(&config, scheme), set, "what cannot be in a cookie changes nothing");
             changes.expect_back(Secret::from("n"));
-            let back = more.replace("; Domain=example.org", "");
-            let back = format!("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=n; {back}; Max-Age=600");
+            let back = format!("CAMS_HANDOVER_MYCAMSCLUSTER_SYSTEM=n; {host_only}; Max-Age=600");
             assert_eq!(changes.headers(&config, scheme), [set.as_slice(), &[back]].concat(), "for one host always");
         };
         check(None, Scheme::Https, "HttpOnly; SameSite=Lax; Secure; Path=/");
