@@ -9,7 +9,7 @@ use super::*;
 use crate::agents::Rights;
 use crate::auth::subject::Proof;
 use crate::session::Filter;
-use crate::testkit::{PASSWORD, Site};
+use crate::testkit::{PASSWORD, Site, keep_session};
 
 const VALVE: &str = "<auth-valve className='com.cafesoft.security.engine.auth.AutoLoginAuthValve'><param-list>
     <param name='secretKey' value='AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='/></param-list></auth-valve>
@@ -223,7 +223,10 @@ async fn plant(server: &Arc<Server>, entry: &str, since: i64) -> Secret {
     let answers = answers.map(|(name, value)| (name.to_owned(), value.into())).into();
     let login = Login { entry, subject: &subject, answers: &answers, client: &client() };
     let (family, remember) = auto.begin(&AutoLogin::new_series().unwrap(), &login, since).unwrap();
-    server.store.add_family(&family).await.unwrap();
+    let now = server.now().as_second();
+    keep_session(server, "planter", "system", now, now).await;
+    assert!(server.store.add_family(&family, "planter").await.unwrap());
+    server.sessions.end("planter").await.unwrap();
     remember.cookie
 }
 
@@ -376,44 +379,6 @@ async fn log_out(server: &Arc<Server>, token: &Secret) {
     logout(server, &agent(), &request).await.unwrap();
 }
 
-/// A tab of another site logs out with the token of a session that ended, while the browser logged in by itself.
-#[tokio::test]
-async fn a_logout_with_a_dead_token_ends_what_came_after() {
-    let site = site();
-    let server = site.server().await;
-    let (token, remember) = log_in(&server, "alice", "true", None).await;
-    server.sessions.end(&sessions(&server).await[0].id).await.unwrap();
-    let remember = show(&server, &remember.unwrap()).await.unwrap().unwrap();
-    let mut elsewhere = agent();
-    elsewhere.rights.domains = vec!["other".into()];
-    let request =
-        LogoutRequest { request_id: "r".into(), session: Some(token.clone()), remember: None, client: client() };
-    logout(&server, &elsewhere, &request).await.unwrap();
-    log_out(&server, &"none".into()).await;
-    assert_eq!((families(&server).await.len(), sessions(&server).await.len()), (1, 1));
-    log_out(&server, &token).await;
-    assert_eq!((families(&server).await.len(), sessions(&server).await.len()), (0, 0));
-    assert_eq!(show(&server, &remember).await.unwrap_err(), "refused");
-}
-
-/// Who has as many sessions as there may be keeps the cookie for later.
-#[tokio::test]
-async fn a_remembered_browser_finds_no_room_either() {
-    for (way, expected) in [("refuse", Err("kept")), ("endOldest", Ok(()))] {
-        let site = site();
-        site.edit("security-domain.xml", "maximumSessions\" value=\"0", "maximumSessions\" value=\"1");
-        site.edit("security-domain.xml", "whenTooMany\" value=\"endOldest", &format!("whenTooMany\" value=\"{way}"));
-        let server = site.server().await;
-        let cookie = remembered(&server).await;
-        let typed = sessions(&server).await;
-        let shown = show(&server, &cookie).await.map(|_| ());
-        assert_eq!(shown, expected.map_err(str::to_owned), "{way}");
-        let [session] = &sessions(&server).await[..] else { panic!("{way}") };
-        assert_eq!(session.id == typed[0].id, way == "refuse");
-        assert_eq!(families(&server).await.len(), 1, "{way}");
-    }
-}
-
 /// Whoever ends a family meanwhile, also at another server, ends the login.
 #[tokio::test]
 async fn a_family_that_ends_during_a_login_opens_nothing() {
@@ -443,3 +408,5 @@ async fn a_family_that_ends_during_a_login_opens_nothing() {
     assert!(matches!(answer, AutoLoginResponse::Refused { notice: None }), "{answer:?}");
     assert_eq!(sessions(&server).await.len(), 0);
 }
+
+mod ends;
