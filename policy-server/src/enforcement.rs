@@ -12,7 +12,7 @@ mod parked;
 
 pub use account::{account, end_of_account};
 pub use auto_login::autologin;
-use auto_login::{end_family, forget_browser};
+use auto_login::{end_family, end_family_for, forget_browser};
 pub use handover::{hand_over, redeem};
 pub use login::login;
 pub use parked::{park, take_parked};
@@ -29,7 +29,7 @@ use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::auth::pipeline::{Depth, RecheckRun};
 use crate::pki::PkiError;
-use crate::session::{Found, Session, SessionError, Shown, rules};
+use crate::session::{Found, Session, SessionError, Shown, TokenHash, rules};
 use crate::store::Position;
 use crate::wire::{Domain, Loaded, Server};
 
@@ -314,7 +314,9 @@ async fn end_by_token(
     request: &LogoutRequest,
     token: &Secret,
 ) -> Result<(), EnforcementError> {
-    let Some(session) = server.sessions.of_token(token, &request.host).await? else { return Ok(()) };
+    let Some(session) = server.sessions.of_token(token, &request.host).await? else {
+        return end_by_dead_token(server, agent, request, token).await;
+    };
     let detail = Detail {
         request_id: Some(&request.request_id),
         agent: Some(&agent.name),
@@ -333,6 +335,28 @@ async fn end_by_token(
         end_family(server, series, LOGOUT).await?;
     }
     Ok(())
+}
+
+/// The session is over, and its browser may have logged in by itself at another site since: that ends too.
+async fn end_by_dead_token(
+    server: &Server,
+    agent: &Registered,
+    request: &LogoutRequest,
+    token: &Secret,
+) -> Result<(), EnforcementError> {
+    if !agent.rights.capabilities.contains(&Capability::Enforce) {
+        return Ok(());
+    }
+    let (token, now) = (TokenHash::of(token), server.now().as_second());
+    let Some(series) = server.store.ended_series(&token, &agent.rights.domains, now).await? else { return Ok(()) };
+    let by = Detail {
+        request_id: Some(&request.request_id),
+        agent: Some(&agent.name),
+        client: Some(request.client.address.to_string()),
+        reason: Some(LOGOUT),
+        ..Detail::default()
+    };
+    end_family_for(server, &series, &by).await
 }
 
 /// The key under which the agent vouches for people to its own sites.

@@ -61,6 +61,9 @@ pub struct RedeemRequest {
     /// The session the browser had here before; if it is another one, it ends.
     #[serde(default, with = "secret::on_the_wire_option")]
     pub previous_session: Option<Secret>,
+    /// The remember-me cookie the browser has here; if it is of another person, it is of no use any more.
+    #[serde(default, with = "secret::on_the_wire_option")]
+    pub remember: Option<Secret>,
     pub client: Client,
 }
 
@@ -74,6 +77,9 @@ pub enum RedeemResponse {
         identity: Box<Identity>,
         /// The path and query that were handed over with it.
         target: String,
+        /// The remember-me cookie was of another person: it is deleted.
+        #[serde(default)]
+        forget: bool,
     },
     /// The code is of no use here: the reason is in the audit log.
     Refused,

@@ -5,6 +5,7 @@ use std::fs;
 use futures_util::future::join_all;
 use http::StatusCode;
 use policy_server::auth::valves::auto_login::family::{Family, Rotation, Seen};
+use policy_server::session::SessionStore;
 use policy_server::store::{Fate, Store};
 use serde_json::{Value, json};
 use shared_proto::event::Change;
@@ -14,7 +15,7 @@ use tests::link::Link;
 use tests::policy_server::{Files, PASSWORD};
 use tests::quickstart::replace;
 
-use crate::store::stores;
+use crate::store::{session, stores};
 
 const DAY: u64 = 24 * 3600;
 const DOMAIN: &str = "conf/domains/system";
@@ -51,8 +52,11 @@ async fn families_change_one_after_the_other() {
     for fixture in stores().await {
         let servers = [fixture.store.clone(), fixture.again().await];
         let first = family("one", "alice", 100);
+        let (token, owner) = session("owner", "alice", 100);
+        assert!(!servers[0].add_family(&first, &owner.id).await.unwrap(), "there is no such session");
+        servers[0].insert(&token, &owner).await.unwrap();
         for family in [&first, &family("two", "alice", 200), &family("three", "bob", 200)] {
-            servers[0].add_family(family).await.unwrap();
+            assert!(servers[0].add_family(family, &owner.id).await.unwrap());
         }
         assert_eq!(servers[1].family("one").await.unwrap(), Some(first));
         // Twenty tabs at two servers, and then after the grace.

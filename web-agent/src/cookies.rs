@@ -32,12 +32,18 @@ pub enum Carried {
     Value(Secret),
 }
 
+impl Carried {
+    pub fn value(&self) -> Option<Secret> {
+        match self {
+            Self::Value(value) => Some(value.clone()),
+            Self::Nothing | Self::Unusable => None,
+        }
+    }
+}
+
 /// The session cookie's value. Anything but exactly one that could be ours is nobody.
 pub fn session(config: &GateConfig, head: &Head) -> Option<Secret> {
-    match carried(head, &config.cookies.session) {
-        Carried::Value(value) => Some(value),
-        Carried::Nothing | Carried::Unusable => None,
-    }
+    carried(head, &config.cookies.session).value()
 }
 
 /// Whether the request has a session cookie that is nobody's, because there are two, or it cannot be ours.

@@ -133,6 +133,10 @@ impl<'a> Owner<'a> {
             if self.server.sessions.end(&session.id).await? {
                 self.server.audit.record(Kind::SessionEnded, Detail::of(&session).by(by));
             }
+            // A login adds its browser after its session, and only while that is there.
+            if let Some(series) = &session.series {
+                end_family_for(self.server, series, by).await?;
+            }
         }
         Ok(AccountEndResponse::Ended { own })
     }

@@ -73,15 +73,15 @@ impl<'a> Wish<'a> {
         &self.series
     }
 
-    /// Where it fails, the person is logged in all the same.
+    /// Where it fails, the person is logged in all the same. Nobody is remembered whose session ended meanwhile.
     pub async fn fulfil(self, server: &Server, session: &Session, client: &Client, now: i64) -> Option<Remember> {
         let login = Login { entry: &self.entry.name, subject: &session.subject, answers: &self.answers, client };
         let kept = async {
             let (family, remember) = self.auto.begin(&self.series, &login, now)?;
-            server.store.add_family(&family).await?;
-            Ok::<_, EnforcementError>(remember)
+            let is_kept = server.store.add_family(&family, &session.id).await?;
+            Ok::<_, EnforcementError>(is_kept.then_some(remember))
         };
-        kept.await.inspect_err(|error| tracing::error!(%error, "a browser cannot be remembered")).ok()
+        kept.await.inspect_err(|error| tracing::error!(%error, "a browser cannot be remembered")).ok().flatten()
     }
 }
 

@@ -8,6 +8,7 @@ use shared_proto::authority::Authority;
 use shared_proto::handover::{HandoverRequest, HandoverResponse, RedeemRequest, RedeemResponse};
 use shared_proto::secret::Secret;
 
+use super::auto_login::{end_family, family_of};
 use super::login::REPLACED;
 use super::{EnforcementError, Reach, authorise, end, live_session, may_end};
 use crate::agents::{Capability, Registered};
@@ -81,7 +82,8 @@ pub async fn redeem(
     let detail = Detail { entry: whose.entry, user: whose.user, session: whose.session, ..detail };
     server.audit.record(Kind::SessionHandedOver, detail);
     end_previous(server, agent, request, &session).await?;
-    Ok(RedeemResponse::Success { session: token, identity: session.identity().into(), target })
+    let forget = end_remembered(server, domain, request, &session).await?;
+    Ok(RedeemResponse::Success { session: token, identity: session.identity().into(), target, forget })
 }
 
 type Taken = Result<(Secret, Session, String), &'static str>;
@@ -141,6 +143,20 @@ async fn end_previous(
         Some(previous) if may_end(agent, &previous) => end(server, &previous, REPLACED).await,
         _ => Ok(()),
     }
+}
+
+/// As with every login, the browser is remembered for nobody else from now on. Whether it was.
+async fn end_remembered(
+    server: &Server,
+    domain: &Domain,
+    request: &RedeemRequest,
+    session: &Session,
+) -> Result<bool, EnforcementError> {
+    let Some(cookie) = &request.remember else { return Ok(false) };
+    let family = family_of(server, domain, cookie).await?.filter(|family| family.user != session.subject.user);
+    let Some(family) = family else { return Ok(false) };
+    end_family(server, &family.series, REPLACED).await?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -132,12 +132,23 @@ async fn open_session(
         }
         None => None,
     };
+    let remembered = match &request.remember {
+        Some(cookie) => family_of(server, domain, cookie).await?,
+        None => None,
+    };
+    // A browser is remembered for one person, and once. What it stays remembered by, a logout with the new session ends.
+    let user = subject.user.clone();
+    let gives_up = |former: &str| wish.is_some() || request.forget || former != user;
+    let own = previous.as_ref().filter(|previous| previous.domain == domain.name && !gives_up(&previous.subject.user));
+    let own = own.and_then(|previous| previous.series.as_deref());
+    let shown = remembered.as_ref().filter(|family| !family.stolen && !gives_up(&family.user));
+    let stays = own.or(shown.map(|family| family.series.as_str()));
     let opening = Opening {
         subject,
         domain: &domain.name,
         entry: &entry.name,
         client: &request.client,
-        series: wish.as_ref().map(Wish::series),
+        series: wish.as_ref().map(Wish::series).or(stays),
         remembered: false,
         replaces: previous.as_ref().map(|previous| previous.id.as_str()),
     };
@@ -148,20 +159,15 @@ async fn open_session(
         let is_former = previous.as_ref().is_some_and(|previous| previous.id == other.id);
         server.record_end(other, if is_former { REPLACED } else { CROWDED_OUT });
     }
-    // A browser is remembered for one person, and once.
-    let gives_up = |user: &str| wish.is_some() || request.forget || user != session.subject.user;
-    if let Some(previous) = previous {
-        end(server, &previous, REPLACED).await?;
+    if let Some(previous) = &previous {
+        end(server, previous, REPLACED).await?;
         if let Some(series) = &previous.series
             && gives_up(&previous.subject.user)
         {
             end_family(server, series, REPLACED).await?;
         }
     }
-    if let Some(cookie) = &request.remember
-        && let Some(family) = family_of(server, domain, cookie).await?
-        && gives_up(&family.user)
-    {
+    if let Some(family) = remembered.filter(|family| gives_up(&family.user)) {
         end_family(server, &family.series, REPLACED).await?;
     }
     let remember = match wish {

@@ -39,10 +39,9 @@ pub enum WhenTooMany {
 }
 
 impl Crowd {
-    /// How many of the sessions that are there must go before another may come; `None`: it may not.
-    pub fn to_end(self, there: usize) -> Option<usize> {
-        let surplus = (there + 1).saturating_sub(self.most.get());
-        (surplus == 0 || self.beyond == WhenTooMany::EndOldest).then_some(surplus)
+    /// How many of the sessions that are there must go before another may come.
+    pub fn surplus(self, there: usize) -> usize {
+        (there + 1).saturating_sub(self.most.get())
     }
 }
 
@@ -82,12 +81,9 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many() {
-        for (most, there, ends, refuses) in
-            [(1, 0, 0, false), (1, 1, 1, true), (3, 2, 0, false), (3, 3, 1, true), (3, 7, 5, true), (9, 0, 0, false)]
-        {
-            let crowd = |beyond| Crowd { most: NonZeroUsize::new(most).unwrap(), beyond };
-            assert_eq!(crowd(WhenTooMany::EndOldest).to_end(there), Some(ends), "{most} {there}");
-            assert_eq!(crowd(WhenTooMany::Refuse).to_end(there).is_none(), refuses, "{most} {there}");
+        for (most, there, expected) in [(1, 0, 0), (1, 1, 1), (3, 2, 0), (3, 3, 1), (3, 7, 5), (9, 0, 0)] {
+            let crowd = Crowd { most: NonZeroUsize::new(most).unwrap(), beyond: WhenTooMany::Refuse };
+            assert_eq!(crowd.surplus(there), expected, "{most} {there}");
         }
     }
 

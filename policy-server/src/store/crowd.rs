@@ -7,6 +7,7 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use super::location::Location;
 use super::sessions::{COLUMNS, add, end_all, session};
 use super::{Store, StoreError};
+use crate::session::limits::WhenTooMany;
 use crate::session::{Session, TokenHash, Turn};
 use shared_proto::event::Change;
 
@@ -34,11 +35,19 @@ impl Store {
         let there = rows.iter().map(session).collect::<Result<Vec<_>, _>>()?;
         let (former, others): (Vec<_>, Vec<_>) =
             there.into_iter().partition(|session| Some(session.id.as_str()) == turn.replaces);
-        let Some(surplus) = turn.crowd.to_end(others.len()) else {
+        let surplus = turn.crowd.surplus(others.len());
+        // Nobody typed for an automatic login: it takes the place of its own browser's sessions alone, or two browsers
+        // that ask by themselves would end each other's for ever.
+        let makes_room = |other: &Session| match new.remembered {
+            true => other.series == new.series,
+            false => turn.crowd.beyond == WhenTooMany::EndOldest,
+        };
+        let going: Vec<_> = others.into_iter().filter(makes_room).take(surplus).collect();
+        if going.len() < surplus {
             work.rollback().await?;
             return Ok(None);
-        };
-        let ended = end_all(&mut work, former.into_iter().chain(others.into_iter().take(surplus))).await?;
+        }
+        let ended = end_all(&mut work, former.into_iter().chain(going)).await?;
         add(&mut work, token, new).await?;
         let news: Vec<_> = ended.iter().map(|session| Change::SessionEnded { session: session.id.clone() }).collect();
         self.commit(work, &news).await?;

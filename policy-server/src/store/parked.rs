@@ -38,6 +38,24 @@ impl Store {
         Ok(row.map(|row| row.try_get("user_name")).transpose()?)
     }
 
+    /// The remembered browser that an ended session of these security domains belonged to, as long as it is known.
+    pub async fn ended_series(
+        &self,
+        token: &TokenHash,
+        domains: &[String],
+        now: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let query = "SELECT domain, series FROM ended_sessions WHERE token_hash = $1 AND series <> '' AND ended > $2";
+        let row = sqlx::query(query)
+            .bind(token.as_str())
+            .bind(now.saturating_sub(ENDED_KEPT))
+            .fetch_optional(&self.reader)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (domain, series): (String, String) = (row.try_get("domain")?, row.try_get("series")?);
+        Ok(domains.contains(&domain).then_some(series))
+    }
+
     /// Keeps a form until it `expires`, in seconds since 1970.
     pub async fn park(&self, id: &str, owner: &Owner, sealed: &[u8], expires: i64) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
@@ -100,8 +118,8 @@ impl Store {
 
 /// Writes down, as a part of this work, whose session it is that is about to end.
 pub(super) async fn remember_owner(work: &mut Transaction<'static, Any>, session: &str) -> Result<(), StoreError> {
-    let query = "INSERT INTO ended_sessions (token_hash, domain, user_name, ended) \
-                 SELECT token_hash, domain, user_name, $2 FROM sessions JOIN session_tokens ON session_id = id \
+    let query = "INSERT INTO ended_sessions (token_hash, domain, user_name, series, ended) \
+                 SELECT token_hash, domain, user_name, series, $2 FROM sessions JOIN session_tokens ON session_id = id \
                  WHERE id = $1 ON CONFLICT DO NOTHING";
     sqlx::query(query).bind(session).bind(jiff::Timestamp::now().as_second()).execute(&mut **work).await?;
     Ok(())

@@ -24,8 +24,15 @@ pub enum Fate {
 }
 
 impl Store {
-    pub async fn add_family(&self, family: &Family) -> Result<(), StoreError> {
+    /// Adds a family for a session. False, and there is none, where that session ended meanwhile: whoever ended it wants
+    /// its browser to be remembered no more.
+    pub async fn add_family(&self, family: &Family, session: &str) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
+        // The update that changes nothing keeps the session until the commit.
+        let query = "UPDATE sessions SET id = id WHERE id = $1";
+        if sqlx::query(query).bind(session).execute(&mut *work).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO remembered_browsers (series, domain, entry, user_name, methods, created, expires, stolen, \
              generation, since, sealed, pending, pending_since, pending_sealed, skipped) \
@@ -41,7 +48,8 @@ impl Store {
         .execute(&mut *work)
         .await?;
         write(&mut work, family).await?;
-        Ok(work.commit().await?)
+        work.commit().await?;
+        Ok(true)
     }
 
     pub async fn family(&self, series: &str) -> Result<Option<Family>, StoreError> {

@@ -25,7 +25,8 @@ pub enum Stage {
 pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
     match request.method.as_str() {
         "GET" | "HEAD" => Ok(list(request)),
-        "POST" if sender::is_foreign(&request, head)? => Ok(decided(Step::Respond(Reply::cross_site()))),
+        // Not from another site of the cluster either, whose scripts may be somebody else's.
+        "POST" if !sender::is_same_origin(&request, head) => Ok(decided(Step::Respond(Reply::cross_site()))),
         "POST" => {
             login_form::check_type(head)?;
             let question = Question::Body { max: login_form::MAX_BODY };

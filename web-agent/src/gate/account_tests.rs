@@ -8,6 +8,7 @@ use crate::pages::Page;
 use crate::testing::{COOKIE, NAVIGATION, alice, start};
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+const OWN: &str = "Origin: https://app.test:8443";
 const REMEMBERED: &str = "Cookie: CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=kept";
 
 fn account() -> AccountResponse {
@@ -30,7 +31,7 @@ fn post(lines: &[&str]) -> (Gate, Step) {
 
 /// Posts this body; what the policy server is asked to end, or the status of the answer.
 fn end(body: &str) -> Result<End, u16> {
-    let (mut gate, _) = post(&[]);
+    let (mut gate, _) = post(&[OWN]);
     match gate.answer(Answer::Body(body.as_bytes().to_vec())) {
         Step::Ask(Question::AccountEnd(question)) => {
             assert_eq!(question.asker.session.unwrap().expose(), b"token");
@@ -124,17 +125,20 @@ fn a_form_says_what_is_to_end() {
     ] {
         assert_eq!(end(body).unwrap_err(), 400, "{body}");
     }
-    let (mut gate, _) = post(&[]);
+    let (mut gate, _) = post(&[OWN]);
     assert_eq!(gate.answer(Answer::BodyTooLarge).status(), 413);
 }
 
 #[test]
 fn only_our_own_pages_end_anything() {
     for (lines, expected) in [
-        (&[][..], 0),
-        (&["Origin: https://app.test:8443"], 0),
-        (&["Origin: https://portal.test"], 0),
+        (&[OWN][..], 0),
         (&["Sec-Fetch-Site: same-origin"], 0),
+        (&["Origin: null", "Sec-Fetch-Site: same-origin"], 0),
+        (&[], 403),
+        (&["Origin: https://portal.test"], 403),
+        (&["Origin: https://portal.test", "Sec-Fetch-Site: same-site"], 403),
+        (&["Sec-Fetch-Site: same-site"], 403),
         (&["Origin: https://evil.test"], 403),
         (&["Origin: null"], 403),
         (&["Sec-Fetch-Site: cross-site"], 403),
@@ -142,7 +146,7 @@ fn only_our_own_pages_end_anything() {
     ] {
         assert_eq!(post(lines).1.status(), expected, "{lines:?}");
     }
-    let json = start("POST /cams/account", &[COOKIE, "Content-Type: application/json", "Content-Length: 9"]).1;
+    let json = start("POST /cams/account", &[COOKIE, OWN, "Content-Type: application/json", "Content-Length: 9"]).1;
     assert_eq!(json.status(), 415);
     for method in ["PUT", "DELETE", "OPTIONS", "PATCH"] {
         let reply = start(&format!("{method} /cams/account"), &[COOKIE]).1.reply();
@@ -159,7 +163,7 @@ fn what_comes_afterwards() {
         (AccountEndResponse::Ended { own: true }, Some("/cams/logout"), 2),
         (AccountEndResponse::Unknown, None, 0),
     ] {
-        let (mut gate, _) = post(&[]);
+        let (mut gate, _) = post(&[OWN]);
         gate.answer(Answer::Body(b"cams_end=everything".to_vec()));
         let reply = gate.answer(Answer::AccountEnd(response.clone())).reply();
         assert_eq!(reply.values("Location").first().copied(), expected, "{response:?}");

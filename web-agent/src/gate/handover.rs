@@ -145,6 +145,7 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         code: code.into(),
         binding: nonce.map(binding).unwrap_or_default(),
         previous_session: request.session.clone(),
+        remember: request.remembered.value(),
         client: request.client.clone(),
     };
     Ok((State::Redeeming(request), Step::Ask(Question::Redeem(question))))
@@ -153,7 +154,12 @@ pub fn start(request: Request, head: &Head) -> Result<(State, Step), Refusal> {
 /// What the policy server made of the code.
 pub fn redeemed(mut request: Request, response: RedeemResponse) -> (State, Step) {
     match response {
-        RedeemResponse::Success { session, identity, target } if request.changes.start_session_here(&session) => {
+        RedeemResponse::Success { session, identity, target, forget }
+            if request.changes.start_session_here(&session) =>
+        {
+            if forget {
+                request.changes.forget_remembered();
+            }
             let to = redirect::original(&request.config, &request.here(), &target).filter(|to| to.starts_with('/'));
             let to = to.unwrap_or_else(|| request.config.default_page.clone());
             respond(&request, Reply::see_other(to, Audit::new(Event::LoggedIn, "").with_user(identity.user)))

@@ -238,6 +238,11 @@ fn a_code_is_shown_with_what_the_browser_keeps() {
     }
 }
 
+fn success(target: &str, forget: bool) -> Answer {
+    let (session, identity, target) = ("new".into(), alice().into(), target.to_owned());
+    Answer::Redeem(RedeemResponse::Success { session, identity, target, forget })
+}
+
 #[test]
 fn a_code_opens_the_page_that_was_wanted_or_nothing() {
     let line = format!("GET /cams/handover?code={CODE}");
@@ -251,11 +256,20 @@ fn a_code_opens_the_page_that_was_wanted_or_nothing() {
         ("", "/"),
     ] {
         let (mut gate, _) = start(&line, &[NAVIGATION, &kept(NONCE)]);
-        let (session, identity, target) = ("new".into(), alice(), target.to_owned());
-        let reply =
-            gate.answer(Answer::Redeem(RedeemResponse::Success { session, identity: identity.into(), target })).reply();
+        let reply = gate.answer(success(target, false)).reply();
         assert_eq!((reply.status, reply.values("Location")), (303, vec![expected]));
         assert!(reply.values("Set-Cookie")[0].starts_with("CAMS_SID_MYCAMSCLUSTER_SYSTEM=new; "));
+    }
+    // The policy server is shown what the browser is remembered by, and says whether that is another person.
+    for forget in [false, true] {
+        let (mut gate, step) =
+            start(&line, &[NAVIGATION, &kept(NONCE), "Cookie: CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=r"]);
+        let Step::Ask(Question::Redeem(question)) = step else { panic!("{step:?}") };
+        assert_eq!(question.remember.and_then(|cookie| cookie.expose_str().map(str::to_owned)).as_deref(), Some("r"));
+        let reply = gate.answer(success("/", forget)).reply();
+        let deleted =
+            reply.values("Set-Cookie").iter().any(|set| set.starts_with("CAMS_AUTO_LOGIN_MYCAMSCLUSTER_SYSTEM=; "));
+        assert_eq!(deleted, forget, "{reply:?}");
     }
     for (answer, expected) in [
         (Answer::Redeem(RedeemResponse::Refused), 400),

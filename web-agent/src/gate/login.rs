@@ -133,10 +133,7 @@ pub fn form(request: Request, body: &[u8]) -> (State, Step) {
         entry: attempt.entry.clone(),
         callbacks: form.callbacks,
         previous_session: request.session.clone(),
-        remember: match &request.remembered {
-            Carried::Value(cookie) => Some(cookie.clone()),
-            Carried::Nothing | Carried::Unusable => None,
-        },
+        remember: request.remembered.value(),
         forget: forgets(&request, &attempt),
         client: request.client.clone(),
     };

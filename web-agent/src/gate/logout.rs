@@ -2,7 +2,6 @@
 
 use shared_proto::login::LogoutRequest;
 
-use crate::cookies::Carried;
 use crate::gate::reply::{Audit, Event, Reply};
 use crate::gate::request::Request;
 use crate::gate::{Question, State, Step, respond, sender};
@@ -35,10 +34,7 @@ fn is_embedded(head: &Head) -> Result<bool, Refusal> {
 /// Both cookies go at once, with whatever is answered.
 fn end(mut request: Request) -> (State, Step) {
     request.changes.forget_all();
-    let remember = match &request.remembered {
-        Carried::Value(cookie) => Some(cookie.clone()),
-        Carried::Nothing | Carried::Unusable => None,
-    };
+    let remember = request.remembered.value();
     if request.session.is_none() && remember.is_none() {
         return done(&request);
     }

@@ -53,7 +53,9 @@ pub fn read(request: Request, demand: Demand) -> (State, Step) {
 /// Asks the policy server to keep it.
 pub fn keep(mut request: Request, demand: Demand, body: Vec<u8>) -> (State, Step) {
     let body = Secret::new(body);
-    let (Some(session), true) = (request.session.clone(), fields(body.expose()).is_some()) else {
+    // What could not be sent again is not promised.
+    let can_be_sent = action(&request, request.target.as_str()).is_some() && fields(body.expose()).is_some();
+    let (Some(session), true) = (request.session.clone(), can_be_sent) else {
         return lose(request, demand);
     };
     let question = ParkRequest {
@@ -133,8 +135,9 @@ pub fn resume(mut request: Request, head: &Head) -> (State, Step) {
 pub fn taken(mut request: Request, response: TakeResponse) -> (State, Step) {
     match response {
         TakeResponse::Form { target, body } => {
-            let action = redirect::original(&request.config, &request.here(), &target);
-            let Some((action, fields)) = action.zip(fields(body.expose())) else { return gone(&request) };
+            let Some((action, fields)) = action(&request, &target).zip(fields(body.expose())) else {
+                return gone(&request);
+            };
             let page = Page::Resend { action, fields };
             respond(&request, Reply::page(200, page, Audit::new(Event::Shown, "a posted form")))
         }
@@ -146,6 +149,11 @@ pub fn taken(mut request: Request, response: TakeResponse) -> (State, Step) {
         }
         TakeResponse::Gone => gone(&request),
     }
+}
+
+/// Where a form for this target is sent.
+fn action(request: &Request, target: &str) -> Option<String> {
+    redirect::original(&request.config, &request.here(), target)
 }
 
 fn gone(request: &Request) -> (State, Step) {

@@ -164,6 +164,18 @@ fn who_is_remembered_needs_no_detour() {
     }
 }
 
+/// No browser would be led there again: the person is told at once that the form is lost.
+#[test]
+fn a_form_that_could_not_be_sent_again_is_not_promised() {
+    for (line, is_kept) in [("POST /x?a=b", true), ("POST /x?a=\\b", false), ("POST /x?\\", false)] {
+        let (mut gate, _) = demanded(line, &POST, SessionStanding::Ended);
+        match gate.answer(Answer::Body(b"a=b".to_vec())) {
+            Step::Ask(Question::Park(_)) => assert!(is_kept, "{line}"),
+            step => assert_eq!((is_kept, way_back(&step.reply()).1.as_str()), (false, "form-lost"), "{line}"),
+        }
+    }
+}
+
 #[test]
 fn only_a_person_who_follows_the_way_back_gets_a_form() {
     for (line, lines, status) in [

@@ -51,6 +51,7 @@ fn coming(code: &Secret) -> RedeemRequest {
         code: code.clone(),
         binding: "bound".into(),
         previous_session: None,
+        remember: None,
         client: client(),
     }
 }

@@ -1,10 +1,12 @@
 -- Sessions that ended a while ago: whoever still shows the token of one is sent to the login, and gets back what was
--- posted with it. Forms are sealed; `browser` is the SHA-256 of a cookie. Times are seconds since 1970.
+-- posted with it; and whoever logs out with one ends the remembered browser it belonged to (`series`, if any). Forms are
+-- sealed; `browser` is the SHA-256 of a cookie. Times are seconds since 1970.
 
 CREATE TABLE ended_sessions (
     token_hash TEXT PRIMARY KEY,
     domain TEXT NOT NULL,
     user_name TEXT NOT NULL,
+    series TEXT NOT NULL,
     ended BIGINT NOT NULL
 );
 
