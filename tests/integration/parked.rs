@@ -18,7 +18,7 @@ use crate::secrets::{Kept, files};
 use crate::store::{session, stores};
 
 const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
-const FORM: &str = "CAMS_FORM_MYCAMSCLUSTER_SYSTEM";
+const FORM: &str = "__Host-CAMS_FORM_MYCAMSCLUSTER_SYSTEM";
 const USER: &str = "input[name=cams_cb_username]";
 const PASSWORD: &str = "input[name=cams_cb_password]";
 /// Typed into a form, which is nobody's business.

@@ -182,11 +182,24 @@ async fn a_code_is_of_no_use_to_anybody_else() {
     assert_eq!(app.get("/private/").await.status, 200, "nobody loses a session by it");
     assert_eq!(world.events("handover-refused").len(), 11);
 
+    // Nor is the session's cookie, which opens the site that it is of.
+    let token = app.cookie(SESSION).unwrap();
+    for (number, status) in [(0, 200), (1, 302)] {
+        let thief = world.client(number);
+        thief.set_cookie(SESSION, &token);
+        assert_eq!(thief.get("/private/").await.status, status, "{number}");
+    }
+    let (site, host) = (world.client(1), world.client(2));
+    host.set_cookie(SESSION, &token);
+    assert_eq!(host.get(&world.leave(&site).await).await.status, 200, "the form, and no further code");
+    assert_eq!(app.get("/private/").await.status, 200);
+
     // Two cookies of one name are none: who has them would go round in circles.
     let doubled = thief(0, Some(&nonce));
     doubled.set_cookie("a", &format!("b; {SESSION}=x; {SESSION}=y"));
     let code = world.code(&doubled, &login).await;
     assert_eq!(doubled.get(&code).await.status, 400);
+    assert_eq!(thief(0, Some(&nonce)).get(&code).await.status, 400, "it was used up");
 
     let app = thief(0, Some(&nonce));
     let code = world.code(&app, &login).await;
