@@ -136,10 +136,8 @@ async fn one_login_is_one_session_everywhere() {
     for (number, token) in tokens.iter().enumerate() {
         let client = world.client(number);
         client.set_cookie(SESSION, token);
-        let is_over = async || match number {
-            2 => client.get(&page).await.status == 200,
-            _ => client.get("/private/").await.status == 302,
-        };
+        let (target, status) = if number == 2 { (page.as_str(), 200) } else { ("/private/", 302) };
+        let is_over = async || client.get_unless_cut(target).await.is_some_and(|reply| reply.status == status);
         within_async(SOON, "the session is over everywhere", is_over).await;
     }
 }
