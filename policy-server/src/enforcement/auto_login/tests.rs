@@ -104,7 +104,8 @@ async fn show(server: &Arc<Server>, cookie: &Secret) -> Result<Option<Secret>, S
             Ok(remember.map(|remember| remember.cookie))
         }
         Ok(AutoLoginResponse::Refused { notice }) => Err(notice.map_or("refused", |_| "told").to_owned()),
-        Ok(AutoLoginResponse::Unavailable | AutoLoginResponse::NoService) => Err("kept".to_owned()),
+        Ok(AutoLoginResponse::Unavailable) => Err("kept".to_owned()),
+        Ok(AutoLoginResponse::NoService) => Err("later".to_owned()),
         other => panic!("{other:?}"),
     }
 }
@@ -162,7 +163,9 @@ async fn twenty_tabs_and_a_lost_answer_cost_nothing() {
     let server = site.server().await;
     let first = remembered(&server).await;
     let answers = join_all((0..20).map(|_| show(&server, &first))).await;
-    let given: Vec<_> = answers.into_iter().filter_map(|answer| answer.unwrap()).collect();
+    // A busy machine may have no capacity for some of them.
+    assert!(answers.iter().all(|answer| answer.as_ref().err().is_none_or(|said| said == "later")), "{answers:?}");
+    let given: Vec<_> = answers.into_iter().filter_map(|answer| answer.ok().flatten()).collect();
     assert_eq!(given.len(), 1);
     // That answer got lost.
     assert!(show(&server, &first).await.unwrap().is_none());
