@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::agents::{Capability, Registered, Rights};
 use crate::auth::subject::Subject;
 use crate::digest::{SALT, Scheme, create};
 use crate::session::{Session, SessionStore, TokenHash};
@@ -108,4 +109,15 @@ pub async fn keep_session(server: &Server, id: &str, domain: &str, last_used: i6
 fn write_private(file: &Path, text: &str) {
     fs::write(file, text).unwrap();
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// An agent that may enforce for `app.test` in the domain `system`, through the entry `http`.
+pub(crate) fn agent() -> Registered {
+    let rights = Rights {
+        domains: vec!["system".into()],
+        hosts: vec!["app.test".into()],
+        entries: vec!["http".into()],
+        capabilities: vec![Capability::Enforce],
+    };
+    Registered { name: "web1".into(), fingerprint: String::new(), rights, created: 0 }
 }

@@ -6,9 +6,8 @@ use shared_proto::check::Client;
 use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
 
 use super::*;
-use crate::agents::Rights;
 use crate::session::{Filter, SessionStore, TokenHash};
-use crate::testkit::{PASSWORD, Site, keep_session};
+use crate::testkit::{PASSWORD, Site, agent, keep_session};
 
 const TOO_MANY: &str = "com.cafesoft.cams.auth.TooManySessionsException";
 const HOME: &str = "192.0.2.1";
@@ -23,16 +22,6 @@ fn site(params: &[(&str, &str)]) -> Site {
         site.edit("security-domain.xml", &param(shipped), &param(value));
     }
     site
-}
-
-fn agent() -> Registered {
-    let rights = Rights {
-        domains: vec!["system".into()],
-        hosts: vec!["app.test".into()],
-        entries: vec!["http".into()],
-        capabilities: vec![Capability::Enforce],
-    };
-    Registered { name: "web1".into(), fingerprint: String::new(), rights, created: 0 }
 }
 
 fn client(address: &str) -> Client {

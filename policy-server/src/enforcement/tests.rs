@@ -9,21 +9,10 @@ use shared_proto::login::{LoginRequest, LoginResponse};
 use shared_proto::names::code;
 
 use super::*;
-use crate::agents::Rights;
 use crate::auth::subject::Subject;
 use crate::session::{Filter, Home, SessionService, SessionStore, TokenHash, Turn};
 use crate::store::StoreError;
-use crate::testkit::{PASSWORD, Site, keep_session};
-
-fn agent() -> Registered {
-    let rights = Rights {
-        domains: vec!["system".into()],
-        hosts: vec!["app.test".into()],
-        entries: vec!["http".into()],
-        capabilities: vec![Capability::Enforce],
-    };
-    Registered { name: "web1".into(), fingerprint: String::new(), rights, created: 0 }
-}
+use crate::testkit::{PASSWORD, Site, agent, keep_session};
 
 fn client() -> Client {
     Client { address: [192, 0, 2, 1].into(), user_agent: String::new() }

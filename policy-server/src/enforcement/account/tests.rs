@@ -6,8 +6,8 @@ use shared_proto::secret::Secret;
 
 use super::super::{autologin, login};
 use super::*;
-use crate::agents::{Capability, Rights};
-use crate::testkit::{PASSWORD, Site, keep_session};
+use crate::agents::Rights;
+use crate::testkit::{PASSWORD, Site, agent, keep_session};
 
 const VALVE: &str = "<auth-valve className='com.cafesoft.security.engine.auth.AutoLoginAuthValve'><param-list>
     <param name='secretKey' value='AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='/></param-list></auth-valve>
@@ -91,16 +91,6 @@ impl World {
     async fn lives(&self, session: &Secret) -> bool {
         self.account(session).await.is_some()
     }
-}
-
-fn agent() -> Registered {
-    let rights = Rights {
-        domains: vec!["system".into()],
-        hosts: vec!["app.test".into()],
-        entries: vec!["http".into()],
-        capabilities: vec![Capability::Enforce],
-    };
-    Registered { name: "web1".into(), fingerprint: String::new(), rights, created: 0 }
 }
 
 fn client(user_agent: &str) -> Client {

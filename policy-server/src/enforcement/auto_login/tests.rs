@@ -6,10 +6,9 @@ use shared_proto::login::{LoginRequest, LoginResponse, LogoutRequest};
 
 use super::super::{login, logout};
 use super::*;
-use crate::agents::Rights;
 use crate::auth::subject::Proof;
 use crate::session::Filter;
-use crate::testkit::{PASSWORD, Site, keep_session};
+use crate::testkit::{self, PASSWORD, Site, keep_session};
 
 const VALVE: &str = "<auth-valve className='com.cafesoft.security.engine.auth.AutoLoginAuthValve'><param-list>
     <param name='secretKey' value='AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='/></param-list></auth-valve>
@@ -31,13 +30,9 @@ fn site() -> Site {
 }
 
 fn agent() -> Registered {
-    let rights = Rights {
-        domains: vec!["system".into()],
-        hosts: vec!["app.test".into()],
-        entries: vec!["http".into(), "down".into()],
-        capabilities: vec![Capability::Enforce],
-    };
-    Registered { name: "web1".into(), fingerprint: String::new(), rights, created: 0 }
+    let mut agent = testkit::agent();
+    agent.rights.entries.push("down".into());
+    agent
 }
 
 fn client() -> Client {
