@@ -18,7 +18,7 @@ pub use login::login;
 pub use parked::{park, take_parked};
 use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
-use shared_proto::check::{CheckRequest, CheckResponse, Client, Decision, SessionStanding};
+use shared_proto::check::{CertificateStanding, CheckRequest, CheckResponse, Client, Decision, SessionStanding};
 use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LogoutRequest, LogoutResponse};
 use shared_proto::secret::Secret;
@@ -193,6 +193,7 @@ pub async fn check(
         decision,
         session: standing,
         identity: session.as_ref().map(Session::identity),
+        client_cert: CertificateStanding::None,
         policy_hash: domain.policy.hash().to_owned(),
         epoch: position.epoch,
         seq: position.seq,

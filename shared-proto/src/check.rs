@@ -35,6 +35,9 @@ pub struct CheckRequest {
     /// The value of the session cookie, where there is exactly one.
     #[serde(default, with = "secret::on_the_wire_option")]
     pub session: Option<Secret>,
+    /// At a site where Jami devices enrol: SHA-256, in hexadecimal, of the certificate that the client proved to hold.
+    #[serde(default)]
+    pub client_cert: Option<String>,
     pub client: Client,
 }
 
@@ -46,6 +49,9 @@ pub struct CheckResponse {
     /// Who the session belongs to; on a granted request this is what the site is told.
     #[serde(default)]
     pub identity: Option<Identity>,
+    /// What the certificate is worth that the request named; only a live one is shown to the site.
+    #[serde(default)]
+    pub client_cert: CertificateStanding,
     /// SHA-256, in hexadecimal, of the access control policy this was decided by.
     pub policy_hash: String,
     /// How far the event log went, read before anything the decision rests on. The agent may remember the decision only
@@ -85,6 +91,17 @@ pub enum SessionStanding {
     Ended,
     #[serde(other)]
     Unknown,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateStanding {
+    /// Of a device that is enrolled and not revoked, whose account stands.
+    Live,
+    /// None was named, or nobody vouches for it (any more).
+    #[default]
+    #[serde(other)]
+    None,
 }
 
 /// A person with a live session.

@@ -38,6 +38,11 @@ pub enum Line {
     Public {
         map: PublicMap,
     },
+    /// The organisation CAs whose devices may show their certificates, as DER in base64, whenever they change and after a
+    /// reset; for agents at which Jami devices enrol. Not an event: it has no number.
+    Authorities {
+        certificates: Vec<String>,
+    },
     /// A newer server said something this agent does not know: start anew.
     #[serde(other)]
     Unknown,

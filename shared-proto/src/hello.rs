@@ -13,6 +13,11 @@ pub struct HelloRequest {
     pub entry: String,
     /// Host names of the sites the agent serves.
     pub hosts: Vec<String>,
+    /// Those at which Jami devices enrol, and the login entry of their credentials.
+    #[serde(default)]
+    pub jami_hosts: Vec<String>,
+    #[serde(default)]
+    pub jami_entry: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

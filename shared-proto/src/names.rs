@@ -52,6 +52,13 @@ pub mod header {
     /// A signed token that says the same, for sites that do not want to trust the way a request came.
     pub const ASSERTION: &str = "CAMS-HTTP-ASSERTION";
     pub const CLIENT_CERT: &str = "X-Client-Cert";
+    /// What an agent adds to a request of a Jami device on its way to the policy server, beside
+    /// [`SECURITY_DOMAIN`]: the login entry, its own id of the request, and the client's address.
+    pub const LOGIN_ENTRY: &str = "CAMS-HTTP-LOGIN-ENTRY";
+    pub const REQUEST_ID: &str = "CAMS-HTTP-REQUEST-ID";
+    pub const CLIENT_ADDRESS: &str = "CAMS-HTTP-CLIENT-ADDRESS";
+    /// Scheme, host and port that the client used.
+    pub const ORIGIN: &str = "CAMS-HTTP-ORIGIN";
 }
 
 /// Where every site shows the keys that assertions are verified with, as a JSON Web Key Set (RFC 7517).

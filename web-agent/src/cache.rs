@@ -258,6 +258,7 @@ fn key(generation: u64, shelf: u64, question: &CheckRequest) -> [u8; 32] {
         domain,
         entry,
         session,
+        client_cert,
         client,
     } = question;
     let mut digest = Sha256::new();
@@ -266,7 +267,8 @@ fn key(generation: u64, shelf: u64, question: &CheckRequest) -> [u8; 32] {
     digest.update(port.to_be_bytes());
     // The session itself chose the shelf. It may be bound to the network that it is shown from.
     let network = session.as_ref().map_or_else(String::new, |_| client.address.to_string());
-    for part in [scheme, host, method, path, domain, entry, &network] {
+    let certificate = client_cert.as_deref().unwrap_or_default();
+    for part in [scheme, host, method, path, domain, entry, network.as_str(), certificate] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }

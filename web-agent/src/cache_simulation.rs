@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use shared_proto::check::CertificateStanding;
 use shared_proto::event::Change;
 
 use super::*;
@@ -279,6 +280,7 @@ impl World {
             decision: self.random.pick(&[&Decision::Granted, &Decision::Granted, &Decision::Denied]).clone(),
             session: standing,
             identity,
+            client_cert: CertificateStanding::None,
             policy_hash: format!("{}|{}|{}", self.versions.len(), question.path, self.sent),
             epoch,
             seq,

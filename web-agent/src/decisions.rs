@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared_proto::account::{AccountEndRequest, AccountEndResponse};
-use shared_proto::check::{CheckRequest, CheckResponse, Decision, SessionStanding};
+use shared_proto::check::{CertificateStanding, CheckRequest, CheckResponse, Decision, SessionStanding};
 use shared_proto::handover::{RedeemRequest, RedeemResponse};
 use shared_proto::login::{AutoLoginRequest, AutoLoginResponse, LoginRequest, LoginResponse, LogoutRequest};
 use tokio::time::timeout;
@@ -196,6 +196,7 @@ fn public() -> CheckResponse {
         decision: Decision::Granted,
         session: SessionStanding::None,
         identity: None,
+        client_cert: CertificateStanding::None,
         policy_hash: String::new(),
         epoch: String::new(),
         seq: 0,

@@ -106,7 +106,7 @@ impl Rules {
                     Change::Unknown => Err(Broken::Unknown),
                 }
             }
-            Line::Heartbeat => Ok(Effect::Nothing),
+            Line::Heartbeat | Line::Authorities { .. } => Ok(Effect::Nothing),
             Line::Public { map } => Ok(Effect::Public(map)),
             Line::Unknown => Err(Broken::Unknown),
         }

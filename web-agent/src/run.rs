@@ -256,6 +256,8 @@ fn link(config: &AgentConfig) -> LinkConfig {
             domain: config.gate.domain.clone(),
             entry: config.gate.entry.clone(),
             hosts: config.gate.sites.iter().map(|site| site.host.clone()).collect(),
+            jami_hosts: Vec::new(),
+            jami_entry: String::new(),
         },
     }
 }

@@ -94,6 +94,7 @@ pub fn question(path: &str, session: Option<&str>) -> CheckRequest {
         domain: "system".to_owned(),
         entry: "http".to_owned(),
         session: session.map(Into::into),
+        client_cert: None,
         client: Client { address: [192, 0, 2, 1].into(), user_agent: String::new() },
     }
 }

@@ -16,6 +16,9 @@ use crate::token::hex;
 const DEFAULT_LISTEN: &str = "127.0.0.1:9393";
 const DEFAULT_CONNECTIONS: usize = 200;
 const DAY: Duration = Duration::from_secs(86_400);
+const TEN_YEARS: Duration = Duration::from_secs(3_650 * 86_400);
+const SPARE_KEYS: usize = 2;
+const DEVICES_PER_USER: u32 = 200;
 const KEY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
 /// A checked `cams.conf`.
@@ -38,10 +41,32 @@ pub struct CamsConf {
     pub key: SecretRef,
     /// For how long an agent's assertion key is used before the next one.
     pub assertion_key_lifetime: Duration,
+    pub jami: JamiConf,
     /// SHA-256 of the file, in hexadecimal.
     pub hash: String,
     /// Where the reference to the key stands, for problems with it.
     pub key_line: usize,
+}
+
+/// Jami devices: lifetimes and settings as JAMS calls them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JamiConf {
+    /// "Device Lifetime": how long a device's certificate is valid, after which it must be enrolled again.
+    pub device_lifetime: Duration,
+    /// "User Account Lifetime": the same of an account's certificate, renewed when one of its devices is enrolled.
+    pub account_lifetime: Duration,
+    /// "Certificate Revocation List Lifetime": from one list to its next update.
+    pub crl_lifetime: Duration,
+    /// "CORS Domain Name": the origin of a web page that may call the API.
+    pub cors_origin: Option<String>,
+    /// Whether clients ask the public name server of Jami in place of ours.
+    pub public_name_server: bool,
+    /// What the addresses of CRL and OCSP responder in certificates begin with; without it there are none.
+    pub revocation_url: Option<String>,
+    /// Account keys that are made ahead.
+    pub spare_keys: usize,
+    /// Devices of one person that are not revoked.
+    pub devices_per_user: u32,
 }
 
 impl CamsConf {
@@ -79,6 +104,7 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
     if !(DAY..=366 * DAY).contains(&assertion_key_lifetime) {
         problems.add(file, line, "`cams.assertion.key.lifetime`: write a time from 1d to 366d");
     }
+    let jami = jami(&mut options, problems);
     let key = options.take("cams.key.encryption.key");
     if key.is_none() {
         problems.add(file, 0, "property `cams.key.encryption.key` is missing: write file:PATH or env:NAME");
@@ -98,9 +124,52 @@ pub fn read(file: &Path, text: &str, problems: &mut Problems) -> Option<CamsConf
         audit_file: audit_file?,
         key: SecretRef::parse(key.trim()),
         assertion_key_lifetime,
+        jami,
         hash: hex(&Sha256::digest(text)),
         key_line,
     })
+}
+
+fn jami(options: &mut Options, problems: &mut Problems) -> JamiConf {
+    let file = options.file().to_owned();
+    let mut lifetime = |name: &str, default: Duration, longest: Duration| {
+        let line = options.line_of(name);
+        let time = options.take_duration(name, default, problems);
+        if !(Duration::from_secs(60)..=longest).contains(&time) {
+            problems.add(&file, line, format!("`{name}`: write a time from 1m to {}d", longest.as_secs() / 86_400));
+        }
+        time
+    };
+    let device_lifetime = lifetime("cams.jami.device.lifetime", TEN_YEARS, 2 * TEN_YEARS);
+    let account_lifetime = lifetime("cams.jami.user.account.lifetime", TEN_YEARS, 2 * TEN_YEARS);
+    let crl_lifetime = lifetime("cams.jami.certificate.revocation.list.lifetime", DAY, 366 * DAY);
+    let mut url = |name: &str, is_good: fn(&str) -> bool, example: &str| {
+        let (text, line) = options.take(name)?;
+        let text = text.trim().trim_end_matches('/').to_owned();
+        if !is_good(&text) {
+            problems.add(&file, line, format!("`{name}`: `{text}` is not a URL such as {example}"));
+        }
+        Some(text)
+    };
+    let cors_origin = url("cams.jami.cors.domain.name", is_origin, "https://jami.example.org");
+    let revocation_url = url("cams.jami.revocation.url", is_origin, "http://pki.example.org:8080");
+    JamiConf {
+        device_lifetime,
+        account_lifetime,
+        crl_lifetime,
+        cors_origin,
+        revocation_url,
+        public_name_server: options.take_bool("cams.jami.public.name.server", false, problems),
+        spare_keys: options.take_parsed("cams.jami.spare.keys", SPARE_KEYS, "a number", problems),
+        devices_per_user: options.take_parsed("cams.jami.devices.per.user", DEVICES_PER_USER, "a number", problems),
+    }
+}
+
+/// Scheme, host and perhaps a port.
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_host))
 }
 
 fn name(options: &mut Options, key: &str, problems: &mut Problems) -> Option<String> {

@@ -67,6 +67,7 @@ async fn ask(server: &Server, token: &Secret, address: &str, path: &str) -> Chec
         domain: "system".into(),
         entry: "http".into(),
         session: Some(token.clone()),
+        client_cert: None,
         client: client(address),
     };
     let position = server.store.position().await.unwrap();

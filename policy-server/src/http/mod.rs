@@ -5,6 +5,7 @@
 
 mod agent_api;
 mod handshakes;
+pub mod jami;
 pub mod listener;
 mod who;
 
@@ -25,11 +26,12 @@ const MAX_BODY: usize = 256 << 10;
 
 /// The paths of all operations.
 pub fn paths() -> impl Iterator<Item = &'static str> {
-    agent_api::paths()
+    agent_api::paths().chain(jami::paths())
 }
 
 pub fn router(server: Arc<Server>) -> Router {
     agent_api::routes()
+        .merge(jami::routes())
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such operation"))
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this operation has another method")

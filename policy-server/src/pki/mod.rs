@@ -5,9 +5,11 @@
 
 mod agent_ca;
 mod assertion;
+mod rsa;
 
 pub use agent_ca::{AgentCa, AgentCertificate, fingerprint};
 pub use assertion::AssertionKeys;
+pub use rsa::{RsaKey, device_id, key_id};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
@@ -19,6 +21,12 @@ pub enum PkiError {
     Certificate(#[from] rcgen::Error),
     #[error("the stored certificate is broken")]
     BrokenCertificate,
+    #[error("no RSA key could be made")]
+    KeyGeneration,
+    #[error("this is no usable RSA key: {0}")]
+    BadKey(String),
+    #[error("an RSA key could not sign")]
+    Signing,
     #[error(transparent)]
     Seal(#[from] crate::token::SealError),
     #[error(transparent)]

@@ -54,6 +54,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (9, "where browsers were seen", include_str!("migrations/0009_browsers_seen.sql")),
     (10, "parked forms", include_str!("migrations/0010_parked_forms.sql")),
     (11, "homes of tokens", include_str!("migrations/0011_homes_of_tokens.sql")),
+    (12, "jami", include_str!("migrations/0012_jami.sql")),
 ];
 
 /// Readers of the embedded store; it has one writer.

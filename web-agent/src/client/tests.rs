@@ -33,6 +33,8 @@ impl Setting {
                 domain: "system".into(),
                 entry: "http".into(),
                 hosts: vec!["a.test".into()],
+                jami_hosts: Vec::new(),
+                jami_entry: String::new(),
             },
         }
     }

@@ -102,6 +102,7 @@ impl Request {
             domain: self.config.domain.clone(),
             entry: self.config.entry.clone(),
             session: self.session.clone(),
+            client_cert: None,
             client: self.client.clone(),
         }
     }

@@ -1,5 +1,6 @@
 //! The gate lets through what was granted, and nothing else.
 
+use shared_proto::check::CertificateStanding;
 use shared_proto::login::Remember;
 use shared_proto::secret::Secret;
 
@@ -17,6 +18,7 @@ pub(super) fn check(decision: Decision, session: SessionStanding, identity: Opti
         decision,
         session,
         identity,
+        client_cert: CertificateStanding::None,
         policy_hash: "h".to_owned(),
         epoch: String::new(),
         seq: 0,

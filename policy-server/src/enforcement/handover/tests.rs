@@ -122,6 +122,7 @@ impl World {
             domain: "system".into(),
             entry: "http".into(),
             session: Some(token.clone()),
+            client_cert: None,
             client,
         };
         let position = self.server.store.position().await.unwrap();

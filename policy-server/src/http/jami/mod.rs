@@ -1,0 +1,166 @@
+//! What Jami devices ask, as their agents pass it on: `/api/…` on the agents' listener.
+//!
+//! Every handler takes a [`Call`]: the proof that an agent which may do so passed the request on, and for which site. No
+//! header counts without it (I4). Handlers translate; what they mean is decided in `crate::device`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, HeaderName};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::MethodRouter;
+use shared_proto::client_cert::ClientCert;
+use shared_proto::names::header;
+
+use super::who::Agent;
+use crate::agents::{Capability, Registered};
+use crate::audit::{Detail, Kind};
+use crate::wire::{Loaded, Server};
+
+/// A path, and the operations it takes.
+pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
+
+/// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
+const ROUTES: [&[Route]; 0] = [];
+
+pub fn routes() -> Router<Arc<Server>> {
+    ROUTES.iter().copied().flatten().fold(Router::new(), |router, (path, operation)| router.route(path, operation()))
+}
+
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().copied().flatten().map(|(path, _)| *path)
+}
+
+/// A request of a client, passed on by an agent that may: registered, with the capability `jami`, for this security domain,
+/// login entry and host.
+pub struct Call {
+    pub agent: Registered,
+    /// The configuration that the request began with; it holds `domain` and `entry`.
+    pub loaded: Arc<Loaded>,
+    pub domain: String,
+    pub entry: String,
+    /// Scheme, host and port that the client used.
+    pub origin: String,
+    pub client: IpAddr,
+    pub request_id: String,
+    /// The leaf that the client proved to hold in its handshake with the agent. Whose it is, and whether it still counts,
+    /// only the store says.
+    pub certificate: Option<ClientCert>,
+}
+
+impl Call {
+    /// For the audit log.
+    pub fn detail(&self) -> Detail<'_> {
+        Detail {
+            request_id: Some(&self.request_id),
+            agent: Some(&self.agent.name),
+            domain: Some(&self.domain),
+            entry: Some(&self.entry),
+            client: Some(self.client.to_string()),
+            ..Detail::default()
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Server>> for Call {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Response> {
+        let Agent(agent) = Agent::from_request_parts(parts, server).await.map_err(IntoResponse::into_response)?;
+        Self::read(parts, server, agent).map_err(IntoResponse::into_response)
+    }
+}
+
+impl Call {
+    fn read(parts: &Parts, server: &Server, agent: Registered) -> Result<Self, ApiError> {
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let told = |name: &str| {
+            let missing = || ApiError::new(StatusCode::BAD_REQUEST, format!("the agent does not say {name}"));
+            text(name).map(str::to_owned).ok_or_else(missing)
+        };
+        let (domain, entry, origin) =
+            (told(header::SECURITY_DOMAIN)?, told(header::LOGIN_ENTRY)?, told(header::ORIGIN)?);
+        let request_id = told(header::REQUEST_ID)?;
+        let loaded = server.loaded();
+        let refusal = agent.rights.refusal(Capability::Jami, &domain, &entry, host(&origin)).or_else(|| {
+            let is_there = loaded.domains.get(&domain).is_some_and(|domain| domain.entry(&entry).is_some());
+            (!is_there).then(|| format!("there is no login entry `{entry}` in a security domain `{domain}` here"))
+        });
+        if let Some(reason) = refusal {
+            let (request_id, domain, entry) = (Some(&*request_id), Some(&*domain), Some(&*entry));
+            let (agent, url, reason) = (Some(&*agent.name), Some(parts.uri.path()), Some(&*reason));
+            let detail = Detail { request_id, agent, domain, entry, url, reason, ..Detail::default() };
+            server.audit.record(Kind::AgentRefused, detail);
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "this agent may not pass on requests of Jami devices"));
+        }
+        let bad = |what| ApiError::new(StatusCode::BAD_REQUEST, format!("{what} of the agent cannot be read"));
+        let client = told(header::CLIENT_ADDRESS)?.parse().map_err(|_| bad("the client address"))?;
+        let certificate = parts.headers.get(header::CLIENT_CERT).map(|value| ClientCert::parse(value.as_bytes()));
+        let certificate = certificate.transpose().map_err(|_| bad("the client certificate"))?;
+        Ok(Self { agent, loaded, domain, entry, origin, client, request_id, certificate })
+    }
+}
+
+/// The host name of an origin.
+fn host(origin: &str) -> &str {
+    let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// An answer other than success. Jami clients look at the status alone; the text is for people, and names nobody.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    text: String,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into(), headers: Vec::new() }
+    }
+
+    pub fn with(mut self, name: HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = Json(serde_json::json!({ "error": self.text }));
+        let mut response = (self.status, [(CACHE_CONTROL, "no-store")], body).into_response();
+        for (name, value) in self.headers {
+            if let Ok(value) = value.parse() {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_origin() {
+        for (origin, expected) in [
+            ("https://jami.example.org", "jami.example.org"),
+            ("https://jami.example.org:8443", "jami.example.org"),
+            ("http://127.0.0.1:80", "127.0.0.1"),
+            ("https://[::1]:8443", "[::1]"),
+            ("https://[::1]", "[::1]"),
+            ("jami.example.org", ""),
+        ] {
+            assert_eq!(host(origin), expected, "{origin}");
+        }
+    }
+}
