@@ -5,6 +5,8 @@
 
 mod agent_ca;
 mod assertion;
+pub mod crl;
+pub mod ocsp;
 mod rsa;
 
 pub use agent_ca::{AgentCa, AgentCertificate, fingerprint};
