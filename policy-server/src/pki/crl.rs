@@ -7,7 +7,6 @@ use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
     SigningKey, date_time_ymd,
 };
-use rustls_pki_types::CertificateDer;
 use sha1::{Digest, Sha1};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::parse_x509_certificate;
@@ -65,11 +64,11 @@ pub struct List<'a> {
 }
 
 impl List<'_> {
-    /// The list in DER, signed with the key of this certificate.
+    /// The list in DER, signed by the issuer that has this certificate.
     ///
     /// # Errors
-    /// The certificate cannot be read or may not sign lists, or the key cannot sign.
-    pub fn sign(&self, certificate: &[u8], key: &impl SigningKey) -> Result<Vec<u8>, PkiError> {
+    /// The issuer may not sign lists, or its key cannot.
+    pub fn sign(&self, issuer: &Issuer<'_, impl SigningKey>, certificate: &[u8]) -> Result<Vec<u8>, PkiError> {
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(1970, 1, 1) + seconds(self.this_update),
             next_update: date_time_ymd(1970, 1, 1) + seconds(self.next_update),
@@ -78,8 +77,7 @@ impl List<'_> {
             revoked_certs: self.revoked.iter().map(entry).collect::<Result<_, _>>()?,
             key_identifier_method: KeyIdMethod::PreSpecified(key_identifier(certificate)?),
         };
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(certificate), key)?;
-        Ok(params.signed_by(&issuer)?.der().to_vec())
+        Ok(params.signed_by(issuer)?.der().to_vec())
     }
 }
 

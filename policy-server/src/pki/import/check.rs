@@ -10,7 +10,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::{oid_registry as oid, parse_x509_certificate};
 
 use super::ImportError;
-use crate::pki::CaKey;
+use crate::pki::OrganisationCa;
 use crate::pki::crl::List;
 
 const YEAR: i64 = 365 * 86_400;
@@ -28,13 +28,13 @@ pub enum Doubt {
 
 /// # Errors
 /// The first thing that is in the way.
-pub fn check(der: &[u8], key: &CaKey, now: i64) -> Result<Vec<Doubt>, ImportError> {
+pub fn certificate(der: &[u8], now: i64) -> Result<Vec<Doubt>, ImportError> {
     let (_, certificate) = parse_x509_certificate(der).map_err(|_| ImportError::Broken)?;
     role(&certificate)?;
     validity(&certificate, now)?;
     signature(&certificate)?;
     extensions(&certificate)?;
-    subject(der, &certificate, key, now)?;
+    subject(&certificate)?;
     let mut doubts = Vec::new();
     if certificate.validity().not_after.timestamp() - now < YEAR {
         doubts.push(Doubt::EndsSoon);
@@ -78,12 +78,9 @@ fn validity(certificate: &X509Certificate<'_>, now: i64) -> Result<(), ImportErr
 /// What a CA says of itself needs no signature to be believed; what another one says of it does.
 fn signature(certificate: &X509Certificate<'_>) -> Result<(), ImportError> {
     let is_self_signed = certificate.subject().as_raw() == certificate.issuer().as_raw();
-    let weak = [
-        (oid::OID_PKCS1_MD5WITHRSAENC, "MD5"),
-        (oid::OID_PKCS1_SHA1WITHRSA, "SHA-1"),
-        (oid::OID_SIG_ECDSA_WITH_SHA1, "SHA-1"),
-    ];
-    let found = weak.iter().find(|(id, _)| *id == certificate.signature_algorithm.algorithm);
+    let weak = [("1.2.840.113549.1.1.4", "MD5"), ("1.2.840.113549.1.1.5", "SHA-1"), ("1.2.840.10045.4.1", "SHA-1")];
+    let id = certificate.signature_algorithm.algorithm.to_id_string();
+    let found = weak.iter().find(|(weak, _)| *weak == id);
     found.filter(|_| !is_self_signed).map_or(Ok(()), |(_, name)| Err(ImportError::WeakSignature(name)))
 }
 
@@ -111,19 +108,27 @@ fn allows_devices(usage: &ExtendedKeyUsage<'_>) -> bool {
     usage.any || (usage.client_auth && usage.server_auth)
 }
 
+/// An attribute set of none or of several is beyond what can be written.
+fn subject(certificate: &X509Certificate<'_>) -> Result<(), ImportError> {
+    let mut sets = certificate.subject().iter().map(|set| set.iter().count()).peekable();
+    if sets.peek().is_none() || sets.any(|attributes| attributes != 1) {
+        return Err(ImportError::Subject);
+    }
+    Ok(())
+}
+
 /// Signs a first list and reads it back: the issuer's name must be the subject, byte for byte, or nothing that the CA
 /// signs would be taken for its own.
-fn subject(der: &[u8], certificate: &X509Certificate<'_>, key: &CaKey, now: i64) -> Result<(), ImportError> {
-    let subject = certificate.subject();
-    // An attribute set of none or of several is beyond what can be written.
-    if subject.iter().next().is_none() || subject.iter().any(|set| set.iter().count() != 1) {
-        return Err(ImportError::Subject);
-    }
+///
+/// # Errors
+/// It is not, or the key signs what does not verify.
+pub fn name(ca: &OrganisationCa, now: i64) -> Result<(), ImportError> {
     let list = List { number: 1, this_update: now, next_update: now + YEAR, revoked: &[] };
-    let list = list.sign(der, key).map_err(|_| ImportError::Subject)?;
+    let list = list.sign(ca.issuer(), ca.certificate_der()).map_err(|_| ImportError::Subject)?;
     let (_, list) = CertificateRevocationList::from_der(&list).map_err(|_| ImportError::Subject)?;
-    if list.tbs_cert_list.issuer.as_raw() != subject.as_raw() {
+    if list.tbs_cert_list.issuer.as_raw() != ca.subject_der() {
         return Err(ImportError::Subject);
     }
+    let (_, certificate) = parse_x509_certificate(ca.certificate_der()).map_err(|_| ImportError::Broken)?;
     list.verify_signature(certificate.public_key()).map_err(|_| ImportError::OtherKey)
 }

@@ -54,10 +54,7 @@ pub fn private_key(pem: &[u8], passphrase: Option<&Secret>) -> Result<Zeroizing<
 
 /// The certificates and the one private key of a PKCS#12 file.
 #[expect(clippy::type_complexity, reason = "two plain values that live for three lines")]
-pub fn pkcs12(
-    file: &[u8],
-    passphrase: Option<&Secret>,
-) -> Result<(Vec<Vec<u8>>, Zeroizing<Vec<u8>>), ImportError> {
+pub fn pkcs12(file: &[u8], passphrase: Option<&Secret>) -> Result<(Vec<Vec<u8>>, Zeroizing<Vec<u8>>), ImportError> {
     let text = passphrase.map_or(Some(""), Secret::expose_str).ok_or(ImportError::WrongPassphrase)?;
     let archive = Pkcs12Archive::from_pkcs12(file, text).map_err(|error| match error {
         Pkcs12Error::MacError(_) if passphrase.is_none() => ImportError::NoPassphrase,

@@ -9,7 +9,7 @@ use shared_proto::secret::Secret;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use super::CaKey;
+use super::{CaKey, OrganisationCa};
 
 pub use check::Doubt;
 
@@ -22,13 +22,17 @@ pub enum ImportError {
     NoKey,
     #[error("{0} private keys are in there: give a file with the one of the CA")]
     ManyKeys(usize),
-    #[error("the key has the traditional encryption of openssl: convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`")]
+    #[error(
+        "the key has the traditional encryption of openssl: convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`"
+    )]
     TraditionalEncryption,
     #[error("the key is encrypted, and there is no pass phrase: use --passphrase-file or standard input")]
     NoPassphrase,
     #[error("the pass phrase does not open the key")]
     WrongPassphrase,
-    #[error("the key's encryption is not supported: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`")]
+    #[error(
+        "the key's encryption is not supported: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`"
+    )]
     Encryption,
     #[error("the PKCS#12 file cannot be read: {0}")]
     Pkcs12(String),
@@ -52,7 +56,9 @@ pub enum ImportError {
     WeakSignature(&'static str),
     #[error("the certificate has the extension {0}, which would keep devices from being accepted")]
     Extension(String),
-    #[error("the certificate's subject cannot be repeated exactly in other certificates: it is empty, or has an attribute twice")]
+    #[error(
+        "the certificate's subject cannot be repeated exactly in other certificates: it is empty, or has an attribute twice"
+    )]
     Subject,
 }
 
@@ -65,9 +71,7 @@ pub struct Found {
 
 /// A certificate authority that can work here.
 pub struct Import {
-    /// DER.
-    pub certificate: Vec<u8>,
-    pub key: CaKey,
+    pub ca: OrganisationCa,
     /// What is allowed but should not surprise.
     pub doubts: Vec<Doubt>,
 }
@@ -102,7 +106,9 @@ impl Found {
         let readable = self.certificates.iter().any(|der| parse_x509_certificate(der).is_ok());
         let otherwise = if readable { ImportError::OtherKey } else { ImportError::Broken };
         let certificate = self.certificates.into_iter().find(is_ours).ok_or(otherwise)?;
-        let doubts = check::check(&certificate, &key, now)?;
-        Ok(Import { certificate, key, doubts })
+        let doubts = check::certificate(&certificate, now)?;
+        let ca = OrganisationCa::new(key, certificate).map_err(|_| ImportError::Subject)?;
+        check::name(&ca, now)?;
+        Ok(Import { ca, doubts })
     }
 }
