@@ -37,6 +37,15 @@ pub struct KeptList {
 }
 
 impl Store {
+    /// The certificate (DER) and the sealed key of an account.
+    pub async fn sealed_account(&self, id: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let row = sqlx::query("SELECT certificate, sealed FROM jami_accounts WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(|row| Ok((bytes(&row, "certificate")?, bytes(&row, "sealed")?))).transpose()
+    }
+
     /// `None` where the issuer did not issue it.
     pub async fn standing(&self, issuer: &str, serial: &str) -> Result<Option<Standing>, StoreError> {
         let row = sqlx::query("SELECT revoked, reason FROM jami_certificates WHERE issuer = $1 AND serial = $2")
@@ -64,7 +73,20 @@ impl Store {
         rows.iter().map(line).collect()
     }
 
-    /// The newest list of an issuer that is known to exist; its place, where there is none yet.
+    /// `None` before there is a first one.
+    pub async fn kept_list(&self, issuer: &str) -> Result<Option<KeptList>, StoreError> {
+        let row = sqlx::query("SELECT number, list, next_update, stale FROM jami_revocation_lists WHERE issuer = $1")
+            .bind(issuer)
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(|row| {
+            let (number, next_update) = (row.try_get("number")?, row.try_get("next_update")?);
+            Ok(KeptList { number, list: bytes(&row, "list")?, next_update, stale: row.try_get("stale")? })
+        })
+        .transpose()
+    }
+
+    /// The same of an issuer that exists; makes its place where there is none yet.
     pub async fn revocation_list(&self, issuer: &str) -> Result<KeptList, StoreError> {
         if let Some(kept) = self.kept_list(issuer).await? {
             return Ok(kept);
@@ -78,21 +100,6 @@ impl Store {
         .execute(&self.writer)
         .await?;
         self.kept_list(issuer).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
-    }
-
-    async fn kept_list(&self, issuer: &str) -> Result<Option<KeptList>, StoreError> {
-        let row = sqlx::query("SELECT number, list, next_update, stale FROM jami_revocation_lists WHERE issuer = $1")
-            .bind(issuer)
-            .fetch_optional(&self.reader)
-            .await?;
-        row.map(|row| {
-            let list = STANDARD
-                .decode(row.try_get::<String, _>("list")?)
-                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-            let (number, next_update) = (row.try_get("number")?, row.try_get("next_update")?);
-            Ok(KeptList { number, list, next_update, stale: row.try_get("stale")? })
-        })
-        .transpose()
     }
 
     /// Puts a list in the place of the one it follows; false where another one took that place meanwhile. `seen` are the
@@ -138,4 +145,9 @@ pub(super) async fn revoke_certificates(
             .execute(&mut **work)
             .await?;
     Ok(done.rows_affected())
+}
+
+fn bytes(row: &AnyRow, column: &str) -> Result<Vec<u8>, StoreError> {
+    let text: String = row.try_get(column)?;
+    Ok(STANDARD.decode(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?)
 }
