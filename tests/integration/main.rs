@@ -24,6 +24,8 @@ mod http2;
 mod http2_floods;
 mod init;
 mod inner;
+mod jami;
+mod jami_directories;
 mod ldap;
 mod lifecycle;
 mod limits;
