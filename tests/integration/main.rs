@@ -25,6 +25,7 @@ mod http2_floods;
 mod init;
 mod inner;
 mod jami;
+mod jami_attacks;
 mod jami_directories;
 mod ldap;
 mod lifecycle;
