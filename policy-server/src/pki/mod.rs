@@ -10,6 +10,8 @@ mod assertion;
 mod ca_key;
 pub mod csr;
 mod issue;
+#[cfg(test)]
+mod issue_tests;
 mod modulus;
 mod organisation;
 mod rsa;
