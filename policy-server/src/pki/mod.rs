@@ -8,11 +8,14 @@ mod account;
 mod agent_ca;
 mod assertion;
 mod ca_key;
+pub mod crl;
 pub mod csr;
+pub mod import;
 mod issue;
 #[cfg(test)]
 mod issue_tests;
 mod modulus;
+pub mod ocsp;
 mod organisation;
 mod rsa;
 mod spare;

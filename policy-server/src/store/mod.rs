@@ -14,6 +14,7 @@ mod keys;
 mod location;
 mod parked;
 mod remembered;
+mod revocation;
 mod sessions;
 mod totp;
 mod users;
@@ -38,6 +39,7 @@ pub use keys::SealedKey;
 use location::Location;
 pub use parked::Owner;
 pub use remembered::Fate;
+pub use revocation::{KeptList, RevokedCertificate, Standing};
 pub use totp::TotpUser;
 pub use users::{Added, Edited};
 
