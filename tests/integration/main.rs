@@ -27,6 +27,7 @@ mod inner;
 mod jami;
 mod jami_attacks;
 mod jami_directories;
+mod jami_certificates;
 mod ldap;
 mod lifecycle;
 mod limits;
