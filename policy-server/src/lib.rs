@@ -7,6 +7,7 @@ pub mod audit;
 pub mod auth;
 mod chores;
 pub mod config;
+pub mod device;
 pub mod digest;
 pub mod directory;
 pub mod enforcement;
@@ -17,6 +18,7 @@ pub mod pki;
 mod reader;
 mod rechecks;
 pub mod reports;
+pub mod revocation;
 pub mod session;
 pub mod store;
 #[cfg(test)]

@@ -38,6 +38,7 @@ use crate::pki::{AgentCa, AssertionKeys, PkiError};
 use crate::reader::Reader;
 use crate::rechecks;
 use crate::reports::Reports;
+use crate::revocation::Revocation;
 use crate::session::{Limits, SessionService};
 use crate::store::{self, Position, Store, StoreError};
 use crate::token::{Key, KeyRing, hex};
@@ -327,6 +328,7 @@ pub struct Server {
     agent_ca: AgentCa,
     pub assertions: AssertionKeys,
     pub reports: Reports,
+    pub revocation: Revocation,
     pub(crate) shared: Shared,
     pub(crate) loaded: ArcSwap<Loaded>,
     /// How far the event log was seen to go, for streams that wait; it may be behind.
@@ -342,6 +344,7 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
+        let revocation = Revocation::new(store.clone(), vault.keys.clone(), &conf.jami);
         let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
@@ -355,7 +358,20 @@ impl Server {
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
         let reports = Reports::default();
-        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, assertions, reports, shared, loaded, head, owed }))
+        Ok(Arc::new(Self {
+            conf,
+            store,
+            sessions,
+            audit,
+            agent_ca,
+            assertions,
+            reports,
+            revocation,
+            shared,
+            loaded,
+            head,
+            owed,
+        }))
     }
 
     /// The configuration in force. A request keeps the one it began with.

@@ -117,11 +117,16 @@ impl DigestPool {
     }
 }
 
-/// What each thread does until the pool is gone.
-fn hash(next: &Mutex<Receiver<Job>>) {
+/// Lowers the priority of the calling thread for good, below that of threads that answer requests.
+pub(crate) fn give_way() {
     // On Linux this is the thread's own. Where it is refused, there is no more to it than that.
     let inherited = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, inherited + NICE);
+}
+
+/// What each thread does until the pool is gone.
+fn hash(next: &Mutex<Receiver<Job>>) {
+    give_way();
     let mut memory = Memory::default();
     loop {
         // Whoever holds the lock for longer waits, so nothing is there.

@@ -3,6 +3,8 @@
 //! Every handler takes a [`Call`]: the proof that an agent which may do so passed the request on, and for which site. No
 //! header counts without it (I4). Handlers translate; what they mean is decided in `crate::device`.
 
+mod revocation;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use crate::wire::{Loaded, Server};
 pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [&[Route]; 0] = [];
+const ROUTES: &[&[Route]] = &[revocation::ROUTES];
 
 pub fn routes() -> Router<Arc<Server>> {
     ROUTES.iter().copied().flatten().fold(Router::new(), |router, (path, operation)| router.route(path, operation()))
