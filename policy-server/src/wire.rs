@@ -39,6 +39,7 @@ use crate::pki::{AgentCa, AssertionKeys, PkiError};
 use crate::reader::Reader;
 use crate::rechecks;
 use crate::reports::Reports;
+use crate::revocation::Revocation;
 use crate::session::{Limits, SessionService};
 use crate::store::{self, Position, Store, StoreError};
 use crate::token::{Key, KeyRing, hex};
@@ -328,6 +329,7 @@ pub struct Server {
     agent_ca: AgentCa,
     pub assertions: AssertionKeys,
     pub reports: Reports,
+    pub revocation: Revocation,
     pub(crate) issuing: Issuing,
     pub(crate) shared: Shared,
     pub(crate) loaded: ArcSwap<Loaded>,
@@ -345,6 +347,7 @@ impl Server {
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
         let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
+        let revocation = Revocation::new(store.clone(), vault.keys.clone(), &conf.jami);
         let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
@@ -358,11 +361,23 @@ impl Server {
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
         let reports = Reports::default();
-        let server =
-            Self { conf, store, sessions, audit, agent_ca, assertions, reports, issuing, shared, loaded, head, owed };
         // Keys for accounts are made from now on, where there will be accounts.
-        server.issuing.authority(&server.store).await?;
-        Ok(Arc::new(server))
+        issuing.authority(&store).await?;
+        Ok(Arc::new(Self {
+            conf,
+            store,
+            sessions,
+            audit,
+            agent_ca,
+            assertions,
+            reports,
+            revocation,
+            issuing,
+            shared,
+            loaded,
+            head,
+            owed,
+        }))
     }
 
     /// The configuration in force. A request keeps the one it began with.

@@ -18,6 +18,7 @@ mod keys;
 mod location;
 mod parked;
 mod remembered;
+mod revocation;
 mod sessions;
 mod totp;
 mod users;
@@ -45,6 +46,7 @@ pub use keys::SealedKey;
 use location::Location;
 pub use parked::Owner;
 pub use remembered::Fate;
+pub use revocation::{KeptList, RevokedCertificate, Standing};
 pub use totp::TotpUser;
 pub use users::{Added, Edited};
 
