@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::jami_devices::{Reason, revoke_devices};
+use super::revocation::revoke_certificates;
 use super::{Store, StoreError};
 use crate::auth::subject::Subject;
 use crate::device::{Account, Device, Holding, Identity, Standing};
@@ -169,15 +170,7 @@ pub(super) async fn detach(
         return Ok(None);
     }
     let devices = revoke_devices(work, "account = $1", account, &Reason::NAME_OF_ANOTHER, now).await?;
-    sqlx::query("UPDATE jami_certificates SET revoked = $1, reason = $2 WHERE subject = $3 AND revoked IS NULL")
-        .bind(now)
-        .bind(Reason::NAME_OF_ANOTHER.code)
-        .bind(account)
-        .execute(&mut **work)
-        .await?;
-    let query = "UPDATE jami_revocation_lists SET stale = 1 WHERE issuer IN \
-                 (SELECT issuer FROM jami_certificates WHERE subject = $1)";
-    sqlx::query(query).bind(account).execute(&mut **work).await?;
+    revoke_certificates(work, account, Reason::NAME_OF_ANOTHER.code, now).await?;
     let query = sqlx::query("DELETE FROM jami_tokens WHERE account = $1");
     query.bind(account).execute(&mut **work).await?;
     Ok(Some(devices))

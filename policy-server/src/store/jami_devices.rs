@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::jami_accounts::{ACCOUNT, account, bytes};
+use super::revocation::revoke_certificates;
 use super::{Store, StoreError};
 use crate::device::{Account, Device};
 
@@ -155,18 +156,9 @@ pub(super) async fn revoke_devices(
     let query = sqlx::query(AssertSqlSafe(query)).bind(value).bind(now).bind(reason.text);
     let rows = query.fetch_all(&mut **work).await?;
     let devices: Vec<Device> = rows.iter().map(device).collect::<Result<_, _>>()?;
-    for Device { id, account, .. } in &devices {
-        sqlx::query("UPDATE jami_certificates SET revoked = $1, reason = $2 WHERE subject = $3 AND revoked IS NULL")
-            .bind(now)
-            .bind(reason.code)
-            .bind(id)
-            .execute(&mut **work)
-            .await?;
+    for Device { id, .. } in &devices {
+        revoke_certificates(work, id, reason.code, now).await?;
         sqlx::query("DELETE FROM jami_tokens WHERE device = $1").bind(id).execute(&mut **work).await?;
-        sqlx::query("UPDATE jami_revocation_lists SET stale = 1 WHERE issuer = $1")
-            .bind(account)
-            .execute(&mut **work)
-            .await?;
     }
     Ok(devices)
 }
