@@ -60,6 +60,12 @@ impl DeviceKey {
         pem.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
     }
 
+    /// The private key as PKCS#8 in PEM.
+    pub fn private_pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+
+    /// The private key.
     pub fn private(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.0.serialize_der()).into()
     }
