@@ -50,7 +50,7 @@ async fn the_first_enrolments_of_a_person_make_one_account() {
         devices.push(Device::enrolled(key, &reply));
     }
     let accounts: BTreeSet<_> = devices.iter().map(Device::account).collect();
-    let certificates: BTreeSet<_> = devices.iter().map(|device| device.chain[1].clone()).collect();
+    let certificates: BTreeSet<_> = devices.iter().map(|device| device.chain[1].to_vec()).collect();
     assert_eq!((accounts.len(), certificates.len()), (1, 1), "{accounts:?}");
     assert_eq!(world.devices("carl").into_iter().collect::<BTreeSet<_>>(), ids);
     for device in &devices {

@@ -39,7 +39,7 @@ async fn an_agent_without_the_right_passes_nothing_on() {
     // Straight at the policy server: without a certificate of an agent nobody is heard, with one that may not, neither.
     let facts = world.cams.facts();
     let config = AgentConfig::load(&facts.agent_conf).unwrap();
-    let server = config.link.servers[0].to_string();
+    let server = config.policy_servers[0].to_string();
     let own = agent.folder.clone();
     let (certificate, key, ca) = (own.join("agent.pem"), own.join("agent.key"), own.join("policy-server-ca.pem"));
     let stranger = Files::new("Other", None);
