@@ -25,6 +25,7 @@ mod http2;
 mod http2_floods;
 mod init;
 mod inner;
+mod jami_revocation;
 mod ldap;
 mod lifecycle;
 mod limits;
