@@ -29,6 +29,7 @@ mod jami;
 mod jami_attacks;
 mod jami_certificates;
 mod jami_directories;
+mod jami_revocation;
 mod ldap;
 mod lifecycle;
 mod limits;
