@@ -6,6 +6,7 @@ mod active_directory;
 mod assertion;
 mod bodies;
 mod browser;
+mod ca;
 mod census;
 mod commands;
 mod config;
