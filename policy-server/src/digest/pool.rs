@@ -26,7 +26,7 @@ const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sY
 
 /// Too many passwords are being hashed, or the server is shutting down: answer 503 and decide nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("too many passwords are being checked at once; try again")]
+#[error("too much is being checked at once; try again")]
 pub struct Overloaded;
 
 /// Why a new digest was not made.
@@ -95,6 +95,17 @@ impl DigestPool {
     /// As that, or [`Overloaded`] where the queue is full.
     pub async fn create(&self, password: Secret, salt: [u8; SALT]) -> Result<String, CreateError> {
         Ok(self.run(move |_| create(Scheme::default(), password.expose(), salt)).await??)
+    }
+
+    /// Other work of a login that takes a processor for a while: signing what a device gets.
+    ///
+    /// # Errors
+    /// [`Overloaded`] where the queue is full.
+    pub(crate) async fn lend<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        self.run(move |_| work()).await
     }
 
     async fn run<T, W>(&self, work: W) -> Result<T, Overloaded>
