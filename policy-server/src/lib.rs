@@ -7,6 +7,7 @@ pub mod audit;
 pub mod auth;
 mod chores;
 pub mod config;
+pub mod device;
 pub mod digest;
 pub mod directory;
 pub mod enforcement;
