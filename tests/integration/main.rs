@@ -24,6 +24,7 @@ mod http2;
 mod http2_floods;
 mod init;
 mod inner;
+mod jami_search;
 mod ldap;
 mod lifecycle;
 mod limits;

@@ -43,8 +43,7 @@ impl UserDirectory for ActiveDirectoryLoginModule {
         };
         let most = usize::try_from(offset.saturating_add(limit)).unwrap_or(usize::MAX);
         let (entries, more) = self.people(&filter, text, most).await?;
-        let people = entries.iter().filter(|entry| !self.directory.is_search_account(entry));
-        Ok(Found::page(people.filter_map(|entry| self.person(entry)).collect(), more, offset, limit))
+        Ok(Found::page(entries.iter().filter_map(|entry| self.person(entry)).collect(), more, offset, limit))
     }
 
     async fn find(&self, name: &str) -> Result<Option<Person>, DirectoryError> {

@@ -54,9 +54,8 @@ impl UserDirectory for LdapLoginModule {
         if found.base_missing {
             return Err(DirectoryError(format!("{}: {base} is not there, or may not be read", found.server)));
         }
-        let is_person =
-            |entry: &&Entry| self.settings.may_be_at(&entry.dn, base) && !self.directory.is_search_account(entry);
-        let people = found.entries.iter().filter(is_person).filter_map(|entry| self.person(entry)).collect();
+        let people = found.entries.iter().filter(|entry| self.settings.may_be_at(&entry.dn, base));
+        let people = people.filter_map(|entry| self.person(entry)).collect();
         Ok(Found::page(people, found.incomplete, offset, limit))
     }
 
