@@ -28,6 +28,7 @@ mod inner;
 mod jami;
 mod jami_certificates;
 mod jami_directories;
+mod jami_search;
 mod ldap;
 mod lifecycle;
 mod limits;
