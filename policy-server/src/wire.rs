@@ -374,6 +374,7 @@ impl Server {
             agent_ca,
             assertions,
             reports,
+            issuing,
             revocation,
             shared,
             loaded,
