@@ -2,6 +2,7 @@
 //! at its next request.
 
 mod directory;
+mod jami;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -50,6 +51,10 @@ pub enum AdminError {
     NoGroup(String),
     #[error("there is a group `{0}` in the local directory already")]
     GroupExists(String),
+    #[error("there is no device `{0}`")]
+    NoDevice(String),
+    #[error("there is no Jami account of `{0}`")]
+    NoJamiAccount(String),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]

@@ -4,6 +4,8 @@
 mod agent;
 mod check;
 #[cfg(feature = "policy-server")]
+mod device;
+#[cfg(feature = "policy-server")]
 mod digest;
 #[cfg(feature = "policy-server")]
 mod explain;
@@ -62,6 +64,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User { command } => user::run(command),
         #[cfg(feature = "policy-server")]
         Command::Group { command } => group::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Device { command } => device::run(command),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
     }

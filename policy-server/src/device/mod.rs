@@ -126,3 +126,6 @@ impl Issuing {
         Ok(opened)
     }
 }
+
+#[cfg(test)]
+mod tests;
