@@ -72,7 +72,7 @@ fn serial(certificate: &CertificateDer<'_>) -> SerialNumber {
 
 /// Chains that somebody can make who has the device's key; of `ca` also the key of the organisation's CA. None of them was
 /// issued here.
-fn forgeries(real: &Device, ca: &Issuer<'_, KeyPair>, ca_key: &KeyPair) -> Vec<(&'static str, Chain, DeviceKey)> {
+fn forgeries(real: &Device, ca: &Issuer<'_, &KeyPair>, ca_key: &KeyPair) -> Vec<(&'static str, Chain, DeviceKey)> {
     let [device, own, other] = [0, 1, 2].map(|at| jami_keys::pems(3)[at].clone());
     let (device_key, own_key, other_key) = (rsa(&device), rsa(&own), rsa(&other));
     let of_device = || DeviceKey::from_pem(&device);

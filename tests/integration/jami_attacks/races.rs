@@ -40,7 +40,8 @@ async fn the_first_enrolments_of_a_person_make_one_account() {
     let world = World::start().await;
     let keys = jami_keys::keys(10);
     let ids: BTreeSet<_> = keys.iter().map(DeviceKey::id).collect();
-    let replies = join_all(keys.iter().map(|key| world.enrol("carl", &key.csr()))).await;
+    let csrs: Vec<String> = keys.iter().map(DeviceKey::csr).collect();
+    let replies = join_all(csrs.iter().map(|csr| world.enrol("carl", csr))).await;
     let mut devices = Vec::new();
     for (key, reply) in keys.into_iter().zip(replies) {
         let reply = match reply.status {
