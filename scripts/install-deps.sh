@@ -103,6 +103,19 @@ needs_samba() {
     done
 }
 
+# The Jami client without its windows. Its driver runs in the system's Python, which need not be the first in PATH.
+needs_jami() {
+    if [ ! -x /usr/libexec/jamid ] && [ ! -x /usr/lib/jami/jamid ] && [ ! -x /usr/lib/ring/jamid ]; then
+        needs jamid jami-daemon
+    fi
+    needs dhtnode dhtnode
+    needs dbus-daemon dbus
+    if ! /usr/bin/python3 -c 'import dbus' 2>/dev/null; then
+        commands+=("D-Bus for Python")
+        packages+=(python3-dbus)
+    fi
+}
+
 # axe-core, which the browser tests run inside the pages to find what keeps people out.
 axe() {
     local version=4.14.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
@@ -132,6 +145,17 @@ jose() {
     fi
 }
 
+# pkilint, which reads our certificates with the eyes of RFC 5280.
+pkilint() {
+    local version=0.13.3 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
+    if [ ! -x "$dir/pkilint/bin/lint_pkix_cert" ]; then
+        mkdir -p "$dir"
+        printf 'install-deps: fetching pkilint %s\n' "$version"
+        python3 -m venv "$dir/pkilint"
+        "$dir/pkilint/bin/pip" install --quiet --disable-pip-version-check "pkilint==$version" </dev/null
+    fi
+}
+
 case "${1:-}" in
 build)
     build
@@ -155,6 +179,7 @@ test)
     needs ldapmodify ldap-utils
     needs_server mariadbd mariadb-server
     needs mariadb mariadb-client
+    needs_jami
     needs npm npm
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         commands+=("python3 with venv")
@@ -163,6 +188,7 @@ test)
     install_missing
     axe
     jose
+    pkilint
     ;;
 *)
     printf 'usage: %s build|test\n' "$0" >&2

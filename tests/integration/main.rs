@@ -25,6 +25,8 @@ mod http2;
 mod http2_floods;
 mod init;
 mod inner;
+mod jami;
+mod jami_directories;
 mod jami_revocation;
 mod ldap;
 mod lifecycle;

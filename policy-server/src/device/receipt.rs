@@ -89,3 +89,66 @@ impl Pack {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey};
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use serde_json::Value;
+    use x509_parser::certificate::X509Certificate;
+    use x509_parser::prelude::FromDer;
+
+    use super::*;
+    use crate::pki::csr;
+
+    /// What the client accepted, at its start too, and the request it was for.
+    const ACCEPTED: &str = include_str!("../../../tests/data/jami/enrolment.json");
+    const REQUEST: &str = include_str!("../../../tests/data/jami/request.pem");
+
+    /// The public key of the account in a chain: as a whole, and its bit string.
+    fn account(chain: &str) -> (Vec<u8>, Vec<u8>) {
+        let account = CertificateDer::pem_slice_iter(chain.as_bytes()).nth(1).unwrap().unwrap();
+        let (_, account) = X509Certificate::from_der(&account).unwrap();
+        (account.public_key().raw.to_vec(), account.public_key().subject_public_key.data.to_vec())
+    }
+
+    fn verify(key: &[u8], message: &[u8], signature: &[u8]) {
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, key).verify(message, signature).unwrap();
+    }
+
+    #[test]
+    fn the_announcement_is_what_clients_accept_byte_for_byte() {
+        let accepted: Value = serde_json::from_str(ACCEPTED).unwrap();
+        let (owner, key) = account(accepted["certificateChain"].as_str().unwrap());
+        let text = accepted["deviceReceipt"].as_str().unwrap();
+        verify(&key, text.as_bytes(), &STANDARD.decode(accepted["receiptSignature"].as_str().unwrap()).unwrap());
+
+        let receipt: Value = serde_json::from_str(text).unwrap();
+        let announce = STANDARD.decode(receipt["announce"].as_str().unwrap()).unwrap();
+        let body = body(&owner, &csr::read(REQUEST).unwrap());
+        let signature = announce.last_chunk::<512>().unwrap();
+        verify(&key, &body, signature);
+        assert_eq!(announcement(&body, signature), announce);
+    }
+
+    #[test]
+    fn a_receipt_is_of_its_two_keys_and_signed_by_the_account() {
+        let (key, device) = (RsaKey::generate().unwrap(), csr::read(REQUEST).unwrap());
+        let receipt = make(&key, &device).unwrap();
+        assert_eq!(receipt, make(&key, &device).unwrap());
+        let (_, spki) = x509_parser::x509::SubjectPublicKeyInfo::from_der(key.spki()).unwrap();
+        let public = &spki.subject_public_key.data;
+        verify(public, receipt.text.as_bytes(), &STANDARD.decode(&receipt.signature).unwrap());
+
+        let accepted: Value = serde_json::from_str(ACCEPTED).unwrap();
+        let (head, _) = accepted["deviceReceipt"].as_str().unwrap().split_once(r#","announce":"#).unwrap();
+        let parsed: Value = serde_json::from_str(&receipt.text).unwrap();
+        let (ours, _) = receipt.text.split_once(r#","announce":"#).unwrap();
+        let former = account(accepted["certificateChain"].as_str().unwrap()).0;
+        assert_eq!(ours, head.replace(&crate::pki::key_id(&former), &key.id()), "as it was accepted");
+        let announce = STANDARD.decode(parsed["announce"].as_str().unwrap()).unwrap();
+        assert_eq!(announce.len(), 1696);
+        verify(public, &body(key.spki(), &device), announce.last_chunk::<512>().unwrap());
+    }
+}

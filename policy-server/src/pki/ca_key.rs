@@ -14,7 +14,7 @@ const ECDSA_SHA384: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
 pub enum CaKey {
     Rsa(RsaKey),
     /// P-256 with SHA-256 or P-384 with SHA-384.
-    Ecdsa(KeyPair),
+    Ecdsa(Box<KeyPair>),
 }
 
 impl CaKey {
@@ -27,7 +27,7 @@ impl CaKey {
         };
         let known = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384];
         let pair = KeyPair::try_from(der).ok().filter(|pair| known.contains(&pair.algorithm()));
-        pair.map(Self::Ecdsa).ok_or(not_rsa)
+        pair.map(|pair| Self::Ecdsa(Box::new(pair))).ok_or(not_rsa)
     }
 
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, PkiError> {
@@ -51,14 +51,14 @@ impl PublicKeyData for CaKey {
     fn der_bytes(&self) -> &[u8] {
         match self {
             Self::Rsa(key) => key.der_bytes(),
-            Self::Ecdsa(pair) => pair.der_bytes(),
+            Self::Ecdsa(pair) => pair.as_ref().der_bytes(),
         }
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         match self {
             Self::Rsa(key) => PublicKeyData::algorithm(key),
-            Self::Ecdsa(pair) => PublicKeyData::algorithm(pair),
+            Self::Ecdsa(pair) => PublicKeyData::algorithm(pair.as_ref()),
         }
     }
 }
@@ -67,7 +67,7 @@ impl SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         match self {
             Self::Rsa(key) => key.sign(message),
-            Self::Ecdsa(pair) => pair.sign(message),
+            Self::Ecdsa(pair) => pair.as_ref().sign(message),
         }
     }
 }

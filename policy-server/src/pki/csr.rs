@@ -159,7 +159,7 @@ struct Info<'a> {
 #[derive(Sequence)]
 struct Algorithm<'a> {
     oid: ObjectIdentifier,
-    parameters: AnyRef<'a>,
+    parameters: Option<AnyRef<'a>>,
 }
 
 #[derive(Sequence)]
@@ -198,8 +198,8 @@ impl<'a> Request<'a> {
     fn verify(&self, key: &DeviceKey) -> Result<(), CsrError> {
         let known = SIGNATURES.iter().find(|(oid, _)| *oid == self.algorithm.oid);
         // The parameters are NULL (RFC 4055, section 5).
-        let (_, parameters) =
-            known.filter(|_| self.algorithm.parameters.is_null()).ok_or(CsrError::SignatureAlgorithm)?;
+        let is_null = self.algorithm.parameters.is_some_and(AnyRef::is_null);
+        let (_, parameters) = known.filter(|_| is_null).ok_or(CsrError::SignatureAlgorithm)?;
         let signature = self.signature.as_bytes().ok_or(CsrError::Signature)?;
         let verified = UnparsedPublicKey::new(*parameters, &key.key).verify(self.info, signature);
         verified.map_err(|_| CsrError::Signature)
@@ -238,7 +238,7 @@ fn public_key(spki: &[u8]) -> Result<DeviceKey, CsrError> {
 
 fn encode(key: &RsaPublicKey<'_>) -> der::Result<DeviceKey> {
     let key = key.to_der()?;
-    let algorithm = Algorithm { oid: RSA_ENCRYPTION, parameters: AnyRef::NULL };
+    let algorithm = Algorithm { oid: RSA_ENCRYPTION, parameters: Some(AnyRef::NULL) };
     let spki = PublicKeyInfo { algorithm, key: BitStringRef::from_bytes(&key)? }.to_der()?;
     Ok(DeviceKey { key, spki })
 }

@@ -12,6 +12,8 @@ pub mod crl;
 pub mod csr;
 pub mod import;
 mod issue;
+#[cfg(test)]
+mod issue_tests;
 mod modulus;
 pub mod ocsp;
 mod organisation;

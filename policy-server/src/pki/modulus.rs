@@ -64,8 +64,8 @@ mod tests {
 
     #[test]
     fn powers_of_the_generator_are_found_and_nothing_else() {
-        // 65537 is 3 modulo 11, whose powers are 1, 3, 9, 5, 4.
-        let found: Vec<_> = (1..11).filter(|rest| is_generated(*rest, 11)).collect();
-        assert_eq!(found, [1, 3, 4, 5, 9]);
+        // 65537 is 1 modulo 2 and 4 modulo 13, whose powers are 1, 4, 3, 12, 9, 10.
+        let found = |prime| (1..prime).filter(|rest| is_generated(*rest, prime)).collect::<Vec<_>>();
+        assert_eq!((found(2), found(13)), (vec![1], vec![1, 3, 4, 9, 10, 12]));
     }
 }

@@ -75,3 +75,75 @@ fn make(next: &Mutex<Receiver<()>>, done: &channel::UnboundedSender<Made>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    impl SpareKeys {
+        /// With these instead of what the threads make.
+        fn of(made: Vec<Made>) -> (Self, Receiver<()>) {
+            let keys = Self::new(2);
+            let (orders, sender) = keys.idle.lock().unwrap().take().unwrap();
+            made.into_iter().for_each(|made| sender.send(made).unwrap());
+            (keys, orders)
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_are_made_once_they_are_needed_and_each_is_taken_once() {
+        let keys = Arc::new(SpareKeys::new(0));
+        assert!(keys.idle.lock().unwrap().is_some(), "nothing is made yet");
+        let taking: Vec<_> = (0..3).map(|_| Arc::clone(&keys)).collect();
+        let taking = taking.into_iter().map(|keys| tokio::spawn(async move { keys.take().await.unwrap().id() }));
+        let mut taken = BTreeSet::new();
+        for key in taking.collect::<Vec<_>>() {
+            assert!(taken.insert(key.await.unwrap()));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_takes_no_key_and_orders_none() {
+        let (keys, orders) = SpareKeys::of(vec![]);
+        let sender = {
+            let (sender, made) = channel::unbounded_channel();
+            *keys.made.lock().await = made;
+            sender
+        };
+        for _ in 0..100 {
+            assert!(tokio::time::timeout(Duration::ZERO, keys.take()).await.is_err());
+        }
+        assert!(orders.try_recv().is_err(), "a hundred who left cost nothing");
+        let key = RsaKey::small();
+        let id = key.id();
+        sender.send(Ok(key)).unwrap();
+        assert_eq!(keys.take().await.unwrap().id(), id);
+        assert_eq!(orders.try_iter().count(), 1, "one for the one that was taken");
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_an_error_and_is_tried_again() {
+        let (keys, orders) = SpareKeys::of(vec![Err(PkiError::KeyGeneration), Ok(RsaKey::small())]);
+        assert!(matches!(keys.take().await, Err(PkiError::KeyGeneration)));
+        assert!(keys.take().await.is_ok());
+        assert_eq!(orders.try_iter().count(), 2);
+        drop(orders);
+        assert!(matches!(keys.take().await, Err(PkiError::KeyGeneration)), "no thread is left");
+    }
+
+    #[test]
+    fn no_more_are_made_than_were_ordered_and_the_threads_end() {
+        let (order, next) = mpsc::channel();
+        let (done, mut made) = channel::unbounded_channel();
+        let next = Mutex::new(next);
+        order.send(()).unwrap();
+        drop(order);
+        make(&next, &done);
+        drop(done);
+        assert!(made.blocking_recv().is_some_and(|key| key.is_ok()));
+        assert!(made.blocking_recv().is_none());
+    }
+}

@@ -74,3 +74,28 @@ fn authority(row: &AnyRow) -> Result<SealedAuthority, StoreError> {
         number: row.try_get("number")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::temporary;
+
+    #[tokio::test]
+    async fn the_newest_is_the_current_one_and_none_is_replaced() {
+        let (store, _dir) = temporary().await;
+        assert_eq!(store.current_authority().await.unwrap(), None);
+        let add = async |id: &str, certificate: &[u8]| {
+            store.add_authority(&NewAuthority { id, certificate, sealed: b"sealed" }, 1).await.unwrap()
+        };
+        assert!(add("b", b"first").await);
+        assert!(add("a", b"second").await);
+        assert!(!add("b", b"third").await, "it is there");
+        let current = store.current_authority().await.unwrap().unwrap();
+        assert_eq!((current.id.as_str(), current.certificate.as_slice()), ("a", &b"second"[..]));
+        assert_eq!(current.sealed, b"sealed");
+        let first = store.authority("b").await.unwrap().unwrap();
+        assert_eq!((first.number, first.certificate.as_slice()), (1, &b"first"[..]));
+        assert_eq!(store.authorities().await.unwrap(), [current, first]);
+        assert_eq!(store.authority("c").await.unwrap(), None);
+    }
+}
