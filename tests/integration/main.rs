@@ -26,6 +26,7 @@ mod http2_floods;
 mod init;
 mod inner;
 mod jami;
+mod jami_certificates;
 mod jami_directories;
 mod jami_search;
 mod jami_revocation;

@@ -130,3 +130,6 @@ impl Issuing {
         Ok(opened)
     }
 }
+
+#[cfg(test)]
+mod tests;
