@@ -132,6 +132,17 @@ jose() {
     fi
 }
 
+# pkilint, which reads our certificates with the eyes of RFC 5280.
+pkilint() {
+    local version=0.13.3 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
+    if [ ! -x "$dir/pkilint/bin/lint_pkix_cert" ]; then
+        mkdir -p "$dir"
+        printf 'install-deps: fetching pkilint %s\n' "$version"
+        python3 -m venv "$dir/pkilint"
+        "$dir/pkilint/bin/pip" install --quiet --disable-pip-version-check "pkilint==$version" </dev/null
+    fi
+}
+
 case "${1:-}" in
 build)
     build
@@ -163,6 +174,7 @@ test)
     install_missing
     axe
     jose
+    pkilint
     ;;
 *)
     printf 'usage: %s build|test\n' "$0" >&2

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 use crate::agents::Rights;
 use crate::auth::valves::auto_login::family::Family;
+use crate::device::Account;
 use crate::session::Session;
 
 /// Longer text from outside is cut off.
@@ -62,6 +63,20 @@ pub enum Kind {
     GroupLeft,
     TotpEnrolled,
     TotpRemoved,
+    /// A device got a certificate, or its certificate once more.
+    DeviceEnrolled,
+    DeviceRefused,
+    DeviceRevoked,
+    /// A device, or somebody with a password, got a token.
+    JamiLogin,
+    JamiLoginFailed,
+    /// Its person is disabled or gone.
+    JamiAccountSuspended,
+    JamiAccountResumed,
+    /// Its name is another person's.
+    JamiAccountDetached,
+    /// By an administrator: the account is bound to whoever has its name now.
+    JamiAccountRelinked,
     ConfigurationLoaded,
     ConfigurationRefused,
     UsersReloaded,
@@ -93,6 +108,11 @@ pub struct Detail<'a> {
     pub group: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub session: Option<&'a str>,
+    /// A Jami ID.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub device: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub client: Option<String>,
     /// Addresses whose failed logins are counted together.
@@ -143,6 +163,17 @@ impl<'a> Detail<'a> {
     /// Whose remembered browser.
     pub fn of_family(family: &'a Family) -> Self {
         Self { domain: Some(&family.domain), entry: Some(&family.entry), user: Some(&family.user), ..Self::default() }
+    }
+
+    /// Whose Jami account.
+    pub fn of_account(account: &'a Account) -> Self {
+        Self {
+            domain: Some(&account.domain),
+            entry: Some(&account.entry),
+            user: Some(&account.user),
+            account: Some(&account.id),
+            ..Self::default()
+        }
     }
 
     /// At whose request it happened, and why.
@@ -282,6 +313,8 @@ mod tests {
             user: long,
             group: long,
             session: long,
+            account: long,
+            device: long,
             client: Some(nasty.clone()),
             network: Some(nasty.clone()),
             failures: None,
@@ -306,7 +339,7 @@ mod tests {
         let texts = value.as_object().unwrap().iter().filter(|(name, _)| !["event", "time"].contains(&name.as_str()));
         let cut: Vec<usize> = texts.map(|(_, text)| text.as_str().unwrap().chars().count()).collect();
         // One character of each is written as eight.
-        assert_eq!(cut, [TEXT + 7; 17]);
+        assert_eq!(cut, [TEXT + 7; 19]);
     }
 
     #[test]

@@ -175,6 +175,9 @@ impl Server {
         if let Err(error) = self.store.purge_failures(self.now().as_second()).await {
             tracing::error!(%error, "old counts of failed logins cannot be removed");
         }
+        if let Err(error) = self.store.purge_jami_tokens(self.now().as_second()).await {
+            tracing::error!(%error, "expired tokens of Jami devices cannot be removed");
+        }
         if let Err(error) = self.store.trim_events(self.now().as_second()).await {
             tracing::error!(%error, "old events cannot be removed");
         }

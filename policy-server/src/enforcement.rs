@@ -7,6 +7,7 @@ mod account;
 mod auto_login;
 mod elsewhere;
 mod handover;
+mod hello;
 mod login;
 mod parked;
 
@@ -14,12 +15,11 @@ pub use account::{account, end_of_account};
 pub use auto_login::autologin;
 use auto_login::{end_family, end_family_for, forget_browser};
 pub use handover::{hand_over, redeem};
+pub use hello::hello;
 pub use login::login;
 pub use parked::{park, take_parked};
-use shared_proto::PROTOCOL_VERSION;
 use shared_proto::assertion::AssertionKeyResponse;
 use shared_proto::check::{CertificateStanding, CheckRequest, CheckResponse, Client, Decision, SessionStanding};
-use shared_proto::hello::{HelloRequest, HelloResponse};
 use shared_proto::login::{LogoutRequest, LogoutResponse};
 use shared_proto::secret::Secret;
 use tokio::task::JoinError;
@@ -54,37 +54,6 @@ pub enum EnforcementError {
     NoKey(#[from] PkiError),
     #[error("the login was given up")]
     GivenUp(#[from] JoinError),
-}
-
-/// Compares what the agent is configured for with what it is registered for, so that a mistake shows at its start.
-pub fn hello(server: &Server, agent: &Registered, request: &HelloRequest) -> HelloResponse {
-    let mut problems = Vec::new();
-    if request.cluster != server.conf.cluster {
-        problems.push(format!(
-            "the agent belongs to the cluster `{}`, this server to `{}`",
-            request.cluster, server.conf.cluster
-        ));
-    }
-    let loaded = server.loaded();
-    for host in &request.hosts {
-        let refusal = agent.rights.refusal(Capability::Enforce, &request.domain, &request.entry, host);
-        problems.extend(refusal.filter(|refusal| !problems.contains(refusal)));
-    }
-    match loaded.domains.get(&request.domain) {
-        None => problems.push(format!("there is no security domain `{}` here", request.domain)),
-        Some(domain) if domain.entry(&request.entry).is_none() => {
-            problems.push(format!("the security domain `{}` has no login entry `{}`", request.domain, request.entry));
-        }
-        Some(_) => {}
-    }
-    HelloResponse {
-        protocol: PROTOCOL_VERSION,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        server: server.conf.server.clone(),
-        cluster: server.conf.cluster.clone(),
-        agent: agent.name.clone(),
-        problems,
-    }
 }
 
 /// The one place where an agent's reach is checked.
@@ -188,12 +157,13 @@ pub async fn check(
         );
     }
     let holds = decided.holds.map(|seconds| now.as_second().saturating_add_unsigned(seconds));
-    let ends = session.as_ref().map(|session| session.ends).into_iter().chain(holds).min();
+    let (client_cert, valid) = certificate(server, domain, agent, request).await?;
+    let ends = session.as_ref().map(|session| session.ends).into_iter().chain(holds).chain(valid).min();
     Ok(CheckResponse {
         decision,
         session: standing,
         identity: session.as_ref().map(Session::identity),
-        client_cert: CertificateStanding::None,
+        client_cert,
         policy_hash: domain.policy.hash().to_owned(),
         epoch: position.epoch,
         seq: position.seq,
@@ -201,6 +171,21 @@ pub async fn check(
         // that asked for more would have to say 0 here.
         remember_ms: rules::memory_ms(domain.limits.idle, ends, now.as_millisecond()),
     })
+}
+
+/// What the certificate is worth that the client proved to have, and until when: to be believed takes the capability (I4).
+async fn certificate(
+    server: &Server,
+    domain: &Domain,
+    agent: &Registered,
+    request: &CheckRequest,
+) -> Result<(CertificateStanding, Option<i64>), EnforcementError> {
+    let may = agent.rights.capabilities.contains(&Capability::Jami);
+    let Some(fingerprint) = request.client_cert.as_deref().filter(|_| may) else {
+        return Ok((CertificateStanding::None, None));
+    };
+    let valid = server.certificate_holds(domain, fingerprint).await.map_err(SessionError::from)?;
+    Ok((valid.map_or(CertificateStanding::None, |_| CertificateStanding::Live), valid))
 }
 
 /// A rule may demand an entry that this agent must not use; nobody can log in through it here.
@@ -266,7 +251,7 @@ pub(crate) async fn recheck(
         }
     };
     match run {
-        RecheckRun::Current(subject) => {
+        RecheckRun::Current(subject) | RecheckRun::Unsure(subject) => {
             server.sessions.renew(session, subject).await?;
             Ok(true)
         }

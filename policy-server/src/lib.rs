@@ -18,6 +18,7 @@ pub mod pki;
 mod reader;
 mod rechecks;
 pub mod reports;
+pub mod revocation;
 pub mod session;
 pub mod store;
 #[cfg(test)]

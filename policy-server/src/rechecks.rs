@@ -1,6 +1,6 @@
-//! Looks at the accounts of live sessions again, every few minutes and whether or not the sessions are used: who is
-//! disabled or gone loses the session and all that is open on it, changed roles count. A directory that is down ends
-//! nothing. Directories that are at hand are asked with every request besides.
+//! Looks at the accounts of live sessions and of Jami devices again, every few minutes and whether or not they are used: who
+//! is disabled or gone loses the session and all that is open on it, and has no use of a device until it is otherwise;
+//! changed roles count. A directory that is down ends nothing. Directories that are at hand are asked with every request besides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use futures_util::stream::{self, StreamExt};
 use tokio::task::{Id, JoinSet};
 
 use crate::auth::pipeline::Depth;
+use crate::device::{Account, account};
 use crate::enforcement::{EnforcementError, recheck};
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 use crate::wire::{Domain, Server};
 
 /// How often it is looked whose turn it is; the finest interval that makes sense to configure.
@@ -50,8 +51,8 @@ async fn round(server: Arc<Server>, name: String) {
     loop {
         let loaded = server.loaded();
         let Some(domain) = loaded.domains.get(&name) else { return };
-        match some(&server, domain).await {
-            Ok(0) => return,
+        match tokio::try_join!(some(&server, domain), some_devices(&server, domain)) {
+            Ok((0, 0)) => return,
             Ok(_) => {}
             Err(error) => return tracing::error!(%error, domain = name, "accounts cannot be rechecked"),
         }
@@ -68,5 +69,21 @@ async fn some(server: &Server, domain: &Domain) -> Result<usize, EnforcementErro
         }
     };
     stream::iter(sessions).for_each_concurrent(AT_ONCE, look).await;
+    Ok(taken)
+}
+
+/// The same for people who have Jami devices.
+async fn some_devices(server: &Server, domain: &Domain) -> Result<usize, EnforcementError> {
+    let now = server.now().as_second();
+    let before = now.saturating_sub_unsigned(domain.recheck_interval.as_secs());
+    let accounts = server.store.take_unchecked_accounts(&domain.name, before, now, TAKEN).await;
+    let accounts = accounts.map_err(SessionError::from)?;
+    let taken = accounts.len();
+    let look = |mut account: Account| async move {
+        if let Err(error) = account::look(server, domain, &mut account, Depth::Full).await {
+            tracing::error!(%error, account = account.id, "the person of a Jami account cannot be looked up again");
+        }
+    };
+    stream::iter(accounts).for_each_concurrent(AT_ONCE, look).await;
     Ok(taken)
 }

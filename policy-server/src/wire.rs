@@ -28,6 +28,7 @@ use crate::config::login_exceptions::LoginMessages;
 use crate::config::security_domain::{PoolConfig, SessionLimits};
 use crate::config::trial::Trial;
 use crate::config::{access_policy, domain, registry};
+use crate::device::Issuing;
 use crate::device::blueprint::Blueprints;
 use crate::digest::DigestPool;
 use crate::directory::sql::{Database, Target};
@@ -39,6 +40,7 @@ use crate::pki::{AgentCa, AssertionKeys, PkiError};
 use crate::reader::Reader;
 use crate::rechecks;
 use crate::reports::Reports;
+use crate::revocation::Revocation;
 use crate::session::{Limits, SessionService};
 use crate::store::{self, Position, Store, StoreError};
 use crate::token::{Key, KeyRing, hex};
@@ -332,6 +334,8 @@ pub struct Server {
     agent_ca: AgentCa,
     pub assertions: AssertionKeys,
     pub reports: Reports,
+    pub revocation: Revocation,
+    pub(crate) issuing: Issuing,
     pub(crate) shared: Shared,
     pub(crate) loaded: ArcSwap<Loaded>,
     /// How far the event log was seen to go, for streams that wait; it may be behind.
@@ -347,6 +351,8 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
+        let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
+        let revocation = Revocation::new(store.clone(), vault.keys.clone(), &conf.jami);
         let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
@@ -360,7 +366,23 @@ impl Server {
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
         let reports = Reports::default();
-        Ok(Arc::new(Self { conf, store, sessions, audit, agent_ca, assertions, reports, shared, loaded, head, owed }))
+        // Keys for accounts are made from now on, where there will be accounts.
+        issuing.authority(&store).await?;
+        Ok(Arc::new(Self {
+            conf,
+            store,
+            sessions,
+            audit,
+            agent_ca,
+            assertions,
+            reports,
+            revocation,
+            issuing,
+            shared,
+            loaded,
+            head,
+            owed,
+        }))
     }
 
     /// The configuration in force. A request keeps the one it began with.
@@ -399,47 +421,4 @@ pub(crate) fn warn(warnings: &Problems) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use rustix::fs::{CWD, Mode, mkfifoat};
-
-    use super::*;
-    use crate::testkit::Site;
-
-    type Spoiler<'a> = &'a dyn Fn(&Path);
-
-    #[test]
-    fn what_cannot_be_read_or_written_is_a_problem_of_the_check() {
-        let fifo = |path: &Path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
-        let folder = |path: &Path| fs::create_dir_all(path).unwrap();
-        let open_to_all = |path: &Path| {
-            fs::write(path, "x").unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-        };
-        let spoilers: [(&str, Spoiler<'_>); 3] =
-            [("not a regular file", &fifo), ("not a regular file", &folder), ("mode 0644", &open_to_all)];
-        for (file, kinds) in [
-            ("conf/cams.conf", 0..2),
-            ("conf/domains/security-domain-registry.xml", 0..2),
-            ("conf/domains/system/access-control-policy.xml", 0..2),
-            ("conf/domains/system/login-exception.properties", 0..2),
-            ("conf/domains/system/cams-users.xml", 0..2),
-            ("keys/key-encryption.key", 0..3),
-            ("data/cams.db", 0..2),
-            ("data/audit.jsonl", 0..2),
-        ] {
-            for (expected, spoil) in &spoilers[kinds] {
-                let site = Site::new();
-                check(&site.conf()).unwrap_or_else(|problems| panic!("{problems}"));
-                let path = site.path(file);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                let _ = fs::remove_file(&path);
-                spoil(&path);
-                let problems = check(&site.conf()).err().unwrap_or_else(|| panic!("{file}: good")).to_string();
-                assert!(problems.contains(expected), "{file}: {problems}");
-            }
-        }
-    }
-}
+mod tests;

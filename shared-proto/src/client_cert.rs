@@ -52,6 +52,21 @@ impl ClientCert {
         Ok(Self { escaped: canonical, der })
     }
 
+    /// Writes a certificate as nginx would.
+    ///
+    /// # Errors
+    /// It is none, or too long.
+    pub fn from_der(der: &[u8]) -> Result<Self, ClientCertError> {
+        if !is_one_sequence(der) {
+            return Err(ClientCertError::Malformed);
+        }
+        let escaped = escape(&to_pem(der));
+        if escaped.len() > MAX {
+            return Err(ClientCertError::TooLong);
+        }
+        Ok(Self { escaped, der: der.to_owned() })
+    }
+
     /// The header's value, byte for byte as it came.
     pub fn escaped(&self) -> &str {
         &self.escaped

@@ -25,6 +25,7 @@ mod http2_floods;
 mod init;
 mod inner;
 mod jami_search;
+mod jami_certificates;
 mod ldap;
 mod lifecycle;
 mod limits;

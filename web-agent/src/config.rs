@@ -12,14 +12,13 @@ use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use shared_proto::secret::SecretRef;
 
-use crate::head::Scheme;
 use crate::listen::Caps;
 use crate::origin::{Authority, Origin};
-use crate::site::{GateConfig, Site, Upstream};
+use crate::site::{GateConfig, Site};
 use crate::target::Target;
 
-/// Instead of an upstream's address: only the agent's own pages.
-const NO_UPSTREAM: &str = "none";
+mod jami;
+mod sites;
 
 /// A checked configuration. Paths are absolute or relative to the current directory.
 #[derive(Debug, Clone)]
@@ -27,6 +26,8 @@ pub struct AgentConfig {
     pub cluster: String,
     pub gate: Arc<GateConfig>,
     pub listeners: Vec<Listener>,
+    /// In cleartext, where nothing but what is signed is served: revocation lists and answers about certificates.
+    pub revocation_listeners: Vec<SocketAddr>,
     pub certificates: Vec<TlsIdentity>,
     /// In the order in which they are tried; the port is always there.
     pub policy_servers: Vec<Authority>,
@@ -109,12 +110,14 @@ impl Reader<'_> {
         let gate = self.gate(cluster.as_deref().unwrap_or_default());
         let pages = self.options.take_string("cams.pages.directory").map(|path| self.path(&path));
         let caps = self.caps();
+        let revocation_listeners = self.revocation_listeners(gate.as_ref(), &listeners);
         let gate = gate?;
         self.check_certificates(&listeners, &certificates, &gate);
         Some(AgentConfig {
             cluster: cluster?,
             gate: Arc::new(gate),
             listeners,
+            revocation_listeners,
             certificates,
             policy_servers,
             link: link?,
@@ -144,6 +147,7 @@ impl Reader<'_> {
         if client_cert_from_proxies && trusted_proxies.is_empty() {
             self.problems.add(self.file, line, format!("`{client_cert}`: nobody is in `cams.trusted.proxies`"));
         }
+        let jami = self.jami(&entry);
         let sites = self.sites();
         let cookie_domain = self.cookie_domain(&sites);
         let domain = domain?;
@@ -165,6 +169,7 @@ impl Reader<'_> {
             cluster_sites,
             trusted_proxies,
             client_cert_from_proxies,
+            jami,
         };
         let mut paths: BTreeSet<String> = BTreeSet::new();
         for (path, _) in gate.services() {
@@ -176,6 +181,7 @@ impl Reader<'_> {
                 self.problems.add(self.file, 0, message);
             }
         }
+        self.check_own_paths(&gate);
         Some(gate)
     }
 
@@ -238,57 +244,6 @@ impl Reader<'_> {
         });
         let (certificate, key) = (self.path(&certificate?), self.path(&key?));
         Some(TlsIdentity { host: host.to_ascii_lowercase(), certificate, key, passphrase })
-    }
-
-    fn sites(&mut self) -> Vec<Arc<Site>> {
-        let groups = self.groups("cams.site.", |rest| rest.split_once('.'));
-        if groups.is_empty() {
-            self.problems.add(self.file, 0, "there is no site: write `cams.site.<name>.host` and `.upstream`");
-        }
-        let mut sites: Vec<Arc<Site>> = Vec::new();
-        for (name, options) in groups {
-            let line = options.line();
-            let Some(site) = self.site(name, options) else { continue };
-            let overlaps = |other: &&Arc<Site>| {
-                other.host == site.host && (other.port == site.port || other.port.is_none() || site.port.is_none())
-            };
-            if let Some(other) = sites.iter().find(overlaps) {
-                let message = format!("the sites `{}` and `{}` answer to the same host", other.name, site.name);
-                self.problems.add(self.file, line, message);
-            }
-            sites.push(Arc::new(site));
-        }
-        sites
-    }
-
-    fn site(&mut self, name: String, mut options: Options) -> Option<Site> {
-        let prefix = format!("cams.site.{name}.");
-        let mut required = |key: &str| {
-            let key = format!("{prefix}{key}");
-            let line = options.line_of(&key);
-            options.require(&key, &mut self.problems).map(|value| (value, line))
-        };
-        let (host, upstream) = (required("host"), required("upstream"));
-        let ca = options.take(&format!("{prefix}upstream.ca"));
-        let jami_line = options.line_of(&format!("{prefix}jami"));
-        if options.take_bool(&format!("{prefix}jami"), false, &mut self.problems) {
-            let message = "Jami devices cannot be served yet: write `false` or remove the line";
-            self.problems.add(self.file, jami_line, message);
-        }
-        options.finish(&mut self.problems);
-        let host =
-            host.and_then(|(text, line)| self.parsed(&text, line, "a host name, or host:port", Authority::parse));
-        let what = "an address such as http://127.0.0.1:8080, or none";
-        let parse = |text: &str| if text == NO_UPSTREAM { Some(None) } else { upstream_origin(text).map(Some) };
-        let upstream = upstream.and_then(|(text, line)| self.parsed(&text, line, what, parse));
-        let (host, upstream) = (host?, upstream?);
-        let is_https = upstream.as_ref().is_some_and(|origin| origin.scheme == Scheme::Https);
-        if let Some((_, line)) = ca.as_ref().filter(|_| !is_https) {
-            self.problems.add(self.file, *line, "a CA is of no use for an upstream without https");
-        }
-        let ca = ca.map(|(path, _)| self.path(&path));
-        let upstream = upstream.map(|Origin { scheme, host, port }| Upstream { scheme, host, port, ca });
-        Some(Site { name, host: host.host, port: host.port, upstream })
     }
 
     /// A cookie for a domain reaches all its hosts: every site must be one of them, or it could never log in.
@@ -412,10 +367,6 @@ fn listener(text: &str) -> Option<Listener> {
         None => address.parse().ok()?,
     };
     Some(Listener { address, tls })
-}
-
-fn upstream_origin(text: &str) -> Option<Origin> {
-    Origin::parse(text.strip_suffix('/').unwrap_or(text))
 }
 
 /// A network, or one address; never everybody.

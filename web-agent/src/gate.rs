@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use crate::assertion::{Assertion, Claims};
 use crate::cookies::Carried;
 use crate::head::{Connection, Head, Refusal};
+use crate::jami;
 use crate::pages::Notice;
 use crate::permit::Permit;
 use crate::redirect;
@@ -275,6 +276,10 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Keys) => return keys(request),
         None => {}
     }
+    if let Some(call) = jami::call(request.target.path()).filter(|_| request.site.jami) {
+        jami::check(head, request.config.jami.body_limit)?;
+        return Ok(decided(Step::Forward(Permit::for_jami(request, call))));
+    }
     if request.site.upstream.is_none() {
         return Err(Refusal::new(404, "there is nothing here but the login"));
     }
@@ -312,6 +317,7 @@ fn checked(mut request: Request, response: CheckResponse) -> (State, Step) {
     } else {
         request.posted = Posted::Other;
     }
+    request.judge_client_cert(response.client_cert);
     let identity = response.identity;
     match response.decision {
         Decision::Granted if is_coherent(&request, response.session, identity.as_ref()) => {

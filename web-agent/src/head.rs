@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use shared_proto::client_cert::ClientCert;
 use shared_proto::names::{fold_header_name, header, is_identity_header};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,9 @@ pub struct Connection {
     pub port: u16,
     /// The server name of the TLS handshake, where there was one.
     pub sni: Option<String>,
+    /// The certificate that the client proved to hold in its handshake, issued under one of the organisation CAs. Whether
+    /// it still counts is asked for each request.
+    pub client_cert: Option<ClientCert>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

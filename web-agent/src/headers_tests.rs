@@ -14,7 +14,8 @@ fn only_trusted_proxies_speak_for_others() {
     let check = |peer: &str, headers: &[(&str, &str)], expected: Result<(&str, Scheme), u16>| {
         let mut config = testing::gate_config();
         config.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        let connection = Connection { peer: peer.parse().unwrap(), scheme: Scheme::Http, port: 80, sni: None };
+        let connection =
+            Connection { peer: peer.parse().unwrap(), scheme: Scheme::Http, port: 80, sni: None, client_cert: None };
         let found = origination(&config, &connection, &head(headers)).map(|o| (o.address.to_string(), o.scheme));
         let expected = expected.map(|(address, scheme)| (address.to_owned(), scheme));
         assert_eq!(found.map_err(|refusal| refusal.status), expected, "{peer} {headers:?}");

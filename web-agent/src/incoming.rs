@@ -110,7 +110,19 @@ pub fn connection(session: &Session) -> Result<Connection> {
         scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
         port: local.port(),
         sni: tls.and_then(|tls| tls.extension.get::<AskedFor>()).and_then(|name| name.0.clone()),
+        client_cert: None,
     })
+}
+
+/// Gives the word that a client may wait for before it sends a body.
+///
+/// # Errors
+/// The client is gone.
+pub async fn invite_body(session: &mut Session) -> Result<()> {
+    match expects_continue(session) {
+        true => session.write_continue_response().await,
+        false => Ok(()),
+    }
 }
 
 /// Reads the body for the gate.
@@ -121,9 +133,7 @@ pub async fn body(session: &mut Session, max: usize) -> Result<Answer> {
     if announced(session).is_some_and(|length| length > max as u64) {
         return Ok(Answer::BodyTooLarge);
     }
-    if expects_continue(session) {
-        session.write_continue_response().await?;
-    }
+    invite_body(session).await?;
     let read = async {
         let mut body = Vec::new();
         while let Some(part) = session.read_request_body().await? {

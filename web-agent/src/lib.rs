@@ -7,6 +7,7 @@ pub mod cookies;
 pub mod gate;
 pub mod head;
 pub mod headers;
+pub mod jami;
 pub mod lease;
 pub mod login_form;
 pub mod memory;

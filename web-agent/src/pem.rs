@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use pingora::utils::tls::CertKey;
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
@@ -13,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use shared_proto::secret::{self, Secret, SecretRef};
+use x509_parser_of_engine::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 /// The PEM label of a PKCS#8 key under a pass phrase (RFC 7468, section 11).
@@ -47,14 +49,32 @@ impl KeyFiles {
     /// # Errors
     /// Names the file at fault: unreadable, not PEM, readable by others, wrong pass phrase, not a pair.
     pub fn load(&self) -> Result<CertifiedKey, PemError> {
-        let chain = certificates(&self.certificate)?;
-        let key = private_key(&self.key, self.passphrase.as_ref())?;
+        let (chain, key) = self.read()?;
         CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 PemError::content(&self.key, format!("is not the key of {}", self.certificate.display()))
             }
             error => PemError::content(&self.certificate, error.to_string()),
         })
+    }
+
+    /// The chain and its key, unchecked.
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PemError> {
+        Ok((certificates(&self.certificate)?, private_key(&self.key, self.passphrase.as_ref())?))
+    }
+
+    /// The same as [`KeyFiles::load`], as the proxy engine wants it.
+    ///
+    /// # Errors
+    /// As there, and a certificate that the engine cannot read.
+    pub fn load_for_engine(&self) -> Result<CertKey, PemError> {
+        self.load()?;
+        let (chain, key) = self.read()?;
+        if !chain.iter().all(|certificate| is_readable(certificate)) {
+            return Err(PemError::content(&self.certificate, "has a certificate that cannot be read"));
+        }
+        let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
+        Ok(CertKey::new(chain, key.secret_der().to_vec()))
     }
 
     /// The files whose replacement means a new certificate.
@@ -65,6 +85,11 @@ impl KeyFiles {
         };
         [self.certificate.as_path(), self.key.as_path()].into_iter().chain(passphrase)
     }
+}
+
+/// Whether the proxy engine can read a certificate; it would stop where it cannot.
+pub fn is_readable(certificate: &[u8]) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(rest, _)| rest.is_empty())
 }
 
 /// The certificates of one PEM file, at least one.

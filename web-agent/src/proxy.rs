@@ -70,6 +70,8 @@ pub struct Context {
     open: Option<Open>,
     /// While its body is still to come.
     upload: Option<Upload>,
+    /// Bytes of its body that may still go to a policy server.
+    body_left: Option<u64>,
 }
 
 impl AgentProxy {
@@ -160,7 +162,7 @@ impl ProxyHttp for AgentProxy {
 
     fn new_ctx(&self) -> Context {
         let live = self.live.load_full();
-        Context { live, permit: None, attempt: 0, record: Record::default(), open: None, upload: None }
+        Context { live, permit: None, attempt: 0, record: Record::default(), open: None, upload: None, body_left: None }
     }
 
     /// None: what passes is not ours to change.
@@ -183,6 +185,9 @@ impl ProxyHttp for AgentProxy {
             Step::Forward(permit) => {
                 permit.target().path().clone_into(&mut ctx.record.path);
                 ctx.record.user = permit.identity().map(|identity| identity.user.clone());
+                if permit.to_policy_server().is_some() {
+                    incoming::invite_body(session).await?;
+                }
                 if permit.is_upgrade() {
                     // A tunnel may be silent for as long as its two ends like.
                     session.set_read_timeout(None);
@@ -205,6 +210,7 @@ impl ProxyHttp for AgentProxy {
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        ctx.body_left = permit.to_policy_server();
         let peer = ctx.live.upstreams.peer(permit, ctx.attempt).await;
         let peer = peer.map_err(|error| Error::because(ErrorType::HTTPStatus(502), "no upstream", error))?;
         peer.ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address of the upstream answers"))
@@ -245,10 +251,15 @@ impl ProxyHttp for AgentProxy {
     async fn request_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        if let (Some(left), Some(part)) = (&mut ctx.body_left, body) {
+            // The client's fault, or the engine would go on without the rest.
+            let too_large = || Error::explain(ErrorType::HTTPStatus(413), "the body is too large").into_down();
+            *left = left.checked_sub(part.len() as u64).ok_or_else(too_large)?;
+        }
         match &ctx.upload {
             Some(_) if end_of_stream => ctx.upload = None,
             Some(upload) => upload.moved(),
@@ -295,13 +306,15 @@ impl ProxyHttp for AgentProxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let status = status_of(error);
+        let mut status = status_of(error);
         // Not the whole error: it can quote what the site or the client sent.
         let cause = error.root_cause().downcast_ref::<io::Error>().map(tracing::field::display);
         let kind = error.etype().as_str();
         tracing::warn!(id = ctx.record.id, status, kind, by = error.esource().as_str(), cause, "the request failed");
         if status > 0 && session.response_written().is_none() {
-            let mut reply = failed(status);
+            let is_jami = ctx.permit.as_ref().is_some_and(|permit| permit.to_policy_server().is_some());
+            let mut reply = if is_jami { failed_jami(status) } else { failed(status) };
+            status = reply.status;
             reply.set_cookies(ctx.permit.iter().flat_map(Permit::set_cookies));
             let sent = ctx.live.replies.send(session, reply).await;
             if let Err(error) = sent {
@@ -352,6 +365,14 @@ fn failed(status: u16) -> Reply {
         _ => "The request cannot be understood.",
     };
     Reply::refused(Refusal::new(status, reason), true)
+}
+
+/// The clients of the API look at the status alone, and take 4xx for a verdict on their credentials.
+fn failed_jami(status: u16) -> Reply {
+    match status {
+        500.. => Reply::jami_unavailable(),
+        _ => Reply::refused(Refusal::new(status, "the request cannot be passed on"), false),
+    }
 }
 
 /// Tells of a request that none of the engine's hooks saw: `glimpse` is what could be made out of it.

@@ -17,6 +17,7 @@ use crate::proxy::Live;
 use crate::report::Reports;
 use crate::run::{self, StartError};
 use crate::tls::{self, Certificates};
+use crate::upstream::PolicyServers;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(1);
@@ -25,6 +26,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct Follower {
     pub live: Arc<ArcSwap<Live>>,
     pub watch: tls::Watch,
+    pub policy_servers: Arc<PolicyServers>,
     pub reports: Reports,
 }
 
@@ -80,6 +82,7 @@ impl Follower {
 
     fn look(&mut self, source: &mut Source) {
         self.watch.refresh();
+        self.policy_servers.refresh();
         let stamps = source.stamps();
         if stamps == source.stamps {
             return;
@@ -111,7 +114,7 @@ impl Follower {
             return Ok(None);
         }
         let note = keep_what_stays(&source.config, &mut config);
-        let live = run::live(&config)?;
+        let live = run::live(&config, &self.policy_servers)?;
         let (certificates, watch) = Certificates::load(&run::certificates(&config))?;
         self.watch.replace(&certificates, watch);
         self.live.store(Arc::new(live));
@@ -131,6 +134,7 @@ fn keep_what_stays(old: &AgentConfig, new: &mut AgentConfig) -> String {
         }
     };
     keep(old.listeners != new.listeners, "cams.listen");
+    keep(old.revocation_listeners != new.revocation_listeners, "cams.jami.cleartext.listen");
     keep(old.cluster != new.cluster, "cams.cluster.name");
     keep(old.gate.domain != new.gate.domain, "cams.security.domain");
     keep(old.policy_servers != new.policy_servers, "cams.policy.server");
@@ -140,6 +144,7 @@ fn keep_what_stays(old: &AgentConfig, new: &mut AgentConfig) -> String {
         new.listeners.clone_from(&old.listeners);
         new.certificates.clone_from(&old.certificates);
     }
+    new.revocation_listeners.clone_from(&old.revocation_listeners);
     new.cluster.clone_from(&old.cluster);
     new.policy_servers.clone_from(&old.policy_servers);
     new.link.clone_from(&old.link);

@@ -40,7 +40,7 @@ use crate::reply::Replies;
 use crate::report;
 use crate::tls::{self, Certificate, Certificates};
 use crate::upload;
-use crate::upstream::Upstreams;
+use crate::upstream::{PolicyServers, Upstreams};
 use crate::voucher::Voucher;
 
 /// What requests in flight are given when the process is told to stop.
@@ -104,8 +104,9 @@ pub fn check(file: &Path) -> Result<(), Problems> {
         let loaded = Certificates::load(&[certificate]);
         loaded.map(drop).unwrap_or_else(|error| note(error.into()));
     }
-    link(&config).load().map(drop).unwrap_or_else(|error| note(error.into()));
-    live(&config).map(drop).unwrap_or_else(&mut note);
+    let servers = PolicyServers::load(link(&config), &[]);
+    let live = servers.map_err(StartError::from).and_then(|servers| live(&config, &servers));
+    live.map(drop).unwrap_or_else(&mut note);
     problems.into_result(Some(()))
 }
 
@@ -141,15 +142,16 @@ impl Agent {
     pub fn start(config: AgentConfig, limits: Limits) -> Result<Self, StartError> {
         pingora::tls::install_default_crypto_provider();
         let (certificates, watch) = Certificates::load(&certificates(&config))?;
-        let live = Arc::new(ArcSwap::from_pointee(live(&config)?));
-        let link = link(&config);
-        link.load()?;
+        let link_config = link(&config);
+        link_config.load()?;
         let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
 
-        let (link, voucher) = (Arc::new(Link::start(link)), Arc::new(Voucher::default()));
+        let (link, voucher) = (Arc::new(Link::start(link_config.clone())), Arc::new(Voucher::default()));
+        let policy_servers = PolicyServers::load(link_config, link.servers())?;
+        let live = Arc::new(ArcSwap::from_pointee(live(&config, &policy_servers)?));
         let (reports, courier) = report::channel();
         let tasks = vec![tokio::spawn(voucher.clone().follow(link.clone())), tokio::spawn(courier.run(link.clone()))];
-        let follower = Some(Follower { live: live.clone(), watch, reports: reports.clone() });
+        let follower = Some(Follower { live: live.clone(), watch, policy_servers, reports: reports.clone() });
         let decisions = Arc::new(Decisions {
             link,
             memory: Arc::new(Memory::new(&config.gate.domain, limits.timing.lease)),
@@ -216,9 +218,10 @@ fn engine() -> ServerConf {
 }
 
 /// Opens what a configuration names and new requests need.
-pub(crate) fn live(config: &AgentConfig) -> Result<Live, StartError> {
+pub(crate) fn live(config: &AgentConfig, policy_servers: &Arc<PolicyServers>) -> Result<Live, StartError> {
     let replies = Replies { pages: pages(config)? };
-    Ok(Live { gate: config.gate.clone(), replies, upstreams: Upstreams::new(&config.gate.sites)? })
+    let upstreams = Upstreams::new(&config.gate.sites, policy_servers.clone())?;
+    Ok(Live { gate: config.gate.clone(), replies, upstreams })
 }
 
 fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
@@ -241,6 +244,8 @@ pub(crate) fn certificates(config: &AgentConfig) -> Vec<Certificate> {
 }
 
 fn link(config: &AgentConfig) -> LinkConfig {
+    let jami_hosts: Vec<_> = config.gate.sites.iter().filter(|site| site.jami).map(|site| site.host.clone()).collect();
+    let jami_entry = if jami_hosts.is_empty() { String::new() } else { config.gate.jami.entry.clone() };
     LinkConfig {
         servers: config.policy_servers.iter().map(Authority::to_string).collect(),
         authorities: config.link.ca.clone(),
@@ -256,8 +261,8 @@ fn link(config: &AgentConfig) -> LinkConfig {
             domain: config.gate.domain.clone(),
             entry: config.gate.entry.clone(),
             hosts: config.gate.sites.iter().map(|site| site.host.clone()).collect(),
-            jami_hosts: Vec::new(),
-            jami_entry: String::new(),
+            jami_hosts,
+            jami_entry,
         },
     }
 }

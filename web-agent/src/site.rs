@@ -24,6 +24,17 @@ pub struct Site {
     /// `None` where only the agent's own pages are served: a host of its own for logging in, which no script of a site
     /// can reach.
     pub upstream: Option<Upstream>,
+    /// Jami devices enrol here: the paths of [`crate::jami`] go to the policy server.
+    pub jami: bool,
+}
+
+/// How requests of Jami devices are passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JamiConfig {
+    /// The login entry that their credentials run through.
+    pub entry: String,
+    /// Bytes of the longest body.
+    pub body_limit: u64,
 }
 
 /// Where a site really lives.
@@ -69,6 +80,7 @@ pub struct GateConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether they may say which certificate a client has shown them.
     pub client_cert_from_proxies: bool,
+    pub jami: JamiConfig,
 }
 
 /// What the agent answers by itself instead of asking whether it may pass.
@@ -129,6 +141,15 @@ impl GateConfig {
         self.cookie_domain
             .as_deref()
             .is_some_and(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    }
+
+    /// Whether clients that ask for this name (SNI) are asked for a certificate. One that asks for none connects to an
+    /// address.
+    pub fn wants_client_certs(&self, name: Option<&str>) -> bool {
+        self.sites.iter().filter(|site| site.jami).any(|site| match name {
+            Some(name) => site.host.eq_ignore_ascii_case(name),
+            None => site.host.starts_with('[') || site.host.parse::<IpAddr>().is_ok(),
+        })
     }
 
     /// Whether a peer may speak for others.

@@ -13,13 +13,19 @@ use shared_proto::names::CookieNames;
 use crate::gate::{Answer, Gate, Question, Reply, Step};
 use crate::head::{Connection, Head, Refusal, Scheme};
 use crate::origin::Origin;
-use crate::site::{GateConfig, Site, Upstream};
+use crate::site::{GateConfig, JamiConfig, Site, Upstream};
 
 /// Two sites, one with a port of its own, and a third of the cluster elsewhere; no trusted proxy.
 pub fn gate_config() -> GateConfig {
     let site = |name: &str, port| {
         let upstream = Upstream { scheme: Scheme::Http, host: "127.0.0.1".to_owned(), port: 8080, ca: None };
-        Arc::new(Site { name: name.to_owned(), host: format!("{name}.test"), port, upstream: Some(upstream) })
+        Arc::new(Site {
+            name: name.to_owned(),
+            host: format!("{name}.test"),
+            port,
+            upstream: Some(upstream),
+            jami: false,
+        })
     };
     GateConfig {
         domain: "system".to_owned(),
@@ -39,13 +45,14 @@ pub fn gate_config() -> GateConfig {
         cluster_sites: vec![Origin { scheme: Scheme::Https, host: "portal.test".to_owned(), port: 443 }],
         trusted_proxies: Vec::new(),
         client_cert_from_proxies: false,
+        jami: JamiConfig { entry: "http".to_owned(), body_limit: 1000 },
     }
 }
 
 /// A TLS connection to `app.test`.
 pub fn connection() -> Connection {
     let sni = Some("app.test".to_owned());
-    Connection { peer: "192.0.2.1".parse().unwrap(), scheme: Scheme::Https, port: 8443, sni }
+    Connection { peer: "192.0.2.1".parse().unwrap(), scheme: Scheme::Https, port: 8443, sni, client_cert: None }
 }
 
 /// A head for `app.test`; `lines` are more header lines.

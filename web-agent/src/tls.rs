@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -47,7 +48,7 @@ pub struct Watch {
 }
 
 /// What of a file changes when it is replaced; `None` while it is missing.
-type Stamp = Option<(i64, i64, u64, u64)>;
+pub(crate) type Stamp = Option<(i64, i64, u64, u64)>;
 
 impl Certificates {
     /// Loads all certificates; the first one is shown where no other fits.
@@ -59,7 +60,7 @@ impl Certificates {
         let mut files = Vec::new();
         for certificate in configured {
             // The stamps first: what changes between the two reads is then seen by the next look.
-            let stamps = stamps(&certificate.files);
+            let stamps = stamps(certificate.files.paths());
             shown.put(&certificate.host, certificate.files.load()?, files.is_empty());
             files.push((certificate.clone(), stamps));
         }
@@ -121,7 +122,7 @@ impl Watch {
     /// Looks at the files once and takes over what was replaced since the last look.
     pub fn refresh(&mut self) {
         for (index, (certificate, seen)) in self.files.iter_mut().enumerate() {
-            let now = stamps(&certificate.files);
+            let now = stamps(certificate.files.paths());
             if now == *seen {
                 continue;
             }
@@ -147,15 +148,13 @@ impl Watch {
     }
 }
 
-fn stamps(files: &KeyFiles) -> Vec<Stamp> {
-    let stamp = |path| fs::metadata(path).ok().map(|m| (m.mtime(), m.mtime_nsec(), m.ino(), m.size()));
-    files.paths().map(stamp).collect()
+pub(crate) fn stamps<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<Stamp> {
+    let stamp = |path: &Path| fs::metadata(path).ok().map(|m| (m.mtime(), m.mtime_nsec(), m.ino(), m.size()));
+    files.map(stamp).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use rustls::ClientConfig;
     use rustls_pki_types::{CertificateDer, ServerName};
     use shared_proto::secret::SecretRef;

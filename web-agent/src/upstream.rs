@@ -1,8 +1,9 @@
-//! Where a permitted request goes. [`Upstreams::peer`] is the only place that constructs the engine's `HttpPeer`, and it
-//! cannot be called without a [`Permit`].
+//! Where a permitted request goes. [`Upstreams::peer`] is the only way to the engine's `HttpPeer`, and it
+//! cannot be called without a [`Permit`]; how one to a policy server is secured is in `policy_servers`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -20,6 +21,10 @@ use crate::permit::Permit;
 use crate::site::{Site, Upstream};
 use crate::tunnel;
 
+mod policy_servers;
+
+pub use policy_servers::PolicyServers;
+
 /// How long the addresses of a host name are used.
 const ADDRESSES_LIVE: Duration = Duration::from_secs(30);
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(3);
@@ -28,10 +33,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const TOTAL_CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The upstreams of all sites.
+/// The upstreams of all sites, and the policy servers, to which the requests of Jami devices go.
 #[derive(Debug)]
 pub struct Upstreams {
     by_site: HashMap<String, Route>,
+    policy_servers: Arc<PolicyServers>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +50,24 @@ pub enum UpstreamError {
 
 #[derive(Debug)]
 struct Route {
-    upstream: Upstream,
-    authorities: Option<Arc<CaType>>,
+    host: String,
+    port: u16,
+    security: Security,
     /// Keeps connections apart that other authorities vouch for: the engine's pool does not look at them.
     group: u64,
     found: ArcSwapOption<Found>,
     looking: Mutex<()>,
+}
+
+#[derive(Debug)]
+enum Security {
+    Cleartext,
+    /// `None` stands for the authorities of the system.
+    Tls(Option<Arc<CaType>>),
+    Link {
+        authorities: Arc<CaType>,
+        identity: Arc<CertKey>,
+    },
 }
 
 #[derive(Debug)]
@@ -62,15 +80,15 @@ struct Found {
 impl Upstreams {
     /// # Errors
     /// A file of certificate authorities that cannot be used.
-    pub fn new<'a>(sites: impl IntoIterator<Item = &'a Arc<Site>>) -> Result<Self, PemError> {
-        // Never the same again: after a reload another authority may vouch for the same address.
-        static GROUPS: AtomicU64 = AtomicU64::new(1);
+    pub fn new<'a>(
+        sites: impl IntoIterator<Item = &'a Arc<Site>>,
+        policy_servers: Arc<PolicyServers>,
+    ) -> Result<Self, PemError> {
         let route = |site: &'a Arc<Site>| {
             let upstream = site.upstream.as_ref()?;
-            let group = GROUPS.fetch_add(1, Ordering::Relaxed);
-            Some(Route::new(upstream, group).map(|route| (site.name.clone(), route)))
+            Some(Route::to_site(upstream).map(|route| (site.name.clone(), route)))
         };
-        Ok(Self { by_site: sites.into_iter().filter_map(route).collect::<Result<_, _>>()? })
+        Ok(Self { by_site: sites.into_iter().filter_map(route).collect::<Result<_, _>>()?, policy_servers })
     }
 
     /// The peer for the given attempt, counted from 0: each one takes the next address. `None` when all were tried.
@@ -78,6 +96,9 @@ impl Upstreams {
     /// # Errors
     /// The name of the upstream leads nowhere.
     pub async fn peer(&self, permit: &Permit, attempt: usize) -> Result<Option<Box<HttpPeer>>, UpstreamError> {
+        if permit.to_policy_server().is_some() {
+            return Ok(self.policy_servers.peer(attempt).await.map(Box::new));
+        }
         let site = &permit.site().name;
         let route = self.by_site.get(site).ok_or_else(|| UpstreamError::UnknownSite(site.clone()))?;
         let mut peer = route.find().await?.peers.get(attempt).cloned();
@@ -89,20 +110,19 @@ impl Upstreams {
 }
 
 impl Route {
-    fn new(upstream: &Upstream, group: u64) -> Result<Self, PemError> {
-        let authorities = upstream.ca.as_deref().map(|path| {
-            // What is a trust anchor to the verifier is also readable by the engine.
-            pem::authorities(path)?;
-            let certificates = pem::certificates(path)?;
-            Ok(certificates.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect())
-        });
-        Ok(Self {
-            upstream: upstream.clone(),
-            authorities: authorities.transpose()?,
-            group,
-            found: ArcSwapOption::empty(),
-            looking: Mutex::new(()),
-        })
+    fn new(host: &str, port: u16, security: Security) -> Self {
+        // Never the same again: after a reload another authority may vouch for the same address.
+        static GROUPS: AtomicU64 = AtomicU64::new(1);
+        let group = GROUPS.fetch_add(1, Ordering::Relaxed);
+        Self { host: host.to_owned(), port, security, group, found: ArcSwapOption::empty(), looking: Mutex::new(()) }
+    }
+
+    fn to_site(upstream: &Upstream) -> Result<Self, PemError> {
+        let security = match upstream.scheme {
+            Scheme::Http => Security::Cleartext,
+            Scheme::Https => Security::Tls(upstream.ca.as_deref().map(authorities).transpose()?),
+        };
+        Ok(Self::new(&upstream.host, upstream.port, security))
     }
 
     /// The known addresses; an expired answer still serves those who meet a look-up that is under way or fails.
@@ -123,10 +143,10 @@ impl Route {
         let found = match (self.look_up().await, known) {
             (Ok(addresses), _) => addresses.into_iter().map(|address| self.peer(address)).collect(),
             (Err(reason), Some(known)) => {
-                tracing::warn!(host = self.upstream.host, "using the old addresses: {reason}");
+                tracing::warn!(host = self.host, "using the old addresses: {reason}");
                 known.peers.clone()
             }
-            (Err(reason), None) => return Err(UpstreamError::LookUp { host: self.upstream.host.clone(), reason }),
+            (Err(reason), None) => return Err(UpstreamError::LookUp { host: self.host.clone(), reason }),
         };
         let found = Arc::new(Found { peers: found, until: Instant::now() + ADDRESSES_LIVE });
         self.found.store(Some(found.clone()));
@@ -134,7 +154,7 @@ impl Route {
     }
 
     async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
-        let address = (self.bare_host(), self.upstream.port);
+        let address = (self.bare_host(), self.port);
         let found = timeout(LOOK_UP_LIMIT, tokio::net::lookup_host(address)).await.map_err(|_| "no answer in time")?;
         let found: Vec<_> = found.map_err(|error| error.to_string())?.collect();
         if found.is_empty() { Err("it has no address".to_owned()) } else { Ok(found) }
@@ -142,18 +162,32 @@ impl Route {
 
     /// An IPv6 address without its brackets.
     fn bare_host(&self) -> &str {
-        self.upstream.host.trim_start_matches('[').trim_end_matches(']')
+        self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
     fn peer(&self, address: SocketAddr) -> HttpPeer {
-        let tls = self.upstream.scheme == Scheme::Https;
         // The engine skips all verification where the server name is empty.
-        let mut peer = HttpPeer::new(address, tls, self.bare_host().to_owned());
+        let mut peer = match &self.security {
+            Security::Cleartext => HttpPeer::new(address, false, self.bare_host().to_owned()),
+            Security::Tls(authorities) => {
+                let mut peer = HttpPeer::new(address, true, self.bare_host().to_owned());
+                peer.options.ca.clone_from(authorities);
+                peer
+            }
+            Security::Link { authorities, identity } => policy_servers::peer(address, authorities, identity),
+        };
         peer.group_key = self.group;
-        peer.options.ca.clone_from(&self.authorities);
-        peer.options.connection_timeout = Some(CONNECT_LIMIT);
-        peer.options.total_connection_timeout = Some(TOTAL_CONNECT_LIMIT);
+        peer.options.connection_timeout.get_or_insert(CONNECT_LIMIT);
+        peer.options.total_connection_timeout.get_or_insert(TOTAL_CONNECT_LIMIT);
         peer.options.idle_timeout = Some(IDLE_LIMIT);
         peer
     }
+}
+
+/// The authorities in a PEM file.
+fn authorities(path: &Path) -> Result<Arc<CaType>, PemError> {
+    // What is a trust anchor to the verifier is also readable by the engine.
+    pem::authorities(path)?;
+    let certificates = pem::certificates(path)?;
+    Ok(certificates.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect())
 }

@@ -1,6 +1,7 @@
 //! A login entry at work: asks its modules as the stack says, and asks them again while the session lives.
 
 mod checks;
+mod lasting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -93,6 +94,8 @@ pub enum RecheckRun {
     Ended(LoginError),
     /// Who the person is now; the same subject where nothing changed.
     Current(Subject),
+    /// The same, as far as is known: a module that should have been asked could not be.
+    Unsure(Subject),
 }
 
 impl LoginEntry {
@@ -212,7 +215,7 @@ impl LoginEntry {
     /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away
     /// for this depth, keeps its word. An account that is merely not found ends the session at the second look in a row.
     pub async fn recheck(&self, subject: &Subject, depth: Depth, now: Timestamp) -> RecheckRun {
-        let mut proofs = Vec::new();
+        let (mut proofs, mut unsure) = (Vec::new(), false);
         for proof in &subject.proofs {
             // The stack was configured anew since the login: what this proof is worth now, nobody can say.
             let Some(entry) = self.modules.get(proof.module).filter(|entry| entry.class == proof.class) else {
@@ -235,6 +238,7 @@ impl LoginEntry {
                 None => proofs.push(proof.clone()),
                 Some(Standing::Unknown(why)) => {
                     tracing::warn!(class = entry.class, user = proof.user, why, "account not rechecked");
+                    unsure = true;
                     proofs.push(proof.clone());
                 }
                 Some(Standing::Absent(error)) if !proof.absent => {
@@ -264,6 +268,7 @@ impl LoginEntry {
         let only_adds = |proof: &Proof| self.modules.get(proof.module).is_none_or(|entry| entry.module.only_adds());
         let is_vouched = !proofs.iter().all(only_adds);
         match Subject::from_proofs(proofs).filter(|_| is_vouched) {
+            Some(subject) if unsure => RecheckRun::Unsure(subject),
             Some(subject) => RecheckRun::Current(subject),
             None => {
                 RecheckRun::Ended(LoginError::new(ErrorKind::FailedLogin, "no module vouches for the user any more"))

@@ -10,8 +10,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::identity;
 use crate::auth::pipeline::LoginEntry;
-use crate::auth::subject::{Subject, attribute};
+use crate::auth::subject::Subject;
 use crate::directory::person::{Name, Person, Profile};
 use crate::directory::{DirectoryError, UserDirectory};
 use crate::store::{Holder, Store, StoreError};
@@ -159,8 +160,7 @@ fn contact(holder: &Holder, class: &str, person: Person) -> Option<Contact> {
 /// The full name of somebody who has just logged in, where it is known or can be had quickly.
 pub async fn full_name(entry: &LoginEntry, subject: &Subject) -> Option<String> {
     let is_some = |name: &String| !name.is_empty();
-    let known = Profile::of(|name| attribute(&subject.attributes, name)).full_name();
-    if is_some(&known) {
+    if let Some(known) = identity::full_name(&subject.attributes) {
         return Some(known);
     }
     let ask = async {

@@ -192,7 +192,7 @@ async fn a_full_name_comes_from_the_login_or_from_its_directory() {
     };
     for (subject, expected) in [
         (subject(0, "a", &[]), Some("a")),
-        (subject(1, "b", &[("given-name", "Ann"), ("familyName", "Ng")]), Some("Ann Ng")),
+        (subject(1, "b", &[("given-name", "Ann"), ("family-name", "Ng")]), Some("Ann Ng")),
         (subject(1, "b", &[("mail", "x")]), None),
         (subject(0, "b", &[]), None),
         (subject(7, "a", &[]), None),

@@ -24,6 +24,7 @@ pub use fingerprint::fingerprint;
 pub use hash::Hash;
 use kdf::Memory;
 pub use label::{Label, label};
+pub(crate) use pool::give_way;
 pub use pool::{DigestPool, Overloaded};
 
 /// Bytes of a password that are looked at; a longer one never matches and is not hashed.

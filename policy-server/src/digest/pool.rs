@@ -26,7 +26,7 @@ const DUMMY: &str = "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$D1ckR1oZ9fJb1nQ7v8sY
 
 /// Too many passwords are being hashed, or the server is shutting down: answer 503 and decide nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("too many passwords are being checked at once; try again")]
+#[error("too much is being checked at once; try again")]
 pub struct Overloaded;
 
 /// Why a new digest was not made.
@@ -97,6 +97,17 @@ impl DigestPool {
         Ok(self.run(move |_| create(Scheme::default(), password.expose(), salt)).await??)
     }
 
+    /// Other work of a login that takes a processor for a while: signing what a device gets.
+    ///
+    /// # Errors
+    /// [`Overloaded`] where the queue is full.
+    pub(crate) async fn lend<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        self.run(move |_| work()).await
+    }
+
     async fn run<T, W>(&self, work: W) -> Result<T, Overloaded>
     where
         T: Send + 'static,
@@ -117,11 +128,16 @@ impl DigestPool {
     }
 }
 
-/// What each thread does until the pool is gone.
-fn hash(next: &Mutex<Receiver<Job>>) {
+/// Lowers the priority of the calling thread for good, below that of threads that answer requests.
+pub(crate) fn give_way() {
     // On Linux this is the thread's own. Where it is refused, there is no more to it than that.
     let inherited = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, inherited + NICE);
+}
+
+/// What each thread does until the pool is gone.
+fn hash(next: &Mutex<Receiver<Job>>) {
+    give_way();
     let mut memory = Memory::default();
     loop {
         // Whoever holds the lock for longer waits, so nothing is there.

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use shared_proto::event::{Line, PublicMap};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::may_listen;
-use crate::agents::Registered;
+use crate::agents::{Capability, Registered};
 use crate::enforcement::EnforcementError;
 use crate::session::SessionError;
 use crate::store::{Event, Position, StoreError};
@@ -33,6 +35,8 @@ pub struct Feed {
     told: Position,
     /// The hash of the configuration whose public maps the agent has.
     shown: String,
+    /// The organisation CAs that the agent knows of; `None` before it was told.
+    authorities: Option<Vec<String>>,
     lines: VecDeque<Line>,
     more: bool,
     looked: Instant,
@@ -49,8 +53,9 @@ impl Feed {
     ) -> Result<Self, EnforcementError> {
         may_listen(&agent)?;
         let (head, now) = (server.head.subscribe(), Instant::now());
-        let (shown, lines) = (String::new(), VecDeque::new());
-        let mut feed = Self { server, agent, head, stop, told, shown, lines, more: false, looked: now, spoke: now };
+        let (shown, authorities, lines) = (String::new(), None, VecDeque::new());
+        let mut feed =
+            Self { server, agent, head, stop, told, shown, authorities, lines, more: false, looked: now, spoke: now };
         if feed.read().await.map_err(SessionError::from)? {
             return Ok(feed);
         }
@@ -103,6 +108,7 @@ impl Feed {
         self.more = events.len() == BATCH;
         if !continues(&self.told, &head, &events) {
             self.shown.clear();
+            self.authorities = None;
             self.more = false;
             self.lines.push_back(Line::Reset { epoch: head.epoch.clone(), seq: head.seq });
             self.told = head;
@@ -112,6 +118,7 @@ impl Feed {
             self.told.seq = events.last().map_or(self.told.seq, |event| event.seq);
             self.lines.extend(events.into_iter().map(|Event { seq, change }| Line::Event { seq, change }));
         }
+        self.show_authorities().await?;
         // After the events: a removal among them is seen here.
         let registered = self.server.store.agent_by_fingerprint(&self.agent.fingerprint).await?;
         Ok(registered.is_some_and(|agent| agent == self.agent))
@@ -129,6 +136,22 @@ impl Feed {
             self.lines.push_back(Line::Public { map });
         }
         self.shown.clone_from(&loaded.hash);
+    }
+}
+
+impl Feed {
+    /// The organisation CAs, unless the agent has them or has no business with them.
+    async fn show_authorities(&mut self) -> Result<(), StoreError> {
+        if !self.agent.rights.capabilities.contains(&Capability::Jami) {
+            return Ok(());
+        }
+        let found = self.server.store.authorities().await?;
+        let certificates: Vec<String> = found.iter().map(|found| STANDARD.encode(&found.certificate)).collect();
+        if self.authorities.as_ref() != Some(&certificates) {
+            self.authorities = Some(certificates.clone());
+            self.lines.push_back(Line::Authorities { certificates });
+        }
+        Ok(())
     }
 }
 

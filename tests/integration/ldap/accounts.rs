@@ -61,7 +61,7 @@ async fn look(loaded: &Loaded, subject: &Subject) -> RecheckRun {
 /// What becomes of a session that goes on.
 async fn goes_on(loaded: &Loaded, subject: &Subject) -> Subject {
     match look(loaded, subject).await {
-        RecheckRun::Current(now) => now,
+        RecheckRun::Current(now) | RecheckRun::Unsure(now) => now,
         RecheckRun::Ended(error) => panic!("{}: {error}", subject.user),
     }
 }

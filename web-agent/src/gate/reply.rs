@@ -143,6 +143,12 @@ impl Reply {
         Self::later(is_navigation, Page::Unavailable { login_url: None }, audit)
     }
 
+    /// No policy server took a request of a Jami device: never 4xx, which its client would take for a verdict on its
+    /// credentials.
+    pub fn jami_unavailable() -> Self {
+        Self::unavailable(false)
+    }
+
     /// The browser is remembered, but nobody can be logged in.
     pub(super) fn not_remembered_now(request: &Request, login_url: String) -> Self {
         let audit = Audit::new(Event::Unavailable, "a remembered browser could not be logged in");

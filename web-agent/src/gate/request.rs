@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use shared_proto::check::{CheckRequest, Client};
+use sha2::{Digest, Sha256};
+use shared_proto::check::{CertificateStanding, CheckRequest, Client};
 use shared_proto::client_cert::ClientCert;
 use shared_proto::secret::Secret;
 
@@ -41,7 +42,8 @@ pub struct Request {
     pub handover: Option<Secret>,
     /// What the browser is told about our cookies with the answer, whichever it is.
     pub changes: Changes,
-    /// The client's certificate, as a trusted proxy before us verified it.
+    /// The client's certificate, as a trusted proxy before us verified it, or we did. At a site where devices enrol it is
+    /// worth nothing before the policy server says so.
     pub client_cert: Option<ClientCert>,
     /// A person's browser wants a page, so that an answer is a page too.
     pub is_navigation: bool,
@@ -57,7 +59,7 @@ impl Request {
         request_id: &str,
     ) -> Result<Self, Refusal> {
         head.check()?;
-        let client_cert = headers::client_cert(config, connection, head)?;
+        let handed_on = headers::client_cert(config, connection, head)?;
         let target = Target::parse(&head.target)?;
         let authority = authority(head, &target)?;
         let origination = headers::origination(config, connection, head)?;
@@ -81,7 +83,7 @@ impl Request {
             posted: Posted::default(),
             handover: cookies::handover(config, origination.scheme, head),
             changes: Changes::default(),
-            client_cert,
+            client_cert: handed_on.or_else(|| shown_here(config, connection, site)),
             is_navigation: is_navigation(head),
             is_websocket: head.wants_websocket(),
             authority,
@@ -102,8 +104,21 @@ impl Request {
             domain: self.config.domain.clone(),
             entry: self.config.entry.clone(),
             session: self.session.clone(),
-            client_cert: None,
+            client_cert: self.fingerprint(),
             client: self.client.clone(),
+        }
+    }
+
+    /// Of the certificate that is to be asked about, SHA-256 in hexadecimal.
+    fn fingerprint(&self) -> Option<String> {
+        let certificate = self.client_cert.as_ref().filter(|_| self.site.jami)?;
+        Some(Sha256::digest(certificate.der()).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Takes up what the policy server says of the certificate. At other sites it was not asked.
+    pub fn judge_client_cert(&mut self, standing: CertificateStanding) {
+        if self.site.jami && standing != CertificateStanding::Live {
+            self.client_cert = None;
         }
     }
 
@@ -126,6 +141,13 @@ impl Request {
     pub fn is_safe(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD")
     }
+}
+
+/// The certificate of the connection itself, where it means the client: a proxy speaks for others, and another site on the
+/// same connection asked for none.
+fn shown_here(config: &GateConfig, connection: &Connection, site: &Site) -> Option<ClientCert> {
+    let is_meant = site.jami && !config.trusts(connection.peer);
+    connection.client_cert.clone().filter(|_| is_meant)
 }
 
 /// There is no default site: a name that is not ours must not reach one that is.

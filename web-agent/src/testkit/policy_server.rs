@@ -52,6 +52,27 @@ pub struct PolicyServer {
 struct Seen {
     connections: AtomicUsize,
     questions: Mutex<Vec<(String, Value)>>,
+    passed_on: Mutex<Vec<PassedOn>>,
+}
+
+/// A request of a Jami device as it came here.
+#[derive(Debug, Clone)]
+pub struct PassedOn {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// With the authority as `:authority`, sorted.
+    pub headers: Vec<(String, String)>,
+    /// Bytes that came of the body.
+    pub body: usize,
+    /// Whether it came to its end.
+    pub whole: bool,
+}
+
+impl PassedOn {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// The answer to `hello` that every test but those about `hello` wants.
@@ -96,6 +117,11 @@ impl PolicyServer {
         let questions = self.seen.questions.lock().unwrap();
         questions.iter().filter(|(at, _)| at == path).map(|(_, question)| question.clone()).collect()
     }
+
+    /// The requests of Jami devices, the oldest first.
+    pub fn passed_on(&self) -> Vec<PassedOn> {
+        self.seen.passed_on.lock().unwrap().clone()
+    }
 }
 
 impl Drop for PolicyServer {
@@ -131,8 +157,13 @@ async fn answer(
     close: Arc<tokio::sync::watch::Sender<bool>>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let question = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+    let question = if path.starts_with("/api/") {
+        pass_on(request, &seen).await;
+        Value::Null
+    } else {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() }
+    };
     let act = match script(&path, &question) {
         // A script that knows nothing of `hello` is welcome to it.
         Act::Close if path.ends_with("/hello") => Act::Answer(200, welcome()),
@@ -159,4 +190,29 @@ async fn answer(
         }
     };
     Ok(Response::builder().status(status).body(body).unwrap())
+}
+
+/// Reads a body to its end, without keeping it.
+async fn pass_on(request: Request<Incoming>, seen: &Seen) {
+    let (head, mut body) = request.into_parts();
+    let mut headers: Vec<(String, String)> = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    headers.push((":authority".to_owned(), head.uri.authority().map(ToString::to_string).unwrap_or_default()));
+    headers.sort();
+    let (mut length, mut whole) = (0, true);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => length += frame.into_data().map_or(0, |data| data.len()),
+            Err(_) => whole = false,
+        }
+        if !whole {
+            break;
+        }
+    }
+    let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let passed_on = PassedOn { method: head.method.to_string(), target, headers, body: length, whole };
+    seen.passed_on.lock().unwrap().push(passed_on);
 }

@@ -3,29 +3,39 @@
 //! Every handler takes a [`Call`]: the proof that an agent which may do so passed the request on, and for which site. No
 //! header counts without it (I4). Handlers translate; what they mean is decided in `crate::device`.
 
+mod credentials;
+mod device;
+mod revocation;
+mod sync;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, HeaderName};
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::MethodRouter;
+pub use credentials::Bearer;
+use serde::de::DeserializeOwned;
 use shared_proto::client_cert::ClientCert;
 use shared_proto::names::header;
 
 use super::who::Agent;
 use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
+use crate::device::Asker;
 use crate::wire::{Loaded, Server};
 
 /// A path, and the operations it takes.
 pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [&[Route]; 0] = [];
+const ROUTES: &[&[Route]] = &[device::ROUTES, revocation::ROUTES, sync::ROUTES];
 
 pub fn routes() -> Router<Arc<Server>> {
     ROUTES.iter().copied().flatten().fold(Router::new(), |router, (path, operation)| router.route(path, operation()))
@@ -53,6 +63,18 @@ pub struct Call {
 }
 
 impl Call {
+    /// The way this request came.
+    pub fn asker(&self) -> Asker {
+        Asker {
+            loaded: Arc::clone(&self.loaded),
+            domain: self.domain.clone(),
+            entry: self.entry.clone(),
+            agent: self.agent.name.clone(),
+            client: self.client,
+            request_id: self.request_id.clone(),
+        }
+    }
+
     /// For the audit log.
     pub fn detail(&self) -> Detail<'_> {
         Detail {
@@ -103,6 +125,18 @@ impl Call {
         let certificate = certificate.transpose().map_err(|_| bad("the client certificate"))?;
         Ok(Self { agent, loaded, domain, entry, origin, client, request_id, certificate })
     }
+}
+
+/// The JSON that a request carries, and says it does.
+fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON, as application/json"));
+    }
+    let body = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    serde_json::from_slice(&body)
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "this is not the JSON that is asked for"))
 }
 
 /// The host name of an origin.

@@ -3,6 +3,7 @@
 mod assertions;
 mod auto_login;
 mod http2;
+mod jami;
 mod logs;
 mod memory;
 mod requests;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{LinkTls, TlsIdentity};
-use crate::site::{GateConfig, Site, Upstream};
+use crate::site::{GateConfig, JamiConfig, Site, Upstream};
 use crate::testkit::client::{Client, ask};
 use crate::testkit::policy_server::{Act, PolicyServer, welcome};
 use crate::testkit::{Ca, upstream};
@@ -84,10 +85,12 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
                 host: "app.test".into(),
                 port: None,
                 upstream: Some(upstream),
+                jami: false,
             })],
             cluster_sites: Vec::new(),
             trusted_proxies: Vec::new(),
             client_cert_from_proxies: false,
+            jami: JamiConfig { entry: "http".into(), body_limit: 1000 },
         }),
         listeners: vec![listener(false), listener(true)],
         certificates: vec![TlsIdentity {
@@ -98,6 +101,7 @@ fn config(dir: &TempDir, ca: &Ca, policy: &PolicyServer, site: &upstream::Site) 
         }],
         policy_servers: vec![Authority::parse(&policy.address.to_string()).unwrap()],
         link: LinkTls { certificate: agent.certificate, key: agent.key, ca: ca.write(dir.path()) },
+        revocation_listeners: Vec::new(),
         caps: crate::listen::Caps::default(),
         pages: None,
     }

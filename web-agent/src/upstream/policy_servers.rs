@@ -1,0 +1,115 @@
+//! The policy servers as upstreams: for the requests of Jami devices, which they answer themselves. The same servers, key
+//! and authorities as those of the link, on connections of the engine's own, which stream bodies.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::protocols::ALPN;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::CertKey;
+use shared_proto::names::POLICY_SERVER_NAME;
+use tokio::sync::watch;
+
+use super::{Route, Security, authorities};
+use crate::client::LinkConfig;
+use crate::connection::Standing;
+use crate::origin::Authority;
+use crate::pem::PemError;
+use crate::tls::{Stamp, stamps};
+
+/// A server that does not answer costs no more than this: TCP and TLS together, as on the link.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// For a part of a body that the server does not take.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+/// A server that stopped is noticed by this and the engine's five seconds for an answer.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// Requests that share a connection.
+const STREAMS: usize = 100;
+/// A connection that was kept can have ended meanwhile: then the same address gets another chance.
+const ROUNDS: usize = 2;
+
+/// Where they are, what they are shown, and how it stands with each.
+#[derive(Debug)]
+pub struct PolicyServers {
+    config: LinkConfig,
+    standing: Vec<watch::Receiver<Standing>>,
+    /// In the order of the configuration.
+    routes: ArcSwap<Vec<Route>>,
+    seen: Mutex<Vec<Stamp>>,
+}
+
+impl PolicyServers {
+    /// `standing` is that of the link, in the same order.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn load(config: LinkConfig, standing: &[watch::Receiver<Standing>]) -> Result<Arc<Self>, PemError> {
+        // The stamps first: what changes between the two reads is then seen by the next look.
+        let seen = stamps(files(&config));
+        let routes = ArcSwap::from_pointee(routes(&config)?);
+        Ok(Arc::new(Self { config, standing: standing.to_vec(), routes, seen: Mutex::new(seen) }))
+    }
+
+    /// Looks at the files once and takes over what was replaced since the last look; new connections are made with it.
+    pub fn refresh(&self) {
+        let now = stamps(files(&self.config));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if now == *seen {
+            return;
+        }
+        *seen = now;
+        match routes(&self.config) {
+            Ok(routes) => self.routes.store(Arc::new(routes)),
+            Err(error) => tracing::error!("keeping the old certificate of the agent: {error}"),
+        }
+    }
+
+    /// The peer for the given attempt, counted from 0: those first to which the link is up. `None` when all were tried.
+    pub(super) async fn peer(&self, attempt: usize) -> Option<HttpPeer> {
+        let routes = self.routes.load_full();
+        let is_up = |number: usize| self.standing.get(number).is_some_and(|server| server.borrow().sender().is_some());
+        let (up, others): (Vec<_>, Vec<_>) = routes.iter().enumerate().partition(|(number, _)| is_up(*number));
+        let in_order: Vec<&Route> = up.into_iter().chain(others).map(|(_, route)| route).collect();
+        let mut left = attempt;
+        for route in in_order.iter().cycle().take(in_order.len() * ROUNDS) {
+            match route.find().await {
+                Ok(found) => match found.peers.get(left) {
+                    Some(peer) => return Some(peer.clone()),
+                    None => left -= found.peers.len(),
+                },
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        None
+    }
+}
+
+fn files(config: &LinkConfig) -> impl Iterator<Item = &Path> {
+    config.identity.paths().chain([config.authorities.as_path()])
+}
+
+fn routes(config: &LinkConfig) -> Result<Vec<Route>, PemError> {
+    let (authorities, identity) = (authorities(&config.authorities)?, Arc::new(config.identity.load_for_engine()?));
+    let route = |server: &String| {
+        let Authority { host, port } = Authority::parse(server)?;
+        Some(Route::new(&host, port?, Security::Link { authorities: authorities.clone(), identity: identity.clone() }))
+    };
+    Ok(config.servers.iter().filter_map(route).collect())
+}
+
+/// Over mutual TLS with HTTP/2, and nothing less; the name is checked, whatever the address.
+pub(super) fn peer(address: SocketAddr, authorities: &Arc<CaType>, identity: &Arc<CertKey>) -> HttpPeer {
+    let mut peer = HttpPeer::new_mtls(address, POLICY_SERVER_NAME.to_owned(), identity.clone());
+    peer.options.ca = Some(authorities.clone());
+    peer.options.alpn = ALPN::H2;
+    peer.options.max_h2_streams = STREAMS;
+    peer.options.h2_ping_interval = Some(PING_EVERY);
+    peer.options.connection_timeout = Some(CONNECT_LIMIT);
+    peer.options.total_connection_timeout = Some(CONNECT_LIMIT);
+    peer.options.write_timeout = Some(WRITE_LIMIT);
+    peer
+}
