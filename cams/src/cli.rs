@@ -1,6 +1,8 @@
 //! The arguments.
 
 #[cfg(feature = "policy-server")]
+mod ca;
+#[cfg(feature = "policy-server")]
 mod directory;
 #[cfg(feature = "policy-server")]
 mod totp;
@@ -19,6 +21,8 @@ use shared_proto::authority::Authority;
 
 #[cfg(feature = "policy-server")]
 use crate::address;
+#[cfg(feature = "policy-server")]
+pub use ca::{CaCommand, CaCreateArgs, CaCrlArgs, CaImportArgs};
 #[cfg(feature = "policy-server")]
 pub use directory::{
     GroupCommand, LocksArgs, MembersArgs, NewPassword, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, Whose,
@@ -87,6 +91,12 @@ pub enum Command {
     Group {
         #[command(subcommand)]
         command: GroupCommand,
+    },
+    /// The organisation's certificate authority, which vouches for people's Jami accounts
+    #[cfg(feature = "policy-server")]
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
     },
     /// List and end sessions
     #[cfg(feature = "policy-server")]

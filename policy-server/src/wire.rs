@@ -351,8 +351,8 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
-        let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
         let revocation = Revocation::new(store.clone(), vault.keys.clone(), &conf.jami);
+        let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
         let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
@@ -366,9 +366,7 @@ impl Server {
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
         let reports = Reports::default();
-        // Keys for accounts are made from now on, where there will be accounts.
-        issuing.authority(&store).await?;
-        Ok(Arc::new(Self {
+        let server = Self {
             conf,
             store,
             sessions,
@@ -376,13 +374,16 @@ impl Server {
             agent_ca,
             assertions,
             reports,
-            revocation,
             issuing,
+            revocation,
             shared,
             loaded,
             head,
             owed,
-        }))
+        };
+        // Keys for accounts are made from now on, where there will be accounts.
+        server.issuing.authority(&server.store).await?;
+        Ok(Arc::new(server))
     }
 
     /// The configuration in force. A request keeps the one it began with.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "policy-server")]
 mod agent;
+#[cfg(feature = "policy-server")]
+mod ca;
 mod check;
 #[cfg(feature = "policy-server")]
 mod digest;
@@ -62,6 +64,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User { command } => user::run(command),
         #[cfg(feature = "policy-server")]
         Command::Group { command } => group::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Ca { command } => ca::run(command),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
     }

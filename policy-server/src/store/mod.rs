@@ -49,7 +49,7 @@ pub use keys::SealedKey;
 use location::Location;
 pub use parked::Owner;
 pub use remembered::Fate;
-pub use revocation::{KeptList, RevokedCertificate, Standing};
+pub use revocation::{Holders, KeptList, RevokedCertificate, Standing};
 pub use totp::TotpUser;
 pub use users::{Added, Edited};
 

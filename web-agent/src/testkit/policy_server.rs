@@ -41,6 +41,15 @@ pub enum Act {
 
 type Script = dyn Fn(&str, &Value) -> Act + Send + Sync;
 
+/// What comes with every answer to a Jami device.
+const API_HEADERS: [(&str, &str); 5] = [
+    ("Cache-Control", "no-store"),
+    ("Content-Type", "application/json"),
+    ("Set-Cookie", "any=1"),
+    ("Clear-Site-Data", "\"storage\""),
+    ("CAMS-HTTP-USER", "leak"),
+];
+
 /// Stops when dropped.
 pub struct PolicyServer {
     pub address: SocketAddr,
@@ -157,7 +166,11 @@ async fn answer(
     close: Arc<tokio::sync::watch::Sender<bool>>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
-    let question = if path.starts_with("/api/") {
+    let is_api = path.starts_with("/api/");
+    let question = if is_api {
+        if path.ends_with("/unread") {
+            return std::future::pending().await;
+        }
         pass_on(request, &seen).await;
         Value::Null
     } else {
@@ -189,7 +202,13 @@ async fn answer(
             std::future::pending().await
         }
     };
-    Ok(Response::builder().status(status).body(body).unwrap())
+    let mut response = Response::builder().status(status);
+    if is_api {
+        for (name, value) in API_HEADERS {
+            response = response.header(name, value);
+        }
+    }
+    Ok(response.body(body).unwrap())
 }
 
 /// Reads a body to its end, without keeping it.

@@ -1,0 +1,1 @@
+//! Devices that show certificates in their handshakes.
