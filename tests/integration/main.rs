@@ -29,6 +29,7 @@ mod jami;
 mod jami_certificates;
 mod jami_directories;
 mod jami_search;
+mod jami_sync;
 mod ldap;
 mod lifecycle;
 mod limits;
