@@ -3,6 +3,8 @@
 #[cfg(feature = "policy-server")]
 mod ca;
 #[cfg(feature = "policy-server")]
+mod device;
+#[cfg(feature = "policy-server")]
 mod directory;
 #[cfg(feature = "policy-server")]
 mod totp;
@@ -23,6 +25,8 @@ use shared_proto::authority::Authority;
 use crate::address;
 #[cfg(feature = "policy-server")]
 pub use ca::{CaCommand, CaCreateArgs, CaCrlArgs, CaImportArgs};
+#[cfg(feature = "policy-server")]
+pub use device::{DeviceCommand, UserJamiArgs};
 #[cfg(feature = "policy-server")]
 pub use directory::{
     GroupCommand, LocksArgs, MembersArgs, NewPassword, UnlockArgs, UserAddArgs, UserCommand, UserSetArgs, Whose,
@@ -97,6 +101,12 @@ pub enum Command {
     Ca {
         #[command(subcommand)]
         command: CaCommand,
+    },
+    /// Jami devices: list and revoke them
+    #[cfg(feature = "policy-server")]
+    Device {
+        #[command(subcommand)]
+        command: DeviceCommand,
     },
     /// List and end sessions
     #[cfg(feature = "policy-server")]

@@ -3,6 +3,7 @@
 
 mod ca;
 mod directory;
+mod jami;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -64,6 +65,10 @@ pub enum AdminError {
     NoGroup(String),
     #[error("there is a group `{0}` in the local directory already")]
     GroupExists(String),
+    #[error("there is no device `{0}`")]
+    NoDevice(String),
+    #[error("there is no Jami account of `{0}`")]
+    NoJamiAccount(String),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]

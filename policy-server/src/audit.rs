@@ -322,6 +322,7 @@ mod tests {
             authority: long,
             account: long,
             device: long,
+            authority: long,
             client: Some(nasty.clone()),
             network: Some(nasty.clone()),
             failures: None,

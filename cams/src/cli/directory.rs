@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use policy_server::auth::account::parse_end;
 use policy_server::directory::person::{self, Name};
 
-use super::{ConfArgs, JsonArgs, TotpCommand};
+use super::{ConfArgs, JsonArgs, TotpCommand, UserJamiArgs};
 use crate::address;
 
 #[derive(Debug, Subcommand)]
@@ -67,6 +67,8 @@ pub enum UserCommand {
         #[command(subcommand)]
         command: TotpCommand,
     },
+    /// Somebody's Jami account and its devices, of users of any directory
+    Jami(UserJamiArgs),
 }
 
 #[derive(Debug, Args)]

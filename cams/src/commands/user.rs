@@ -13,7 +13,7 @@ use serde::Serialize;
 use shared_proto::secret::Secret;
 
 use super::digest::read_piped_password;
-use super::{totp, unlock};
+use super::{device, totp, unlock};
 use crate::cli::{NewPassword, UserAddArgs, UserCommand, UserSetArgs, Whose};
 use crate::{output, runtime};
 
@@ -46,6 +46,7 @@ pub fn run(command: UserCommand) -> anyhow::Result<ExitCode> {
             UserCommand::Unlock(args) => unlock::forget(args).await?,
             UserCommand::Locks(args) => unlock::list(args).await?,
             UserCommand::Totp { command } => totp::run(command).await?,
+            UserCommand::Jami(args) => device::user(args).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

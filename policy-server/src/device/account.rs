@@ -171,7 +171,7 @@ async fn end(server: &Server, account: &mut Account, to: Standing, reason: &str)
 }
 
 /// The person is there again.
-pub(crate) async fn resume(server: &Server, account: &mut Account) -> Result<(), StoreError> {
+async fn resume(server: &Server, account: &mut Account) -> Result<(), StoreError> {
     let changes = [Change::DomainChanged { domain: account.domain.clone() }];
     let (from, to) = (account.standing, Standing::Stands);
     if from != to && server.store.set_jami_standing(&account.id, from, to, &changes).await? {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shared_proto::client_cert::ClientCert;
 use shared_proto::secret::Secret;
 
-use super::account::{Look, Standing, look, resume};
+use super::account::{Look, Standing, look};
 use super::identity::{self, Bound, Identity, Verdict, decide, to_keep};
 use super::token::{Scope, give};
 use super::{Account, Asker, Credentials, DeviceError};
@@ -34,7 +34,7 @@ pub async fn by_password(server: Arc<Server>, asker: Asker, credentials: Credent
         let domain = asker.domain()?;
         let subject = prove(&server, &asker, domain, &credentials).await?;
         let user = subject.user.clone();
-        let ticket = ticket_of_person(&server, domain, subject).await;
+        let ticket = ticket_of_person(&server, &asker, subject).await;
         record(&server, Detail { user: Some(&user), ..asker.detail() }, &ticket);
         ticket
     })
@@ -98,17 +98,26 @@ async fn ticket_of_device(server: &Server, asker: &Asker, shown: &mut Shown) -> 
 }
 
 /// For somebody who has enrolled before: there is no account without a device.
-async fn ticket_of_person(server: &Server, domain: &Domain, subject: Subject) -> Result<Ticket, DeviceError> {
+async fn ticket_of_person(server: &Server, asker: &Asker, subject: Subject) -> Result<Ticket, DeviceError> {
     let proved = Identity::of(&subject);
-    let claims = Claims::find(&server.store, &domain.name, &subject.user, &proved).await?;
+    let claims = Claims::find(&server.store, &asker.domain, &subject.user, &proved).await?;
     let mut account = match claims.verdict {
         Verdict::Named => claims.named,
         Verdict::Renamed | Verdict::RenamedInPlace => claims.known,
         Verdict::New | Verdict::InPlace => None,
-        Verdict::Unclear => return Err(unclear(domain, &subject.user)),
+        Verdict::Unclear => return Err(unclear(asker.domain()?, &subject.user)),
     }
     .ok_or_else(|| DeviceError::Refused("the person has no Jami account yet: a device must be enrolled".to_owned()))?;
-    resume(server, &mut account).await?;
+    // It is proved anew, whatever it was bound to before: an administrator may have said that it is the same person.
+    account.identity = proved;
+    account.entry.clone_from(&asker.entry);
+    account.subject = subject;
+    if !server.store.bind_jami_account(&account).await? {
+        return Err(DeviceError::Unavailable("the account has changed meanwhile".to_owned()));
+    }
+    if account.standing != Standing::Stands {
+        server.audit.record(Kind::JamiAccountResumed, Detail::of_account(&account));
+    }
     let (token, scope) = give(server, &account, None).await?;
     Ok(Ticket { token, scope })
 }

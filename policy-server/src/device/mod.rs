@@ -5,11 +5,15 @@
 //! a token.
 
 pub mod account;
+pub mod blueprint;
 pub mod enrol;
 pub mod identity;
 pub mod login;
+pub mod merge;
 pub mod receipt;
 pub mod revoke;
+pub mod search;
+pub mod sync;
 pub mod token;
 
 use std::net::IpAddr;
@@ -19,7 +23,7 @@ use shared_proto::secret::Secret;
 use tokio::task::JoinError;
 
 pub use account::{Account, Device, Holding, Standing};
-pub use identity::{Identity, full_name};
+pub use identity::Identity;
 
 use crate::audit::Detail;
 use crate::config::cams_conf::JamiConf;
@@ -126,3 +130,6 @@ impl Issuing {
         Ok(opened)
     }
 }
+
+#[cfg(test)]
+mod tests;

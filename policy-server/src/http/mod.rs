@@ -31,7 +31,7 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 
 pub fn router(server: Arc<Server>) -> Router {
     agent_api::routes()
-        .merge(jami::routes())
+        .merge(jami::routes(&server))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such operation"))
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this operation has another method")

@@ -128,25 +128,24 @@ impl Store {
         Ok(taken)
     }
 
-    /// Binds the account of a name to another identity, which an administrator vouches for. False where it is gone.
-    pub async fn relink_jami_account(
-        &self,
-        account: &Account,
-        identity: &Identity,
-        subject: &Subject,
-    ) -> Result<bool, StoreError> {
+    /// Binds an account to its identity, its subject and its entry, by which its person was just proved: it stands from now
+    /// on. False where it is gone.
+    pub async fn bind_jami_account(&self, account: &Account) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE jami_accounts SET source = $1, source_id = $2, subject = $3, suspended = 0 \
-             WHERE id = $4 AND detached IS NULL",
+            "UPDATE jami_accounts SET source = $1, source_id = $2, entry = $3, subject = $4, suspended = 0 \
+             WHERE id = $5 AND detached IS NULL",
         )
-        .bind(&identity.source)
-        .bind(&identity.id)
-        .bind(to_text(subject)?)
+        .bind(&account.identity.source)
+        .bind(&account.identity.id)
+        .bind(&account.entry)
+        .bind(to_text(&account.subject)?)
         .bind(&account.id)
         .execute(&mut *work)
         .await?;
-        self.commit(work, &[Change::DomainChanged { domain: account.domain.clone() }]).await?;
+        let change = Change::DomainChanged { domain: account.domain.clone() };
+        let is_told = account.standing != Standing::Stands;
+        self.commit(work, if is_told { std::slice::from_ref(&change) } else { &[] }).await?;
         Ok(done.rows_affected() == 1)
     }
 

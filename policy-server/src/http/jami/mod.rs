@@ -3,9 +3,11 @@
 //! Every handler takes a [`Call`]: the proof that an agent which may do so passed the request on, and for which site. No
 //! header counts without it (I4). Handlers translate; what they mean is decided in `crate::device`.
 
+mod cors;
 mod credentials;
 mod device;
 mod revocation;
+mod sync;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::MethodRouter;
 pub use credentials::Bearer;
@@ -34,10 +37,12 @@ use crate::wire::{Loaded, Server};
 pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [&[Route]; 2] = [device::ROUTES, revocation::ROUTES];
+const ROUTES: &[&[Route]] = &[device::ROUTES, revocation::ROUTES, sync::ROUTES];
 
-pub fn routes() -> Router<Arc<Server>> {
-    ROUTES.iter().copied().flatten().fold(Router::new(), |router, (path, operation)| router.route(path, operation()))
+pub fn routes(server: &Arc<Server>) -> Router<Arc<Server>> {
+    let routes = ROUTES.iter().copied().flatten();
+    let router = routes.fold(Router::new(), |router, (path, operation)| router.route(path, operation()));
+    router.route_layer(from_fn_with_state(Arc::clone(server), cors::cors))
 }
 
 pub fn paths() -> impl Iterator<Item = &'static str> {

@@ -1,0 +1,273 @@
+//! Enrolment and what follows from it, on a store and users files; what travels over HTTP is in the integration tests.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use shared_proto::client_cert::ClientCert;
+use x509_parser::pem::Pem;
+
+use super::enrol::{Answer, Request, enrol};
+use super::login::{by_certificate, by_password};
+use super::token::{Scope, owner};
+use super::*;
+use crate::admin::{Admin, AdminError};
+use crate::auth::pipeline::Depth;
+use crate::device::account::{Look, look};
+use crate::store::Reason;
+use crate::testkit::{PASSWORD, Site};
+use crate::wire::Server;
+
+const PHONE: &str = include_str!("../../../tests/data/jami/requests/sound.pem");
+const LAPTOP: &str = include_str!("../../../tests/data/jami/requests/sha384.pem");
+const TABLET: &str = include_str!("../../../tests/data/jami/requests/sha512.pem");
+
+struct Place {
+    site: Site,
+    server: Arc<Server>,
+}
+
+impl Place {
+    /// Users of these names, an organisation CA, and two devices for everybody.
+    async fn new(users: &[&str]) -> Self {
+        let place = Self::without_authority(users).await;
+        let (server, now) = (&place.server, Timestamp::now());
+        let authority = OrganisationCa::create("Test", None, 20, now).unwrap();
+        assert!(authority.keep(&server.store, &server.issuing.keys, now).await.unwrap());
+        place
+    }
+
+    async fn without_authority(users: &[&str]) -> Self {
+        let site = Site::new();
+        site.write_users(users);
+        let conf = std::fs::read_to_string(site.conf()).unwrap() + "\ncams.jami.devices.per.user=2\n";
+        std::fs::write(site.conf(), conf).unwrap();
+        let server = site.server().await;
+        Self { site, server }
+    }
+
+    fn asker(&self) -> Asker {
+        Asker {
+            loaded: self.server.loaded(),
+            domain: "system".to_owned(),
+            entry: "http".to_owned(),
+            agent: "web1".to_owned(),
+            client: Ipv4Addr::LOCALHOST.into(),
+            request_id: "r".to_owned(),
+        }
+    }
+
+    async fn try_enrol(&self, user: &str, password: &str, csr: &str) -> Result<Answer, DeviceError> {
+        let credentials = Credentials { user: user.to_owned(), password: password.into() };
+        let request = Request { csr: csr.to_owned(), device_name: format!("the\u{7} device of {user}") };
+        enrol(Arc::clone(&self.server), self.asker(), credentials, request).await
+    }
+
+    async fn enrol(&self, user: &str, csr: &str) -> Leaf {
+        let answer = self.try_enrol(user, PASSWORD, csr).await.unwrap_or_else(|error| panic!("{user}: {error}"));
+        Leaf::of(&answer)
+    }
+
+    async fn refused(&self, user: &str, csr: &str) -> String {
+        let error = self.try_enrol(user, PASSWORD, csr).await.err();
+        error.unwrap_or_else(|| panic!("{user} has enrolled")).to_string()
+    }
+
+    async fn log_in(&self, user: &str) -> Result<Secret, DeviceError> {
+        let credentials = Credentials { user: user.to_owned(), password: PASSWORD.into() };
+        let ticket = by_password(Arc::clone(&self.server), self.asker(), credentials).await?;
+        assert_eq!(ticket.scope, Scope::User);
+        Ok(ticket.token)
+    }
+
+    async fn show(&self, leaf: &Leaf) -> Result<Secret, DeviceError> {
+        let ticket = by_certificate(&self.server, &self.asker(), &leaf.certificate).await?;
+        assert_eq!(ticket.scope, Scope::Device);
+        Ok(ticket.token)
+    }
+
+    async fn counts(&self, token: &Secret) -> bool {
+        match owner(&self.server, &self.asker(), token).await {
+            Ok(_) => true,
+            Err(DeviceError::Credentials) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether agents may show the certificate to sites.
+    async fn is_live(&self, leaf: &Leaf) -> bool {
+        let (loaded, fingerprint) = (self.server.loaded(), crate::pki::fingerprint(leaf.certificate.der()));
+        self.server.certificate_holds(&loaded.domains["system"], &fingerprint).await.unwrap().is_some()
+    }
+
+    /// Changes the users file, and has it read.
+    fn users(&self, change: impl FnOnce(&Site)) {
+        change(&self.site);
+        self.server.loaded().domains["system"].users.iter().for_each(|users| {
+            users.refresh();
+        });
+    }
+
+    /// What the background does.
+    async fn recheck(&self, user: &str) -> Look {
+        let loaded = self.server.loaded();
+        let mut account = self.account(user).await;
+        look(&self.server, &loaded.domains["system"], &mut account, Depth::Full).await.unwrap()
+    }
+
+    async fn account(&self, user: &str) -> Account {
+        self.server.store.jami_account_by_name("system", user).await.unwrap().unwrap()
+    }
+
+    async fn devices(&self, user: &str) -> Vec<Device> {
+        self.server.store.jami_devices(&self.account(user).await.id).await.unwrap()
+    }
+}
+
+/// The first of a chain of three, as an agent passes it on.
+struct Leaf {
+    certificate: ClientCert,
+    account: String,
+}
+
+impl Leaf {
+    fn of(answer: &Answer) -> Self {
+        let chain: Vec<Pem> = Pem::iter_from_buffer(answer.chain.as_bytes()).map(Result::unwrap).collect();
+        assert_eq!(chain.len(), 3, "device, account, organisation");
+        for pair in chain.windows(2) {
+            let [leaf, issuer] = [&pair[0], &pair[1]].map(|pem| pem.parse_x509().unwrap());
+            leaf.verify_signature(Some(issuer.public_key())).unwrap();
+        }
+        let end = answer.chain.find("-----END CERTIFICATE-----\n").unwrap() + "-----END CERTIFICATE-----\n".len();
+        let escaped = percent_encoding::percent_encode(&answer.chain.as_bytes()[..end], &UNRESERVED).to_string();
+        let receipt: serde_json::Value = serde_json::from_str(&answer.receipt.text).unwrap();
+        let account = receipt["id"].as_str().unwrap().to_owned();
+        Self { certificate: ClientCert::parse(escaped.as_bytes()).unwrap(), account }
+    }
+}
+
+/// What nginx leaves as it is.
+const UNRESERVED: percent_encoding::AsciiSet =
+    percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[tokio::test]
+async fn a_device_enrols_logs_in_and_is_revoked() {
+    let place = Place::new(&["alice", "bob"]).await;
+    for (user, password) in [("alice", "wrong"), ("nobody", PASSWORD)] {
+        let result = place.try_enrol(user, password, PHONE).await;
+        assert!(matches!(result, Err(DeviceError::Credentials)), "{user}");
+    }
+    let bad = PHONE.replace("BEGIN CERTIFICATE", "BEGIN PRIVATE");
+    assert!(matches!(place.try_enrol("alice", PASSWORD, &bad).await, Err(DeviceError::Bad(_))));
+    assert_eq!(place.site.events("device-refused").len(), 1, "whoever has no password is a failed login");
+
+    // The same key twice at once, and later again, is one device with one certificate.
+    let (phone, again) = tokio::join!(place.enrol("alice", PHONE), place.enrol("alice", PHONE));
+    assert_eq!((&phone.certificate, &phone.account), (&again.certificate, &again.account));
+    let id = place.account("alice").await.id;
+    assert_eq!((place.devices("alice").await.len(), &id), (1, &phone.account));
+    assert_eq!(place.devices("alice").await[0].name, "the device of alice");
+    assert_eq!(place.enrol("alice", PHONE).await.certificate, phone.certificate);
+    let laptop = place.enrol("alice", LAPTOP).await;
+    assert_eq!(laptop.account, phone.account);
+
+    // Two are enough, and a key is one person's.
+    assert!(place.refused("alice", TABLET).await.contains("2 devices"));
+    assert!(place.refused("bob", PHONE).await.contains("another account"));
+    assert!(place.server.store.jami_account_by_name("system", "bob").await.unwrap().is_none(), "nothing is half there");
+
+    let (own, password) = (place.show(&phone).await.unwrap(), place.log_in("alice").await.unwrap());
+    assert!(place.counts(&own).await && place.counts(&password).await && place.is_live(&phone).await);
+    assert!(!place.counts(&"nothing".into()).await);
+    assert!(matches!(place.log_in("bob").await, Err(DeviceError::Refused(_))), "no account");
+    let unknown = Leaf { certificate: elsewhere(&phone), account: String::new() };
+    assert!(matches!(place.show(&unknown).await, Err(DeviceError::Refused(_))));
+
+    // Revoked: the certificate, its tokens, the key. The rest stays.
+    let device = &place.devices("alice").await[0].id;
+    let by = Detail::default;
+    let (store, audit, account) = (&place.server.store, &place.server.audit, place.account("alice").await);
+    let reason = Reason::out_of_use("lost");
+    let other = Account { id: "another".to_owned(), ..account.clone() };
+    assert!(!revoke::revoke(store, audit, &other, device, &reason, by()).await.unwrap());
+    assert!(place.counts(&own).await, "not the device of that account");
+    assert!(revoke::revoke(store, audit, &account, device, &reason, by()).await.unwrap());
+    assert!(!revoke::revoke(store, audit, &account, device, &reason, by()).await.unwrap(), "once");
+    assert!(!place.counts(&own).await && place.counts(&password).await);
+    assert!(!place.is_live(&phone).await && place.is_live(&laptop).await);
+    assert!(matches!(place.show(&phone).await, Err(DeviceError::Revoked)));
+    assert!(place.refused("alice", PHONE).await.contains("revoked"));
+    assert!(place.show(&laptop).await.is_ok());
+    place.enrol("alice", TABLET).await;
+    assert_eq!(place.site.events("device-revoked").len(), 1);
+}
+
+/// Another certificate than any that was issued.
+fn elsewhere(leaf: &Leaf) -> ClientCert {
+    let escaped = leaf.certificate.escaped();
+    let at = escaped.find("%0A").unwrap() + 30;
+    let other = if &escaped[at..=at] == "A" { "B" } else { "A" };
+    let changed = format!("{}{other}{}", &escaped[..at], &escaped[at + 1..]);
+    ClientCert::parse(changed.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn without_a_certificate_authority_nothing_is_issued() {
+    let place = Place::without_authority(&["alice"]).await;
+    let result = place.try_enrol("alice", PASSWORD, PHONE).await;
+    assert!(matches!(&result, Err(DeviceError::Unavailable(why)) if why.contains("cams ca create")));
+    assert!(place.server.store.jami_account_by_name("system", "alice").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_device_is_worth_what_its_person_is() {
+    let place = Place::new(&["alice"]).await;
+    let phone = place.enrol("alice", PHONE).await;
+    let token = place.show(&phone).await.unwrap();
+
+    // Disabled, and back.
+    place.users(|site| site.edit("cams-users.xml", "name='alice'", "name='alice' enabled='false'"));
+    assert!(!place.is_live(&phone).await && !place.counts(&token).await);
+    assert!(matches!(place.show(&phone).await, Err(DeviceError::Refused(_))), "its keys are not to be deleted");
+    assert!(matches!(place.try_enrol("alice", PASSWORD, PHONE).await, Err(DeviceError::Credentials)));
+    assert_eq!(place.account("alice").await.standing, Standing::Suspended);
+    place.users(|site| site.edit("cams-users.xml", " enabled='false'", ""));
+    assert!(!place.is_live(&phone).await, "not before somebody looked");
+    assert_eq!(place.recheck("alice").await, Look::Stands);
+    assert!(place.is_live(&phone).await && !place.counts(&token).await, "tokens do not come back");
+    assert!(place.show(&phone).await.is_ok());
+
+    // Gone, and somebody of that name there again.
+    place.users(|site| site.write_users(&["bob"]));
+    assert_eq!(place.recheck("alice").await, Look::Ended);
+    assert_eq!(place.account("alice").await.standing, Standing::SeenGone);
+    place.users(|site| site.write_users(&["alice"]));
+    assert_eq!(place.recheck("alice").await, Look::Ended);
+    assert!(matches!(place.show(&phone).await, Err(DeviceError::Refused(_))));
+    assert!(matches!(place.log_in("alice").await, Err(DeviceError::Refused(_))));
+    assert!(place.refused("alice", LAPTOP).await.contains("another user source"));
+
+    // It is the same person.
+    let admin = Admin::open(&place.site.conf()).await.unwrap();
+    let alice = "Alice".parse().unwrap();
+    assert_eq!(admin.relink_jami_account("system", &alice).await.unwrap().id, phone.account);
+    assert!(place.show(&phone).await.is_ok());
+    assert_eq!(place.enrol("alice", LAPTOP).await.account, phone.account);
+
+    // It is another one.
+    let (_, devices) = admin.release_jami_account("system", &alice).await.unwrap();
+    assert_eq!(devices.len(), 2);
+    assert!(matches!(place.show(&phone).await, Err(DeviceError::Revoked)));
+    assert!(matches!(admin.jami_account("system", &alice).await, Err(AdminError::NoJamiAccount(_))));
+    assert!(place.refused("alice", LAPTOP).await.contains("another account"), "keys of the former one");
+    let fresh = place.enrol("alice", TABLET).await;
+    assert_ne!(fresh.account, phone.account);
+    for (kind, count) in [
+        ("jami-account-suspended", 2),
+        ("jami-account-resumed", 1),
+        ("jami-account-relinked", 1),
+        ("jami-account-detached", 1),
+        ("device-revoked", 2),
+    ] {
+        assert_eq!(place.site.events(kind).len(), count, "{kind}");
+    }
+}
