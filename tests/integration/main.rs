@@ -31,6 +31,7 @@ mod jami_certificates;
 mod jami_directories;
 mod jami_revocation;
 mod jami_search;
+mod jami_sync;
 mod ldap;
 mod lifecycle;
 mod limits;
