@@ -103,6 +103,19 @@ needs_samba() {
     done
 }
 
+# The Jami client without its windows. Its driver runs in the system's Python, which need not be the first in PATH.
+needs_jami() {
+    if [ ! -x /usr/libexec/jamid ] && [ ! -x /usr/lib/jami/jamid ] && [ ! -x /usr/lib/ring/jamid ]; then
+        needs jamid jami-daemon
+    fi
+    needs dhtnode dhtnode
+    needs dbus-daemon dbus
+    if ! /usr/bin/python3 -c 'import dbus' 2>/dev/null; then
+        commands+=("D-Bus for Python")
+        packages+=(python3-dbus)
+    fi
+}
+
 # axe-core, which the browser tests run inside the pages to find what keeps people out.
 axe() {
     local version=4.14.1 dir=${CARGO_TARGET_DIR:-$root/target}/test-tools
@@ -166,6 +179,7 @@ test)
     needs ldapmodify ldap-utils
     needs_server mariadbd mariadb-server
     needs mariadb mariadb-client
+    needs_jami
     needs npm npm
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         commands+=("python3 with venv")

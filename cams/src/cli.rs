@@ -1,6 +1,8 @@
 //! The arguments.
 
 #[cfg(feature = "policy-server")]
+mod ca;
+#[cfg(feature = "policy-server")]
 mod device;
 #[cfg(feature = "policy-server")]
 mod directory;
@@ -21,6 +23,8 @@ use shared_proto::authority::Authority;
 
 #[cfg(feature = "policy-server")]
 use crate::address;
+#[cfg(feature = "policy-server")]
+pub use ca::{CaCommand, CaCreateArgs, CaCrlArgs, CaImportArgs};
 #[cfg(feature = "policy-server")]
 pub use device::{DeviceCommand, UserJamiArgs};
 #[cfg(feature = "policy-server")]
@@ -97,6 +101,12 @@ pub enum Command {
     Device {
         #[command(subcommand)]
         command: DeviceCommand,
+    },
+    /// The organisation's certificate authority, which vouches for people's Jami accounts
+    #[cfg(feature = "policy-server")]
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
     },
     /// List and end sessions
     #[cfg(feature = "policy-server")]

@@ -10,13 +10,13 @@ use anyhow::Context;
 use tempfile::NamedTempFile;
 
 /// Writes a file, in the place of another one if there is one.
-pub fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
-    put(file, text, |new| new.persist(file).map(|_| true).map_err(|error| error.error)).map(drop)
+pub fn replace(file: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    put(file, text.as_ref(), |new| new.persist(file).map(|_| true).map_err(|error| error.error)).map(drop)
 }
 
 /// Writes a file unless there is one; false where there is.
 pub fn write_new(file: &Path, text: &str) -> anyhow::Result<bool> {
-    put(file, text, |new| match new.persist_noclobber(file) {
+    put(file, text.as_bytes(), |new| match new.persist_noclobber(file) {
         Ok(_) => Ok(true),
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
@@ -24,12 +24,12 @@ pub fn write_new(file: &Path, text: &str) -> anyhow::Result<bool> {
 }
 
 /// Gives a file its name once all of it is on the disk.
-fn put(file: &Path, text: &str, name: impl FnOnce(NamedTempFile) -> std::io::Result<bool>) -> anyhow::Result<bool> {
+fn put(file: &Path, text: &[u8], name: impl FnOnce(NamedTempFile) -> std::io::Result<bool>) -> anyhow::Result<bool> {
     let dir = parent(file);
     create_dir(dir)?;
     let write = || -> std::io::Result<bool> {
         let mut new = NamedTempFile::new_in(dir)?;
-        new.write_all(text.as_bytes())?;
+        new.write_all(text)?;
         new.as_file().sync_all()?;
         let named = name(new)?;
         sync_dir(dir)?;
@@ -94,7 +94,7 @@ mod tests {
         let taken = dir.path().join("taken");
         create_dir(&taken).unwrap();
         assert!(replace(&taken, "text").is_err());
-        assert!(put(&dir.path().join("full"), "text", |_| Err(ErrorKind::StorageFull.into())).is_err());
+        assert!(put(&dir.path().join("full"), b"text", |_| Err(ErrorKind::StorageFull.into())).is_err());
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["taken"]);
         assert!(write_new(&dir.path().join("full"), "text").unwrap());

@@ -91,6 +91,11 @@ pub fn sites(sites: &[(String, String)]) -> Vec<(String, String)> {
     numbered.collect()
 }
 
+/// Properties that say of as many sites, as [`sites`] numbers them, whether Jami devices enrol there.
+pub fn jami(sites: usize, enrol: bool) -> Vec<(String, String)> {
+    (1..=sites).map(|n| (format!("cams.site.site{n}.jami"), enrol.to_string())).collect()
+}
+
 /// Properties by which these hosts show the certificate that [`crate::certificates`] made.
 pub fn temporary_certificates(hosts: &[String]) -> Vec<(String, String)> {
     let both = |host: &String| {

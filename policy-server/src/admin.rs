@@ -1,6 +1,7 @@
 //! What the command line does to a policy server's store, whether or not the server is running: a running one sees it
 //! at its next request.
 
+mod ca;
 mod directory;
 mod jami;
 
@@ -23,9 +24,12 @@ use crate::config::cams_conf::CamsConf;
 use crate::directory::DirectoryError;
 use crate::directory::local::PasswordError;
 use crate::pki::{AgentCa, AgentCertificate, PkiError};
+use crate::revocation::RevocationError;
 use crate::session::{Filter, Session, SessionError, SessionService};
 use crate::store::{Fate, Kept, Store, StoreError, TotpUser};
 use crate::wire::{self, OpenError};
+
+pub use ca::{CaFacts, pem};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -37,6 +41,16 @@ pub enum AdminError {
     NoCodes(String),
     #[error("the TotpLoginModules of the security domain `{0}` want different codes, but people have one device")]
     OtherCodes(String),
+    #[error("there is a CA already ({0}): with --replace another one issues, and what this one issued stays good")]
+    CaExists(String),
+    #[error("there is or was a CA with this very key ({0})")]
+    CaKnown(String),
+    #[error("there is no CA yet: make one with `cams ca create` or `cams ca import`")]
+    NoCa,
+    #[error("`{0}` is not the id of a CA or an account")]
+    NoIssuer(String),
+    #[error(transparent)]
+    Revocation(#[from] RevocationError),
     #[error(transparent)]
     Enrol(#[from] EnrolError),
     #[error("there is no security domain `{0}`")]

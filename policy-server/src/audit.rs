@@ -63,6 +63,9 @@ pub enum Kind {
     GroupLeft,
     TotpEnrolled,
     TotpRemoved,
+    /// The organisation's CA for accounts and their devices.
+    CaCreated,
+    CaImported,
     /// A device got a certificate, or its certificate once more.
     DeviceEnrolled,
     DeviceRefused,
@@ -140,6 +143,9 @@ pub struct Detail<'a> {
     pub old_hash: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
     pub new_hash: Option<&'a str>,
+    /// The id of a certificate authority.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cleaned")]
+    pub authority: Option<&'a str>,
     /// What an agent may do from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rights: Option<&'a Rights>,
@@ -315,6 +321,7 @@ mod tests {
             session: long,
             account: long,
             device: long,
+            authority: long,
             client: Some(nasty.clone()),
             network: Some(nasty.clone()),
             failures: None,

@@ -29,6 +29,7 @@ use crate::config::security_domain::{PoolConfig, SessionLimits};
 use crate::config::trial::Trial;
 use crate::config::{access_policy, domain, registry};
 use crate::device::Issuing;
+use crate::device::blueprint::Blueprints;
 use crate::digest::DigestPool;
 use crate::directory::sql::{Database, Target};
 use crate::directory::xml_users::XmlUserRepository;
@@ -78,6 +79,7 @@ pub struct Domain {
     pub(crate) recheck_interval: Duration,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
     pub(crate) local: Option<LocalService>,
+    pub blueprints: Blueprints,
 }
 
 impl Domain {
@@ -255,6 +257,7 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
+    let blueprints = Blueprints::open(config.blueprints, &entry.folder, problems);
     let pools = open_pools(config.pools, &entry.name, &entry.folder, shared, problems, warnings);
     let services = Services { local: config.local, pools, ..Services::new(shared.clone(), &entry.name, config.users) };
     for repository in services.users.values() {
@@ -284,7 +287,9 @@ fn load_domain(
     let mut public = public_map(&name, &policy);
     public.forms = entries.iter().map(|(name, entry)| (name.clone(), form(entry, &logins))).collect();
     let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
-    Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
+    let domain =
+        Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local, blueprints };
+    Some(domain)
 }
 
 /// What an entry asks for: nobody is asked whether to be remembered where nothing remembers.
@@ -346,8 +351,8 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
-        let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
         let revocation = Revocation::new(store.clone(), vault.keys.clone(), &conf.jami);
+        let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
         let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);
@@ -361,9 +366,7 @@ impl Server {
         let owed = Mutex::new(loaded.domains.keys().cloned().collect());
         let loaded = ArcSwap::from_pointee(loaded);
         let reports = Reports::default();
-        // Keys for accounts are made from now on, where there will be accounts.
-        issuing.authority(&store).await?;
-        Ok(Arc::new(Self {
+        let server = Self {
             conf,
             store,
             sessions,
@@ -371,13 +374,16 @@ impl Server {
             agent_ca,
             assertions,
             reports,
-            revocation,
             issuing,
+            revocation,
             shared,
             loaded,
             head,
             owed,
-        }))
+        };
+        // Keys for accounts are made from now on, where there will be accounts.
+        server.issuing.authority(&server.store).await?;
+        Ok(Arc::new(server))
     }
 
     /// The configuration in force. A request keeps the one it began with.

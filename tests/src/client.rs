@@ -60,7 +60,12 @@ impl Reply {
 impl Client {
     /// Speaks HTTP/1.1 to the server at this URL, trusting this CA alone.
     pub fn new(url: &str, ca_pem: Option<&[u8]>) -> Self {
-        Self { origin: Origin::new(url, ca_pem), version: Version::HTTP_11, jar: Mutex::default() }
+        Self::of(Origin::new(url, ca_pem))
+    }
+
+    /// Speaks HTTP/1.1 to this origin.
+    pub fn of(origin: Origin) -> Self {
+        Self { origin, version: Version::HTTP_11, jar: Mutex::default() }
     }
 
     /// The same client over HTTP/2.
@@ -88,7 +93,12 @@ impl Client {
 
     /// As [`get`](Self::get); `None` where the agent cut the request, as it does when the session ends meanwhile.
     pub async fn get_unless_cut(&self, target: &str) -> Option<Reply> {
-        let mut request = navigation(Method::GET, target).body(Full::<Bytes>::default()).expect("a request");
+        self.try_request(navigation(Method::GET, target).body(Full::default()).expect("a request")).await
+    }
+
+    /// Sends the request over HTTP/1.1; `None` where the connection ends before the whole answer came, as it does when a
+    /// client certificate is refused.
+    pub async fn try_request(&self, mut request: Request<Full<Bytes>>) -> Option<Reply> {
         self.add_cookies(request.headers_mut());
         let (head, body) = self.try_http1(request).await.ok()?.into_parts();
         self.keep_cookies(&head.headers);

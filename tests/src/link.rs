@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode};
+use http::request::Builder;
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
@@ -19,6 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared_proto::event::{LeaseResponse, Line};
+use shared_proto::names::{POLICY_SERVER_NAME, header};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -29,6 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Link {
     sender: SendRequest<Full<Bytes>>,
+}
+
+/// The address of a path, for [`Link::pass_on`].
+pub fn address(path: &str) -> String {
+    format!("https://{POLICY_SERVER_NAME}{path}")
 }
 
 /// The event stream, line by line.
@@ -53,7 +60,7 @@ impl Link {
             .expect("the key belongs to the certificate");
         config.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TcpStream::connect(address).await.expect("the server listens");
-        let name = ServerName::try_from(shared_proto::names::POLICY_SERVER_NAME).expect("a name");
+        let name = ServerName::try_from(POLICY_SERVER_NAME).expect("a name");
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("mutual TLS");
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
         tokio::spawn(connection);
@@ -71,6 +78,24 @@ impl Link {
         };
         let (status, body) = tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time");
         (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// A request of a client of `https://app.test`, as an agent passes it on; the answer with its whole body.
+    pub async fn pass_on(&self, client: &str, request: Builder, body: impl Into<Bytes>) -> Response<Bytes> {
+        let headers = [
+            (header::SECURITY_DOMAIN, "system"),
+            (header::LOGIN_ENTRY, "http"),
+            (header::REQUEST_ID, "test"),
+            (header::CLIENT_ADDRESS, client),
+            (header::ORIGIN, "https://app.test"),
+        ];
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = request.body(Full::from(body.into())).expect("a request");
+        let answer = async {
+            let (head, body) = self.sender.clone().send_request(request).await.expect("an answer").into_parts();
+            Response::from_parts(head, body.collect().await.expect("a whole answer").to_bytes())
+        };
+        tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time")
     }
 
     /// May this session (or nobody) open this path of `app.test`?
@@ -151,5 +176,5 @@ impl Events {
 }
 
 fn uri(operation: &str) -> String {
-    format!("https://{}/agent/v1/{operation}", shared_proto::names::POLICY_SERVER_NAME)
+    address(&format!("/agent/v1/{operation}"))
 }

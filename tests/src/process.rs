@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +28,18 @@ pub struct Process {
 impl Process {
     /// Starts the command without standard input, and collects both its outputs.
     pub fn spawn(command: &mut Command) -> Self {
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self::start(command.stdin(Stdio::null()))
+    }
+
+    /// As [`Process::spawn`], with a standard input to write to.
+    pub fn spawn_with_input(command: &mut Command) -> (Self, ChildStdin) {
+        let mut process = Self::start(command.stdin(Stdio::piped()));
+        let input = process.child.stdin.take().expect("a pipe");
+        (process, input)
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = Arc::default();
         collect(child.stdout.take(), &output);

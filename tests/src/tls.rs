@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,6 +20,7 @@ impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for T {}
 pub struct Origin {
     pub url: Url,
     roots: Arc<RootCertStore>,
+    identity: Option<Arc<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>>,
 }
 
 impl Origin {
@@ -29,7 +30,12 @@ impl Origin {
         for certificate in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default()) {
             roots.add(certificate.expect("a certificate in PEM")).expect("a CA certificate");
         }
-        Self { url: Url::parse(url).expect("a URL"), roots: Arc::new(roots) }
+        Self { url: Url::parse(url).expect("a URL"), roots: Arc::new(roots), identity: None }
+    }
+
+    /// The same, shown a client certificate (the leaf first) whenever it asks for one, whoever it says it trusts.
+    pub fn with_identity(self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self { identity: Some(Arc::new((chain, key))), ..self }
     }
 
     /// `localhost:8443`, as it belongs in a Host header.
@@ -57,7 +63,13 @@ impl Origin {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring has every version");
-        let mut config = config.with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
+        let config = config.with_root_certificates(Arc::clone(&self.roots));
+        let mut config = match self.identity.as_deref() {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => {
+                config.with_client_auth_cert(chain.clone(), key.clone_key()).expect("a certificate and its key")
+            }
+        };
         config.alpn_protocols = vec![protocol.into()];
         TlsConnector::from(Arc::new(config))
     }

@@ -155,7 +155,7 @@ impl Memory {
                 state.shown = true;
             }
             Ok(Effect::Domain(_) | Effect::Public(_)) => return Ok(Effect::Nothing),
-            Ok(Effect::Nothing) => {}
+            Ok(Effect::Nothing | Effect::Authorities(_)) => {}
         }
         effect
     }

@@ -17,7 +17,8 @@ use crate::open::{OpenRequests, Standing};
 
 /// How long an answer is waited for where the map of what is public can stand in for it.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// The same for a request with a session: the map knows nobody's name, and a link that is merely slow is to cost none.
+/// The same for a request with a session or a certificate: the map knows nobody's name, and a link that is merely slow is
+/// to cost none.
 const PATIENCE_FOR_A_NAME: Duration = Duration::from_secs(1);
 
 /// Answers what the gate asks.
@@ -81,7 +82,8 @@ impl Decisions {
     fn patience(&self, question: &CheckRequest) -> Option<Duration> {
         let is_enough = self.memory.is_surely_public(question, Instant::now())
             || (!self.link.is_up() && self.memory.is_public(question));
-        is_enough.then_some(if question.session.is_some() { PATIENCE_FOR_A_NAME } else { PATIENCE })
+        let is_somebody = question.session.is_some() || question.client_cert.is_some();
+        is_enough.then_some(if is_somebody { PATIENCE_FOR_A_NAME } else { PATIENCE })
     }
 
     async fn decide(&self, question: &CheckRequest, patience: Option<Duration>) -> Result<Decided, LinkError> {
@@ -187,7 +189,8 @@ impl Decisions {
 
 fn decided(answer: CheckResponse, source: Source, until: Instant) -> Decided {
     let session = answer.identity.as_ref().map(|identity| identity.session_id.clone());
-    Decided { answer, source, standing: Standing { session, until } }
+    let certificate = answer.client_cert == CertificateStanding::Live;
+    Decided { answer, source, standing: Standing { session, certificate, until } }
 }
 
 /// A grant to nobody in particular.

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::cache::Memory;
 use crate::client::LinkError;
+use crate::client_auth::Handshakes;
 use crate::connection::{Sender, Standing, Unanswered};
 use crate::decisions::Decisions;
 use crate::memory::{Broken, Effect};
@@ -75,16 +76,18 @@ struct Feed {
     servers: Vec<watch::Receiver<Standing>>,
     memory: Arc<Memory>,
     open: Arc<OpenRequests>,
+    handshakes: Arc<Handshakes>,
     timing: Timing,
 }
 
 impl Following {
     /// Begins to follow, on the current runtime.
-    pub fn start(decisions: &Arc<Decisions>, timing: Timing) -> Self {
+    pub fn start(decisions: &Arc<Decisions>, handshakes: &Arc<Handshakes>, timing: Timing) -> Self {
         let feed = Feed {
             servers: decisions.link.servers().to_vec(),
             memory: decisions.memory.clone(),
             open: decisions.open.clone(),
+            handshakes: handshakes.clone(),
             timing,
         };
         let mut tasks = JoinSet::new();
@@ -109,6 +112,7 @@ impl Feed {
             match &end {
                 End::Link(LinkError::Refused { status: 401 | 403, .. }) => {
                     self.memory.disown();
+                    self.handshakes.trust(&[]);
                     // What was granted to an agent that may not ask any more ends now, not with its last lease.
                     self.open.doubt_all(Instant::now());
                 }
@@ -162,6 +166,7 @@ impl Feed {
             Effect::Everything | Effect::Domain(_) => self.open.doubt_all(now),
             Effect::SessionEnded(session) => self.open.session_ended(&session, now),
             Effect::SessionChanged(session) => self.open.doubt_session(&session, now),
+            Effect::Authorities(authorities) => self.handshakes.trust(&authorities),
             Effect::Nothing | Effect::Public(_) => {}
         }
         Ok(())

@@ -5,6 +5,7 @@ pub mod permit;
 
 mod account;
 mod handover;
+mod jami;
 mod login;
 mod logout;
 mod parked;
@@ -29,7 +30,7 @@ use zeroize::Zeroizing;
 use crate::assertion::{Assertion, Claims};
 use crate::cookies::Carried;
 use crate::head::{Connection, Head, Refusal};
-use crate::jami;
+use crate::jami as api;
 use crate::pages::Notice;
 use crate::permit::Permit;
 use crate::redirect;
@@ -192,7 +193,20 @@ impl Gate {
     /// Looks at a request. `request_id` ties the logs of agent and server together.
     pub fn start(config: &Arc<GateConfig>, connection: &Connection, head: &Head, request_id: &str) -> (Self, Step) {
         let admitted = Request::admit(config, connection, head, request_id);
-        let routed = admitted.and_then(|request| route(request, head));
+        Self::begin(admitted.and_then(|request| route(request, head)), head)
+    }
+
+    /// The same where nothing is served but what says which certificates are revoked.
+    pub fn start_for_revocation(
+        config: &Arc<GateConfig>,
+        connection: &Connection,
+        head: &Head,
+        request_id: &str,
+    ) -> (Self, Step) {
+        Self::begin(jami::revocation(config, connection, head, request_id), head)
+    }
+
+    fn begin(routed: Result<(State, Step), Refusal>, head: &Head) -> (Self, Step) {
         let (state, step) = routed
             .unwrap_or_else(|refusal| decided(Step::Respond(Reply::refused(refusal, request::is_navigation(head)))));
         (Self { state }, step)
@@ -276,9 +290,8 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Keys) => return keys(request),
         None => {}
     }
-    if let Some(call) = jami::call(request.target.path()).filter(|_| request.site.jami) {
-        jami::check(head, request.config.jami.body_limit)?;
-        return Ok(decided(Step::Forward(Permit::for_jami(request, call))));
+    if let Some(call) = api::call(request.target.path()).filter(|_| request.site.jami) {
+        return jami::pass_on(request, head, call);
     }
     if request.site.upstream.is_none() {
         return Err(Refusal::new(404, "there is nothing here but the login"));
@@ -409,6 +422,10 @@ mod remember_tests;
 #[cfg(test)]
 #[path = "gate/parked_tests.rs"]
 mod parked_tests;
+
+#[cfg(test)]
+#[path = "gate/jami_tests.rs"]
+mod jami_tests;
 
 #[cfg(test)]
 #[path = "gate/handover_tests.rs"]

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::gate::Answer;
 use crate::head::{Connection, Head, Refusal, Scheme, Version};
-use crate::tls::AskedFor;
+use crate::tls::Handshake;
 
 /// For the whole of a body that the gate asks for.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
@@ -105,12 +105,13 @@ pub fn connection(session: &Session) -> Result<Connection> {
         return Error::e_explain(ErrorType::InternalError, "the connection has no address");
     };
     let tls = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
+    let handshake = tls.and_then(|tls| tls.extension.get::<Handshake>());
     Ok(Connection {
         peer: peer.ip(),
         scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
         port: local.port(),
-        sni: tls.and_then(|tls| tls.extension.get::<AskedFor>()).and_then(|name| name.0.clone()),
-        client_cert: None,
+        sni: handshake.and_then(|handshake| handshake.server_name.clone()),
+        client_cert: handshake.and_then(|handshake| handshake.client_cert.clone()),
     })
 }
 

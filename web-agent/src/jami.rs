@@ -4,6 +4,7 @@
 //! They carry credentials of their own, so the access control policy says nothing about them, and nobody is led to a login.
 
 use crate::head::{Head, Refusal};
+use crate::target::Target;
 
 /// Who such a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,11 @@ pub fn call(path: &str) -> Option<Call> {
         _ if is_below("/api/crl/") || is_below(OCSP) => Some(Call::Revocation),
         _ => None,
     }
+}
+
+/// The target of a question to that responder which is part of the path, as RFC 6960, appendix A.1, has it.
+pub fn ocsp_target(raw: &[u8]) -> Option<Target> {
+    Target::parse_base64(raw, OCSP)
 }
 
 /// Headers of the client's that the policy server is shown. The last three are those of a web page of another origin,

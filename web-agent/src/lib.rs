@@ -24,6 +24,7 @@ pub mod app;
 pub mod auto_login;
 pub mod cache;
 pub mod client;
+pub mod client_auth;
 pub mod connection;
 pub mod decisions;
 pub mod feed;

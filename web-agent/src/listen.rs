@@ -11,7 +11,6 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::ShutdownWatch;
@@ -21,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::app::AgentApp;
+use crate::client_auth::Handshakes;
 use crate::watched::Watched;
 
 /// From the accepted connection to the end of its TLS handshake.
@@ -147,7 +147,7 @@ pub fn raise_file_limit(caps: Caps) {
 /// Accepts connections until the process stops, and serves each on a task of its own.
 pub async fn accept(
     listener: TcpListener,
-    tls: Option<Arc<Acceptor>>,
+    tls: Option<Arc<Handshakes>>,
     app: Arc<AgentApp>,
     connections: Arc<Connections>,
     mut shutdown: ShutdownWatch,
@@ -174,7 +174,7 @@ pub async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, tls: Option<&Acceptor>, app: Arc<AgentApp>, shutdown: ShutdownWatch) {
+async fn serve(stream: TcpStream, tls: Option<&Handshakes>, app: Arc<AgentApp>, shutdown: ShutdownWatch) {
     let mut stream = Stream::from(stream);
     stream.set_socket_digest(SocketDigest::from_raw_fd(stream.as_raw_fd()));
     if let Err(error) = stream.set_nodelay() {
@@ -185,7 +185,7 @@ async fn serve(stream: TcpStream, tls: Option<&Acceptor>, app: Arc<AgentApp>, sh
     let Some(tls) = tls else {
         return Service::handle_event(Box::new(Watched::new(Box::new(stream))), app, shutdown).await;
     };
-    match timeout(HANDSHAKE_LIMIT, tls.tls_handshake(stream)).await {
+    match timeout(HANDSHAKE_LIMIT, tls.make(stream)).await {
         Ok(Ok(stream)) => Service::handle_event(Box::new(Watched::new(Box::new(stream))), app, shutdown).await,
         Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),

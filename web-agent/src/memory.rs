@@ -23,6 +23,8 @@ pub enum Effect {
     /// By its public id.
     SessionChanged(String),
     Public(PublicMap),
+    /// The organisation CAs, as DER in base64.
+    Authorities(Vec<String>),
 }
 
 /// The stream cannot be believed any more.
@@ -106,7 +108,8 @@ impl Rules {
                     Change::Unknown => Err(Broken::Unknown),
                 }
             }
-            Line::Heartbeat | Line::Authorities { .. } => Ok(Effect::Nothing),
+            Line::Heartbeat => Ok(Effect::Nothing),
+            Line::Authorities { certificates } => Ok(Effect::Authorities(certificates)),
             Line::Public { map } => Ok(Effect::Public(map)),
             Line::Unknown => Err(Broken::Unknown),
         }

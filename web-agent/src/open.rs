@@ -59,7 +59,9 @@ struct Entry {
 pub struct Standing {
     /// The public id of its session; `None` where it needs none.
     pub session: Option<String>,
-    /// How long a grant on a session lasts without a lease.
+    /// A certificate was shown to the site as that of a device in good standing.
+    pub certificate: bool,
+    /// How long a grant on a session, or with a certificate, lasts without a lease.
     pub until: Instant,
 }
 
@@ -69,6 +71,7 @@ pub struct Doubted {
     pub id: u64,
     pub question: Arc<CheckRequest>,
     pub session: Option<String>,
+    pub certificate: bool,
     pub since: Instant,
 }
 
@@ -126,11 +129,12 @@ impl OpenRequests {
         self.doubted.notify_one();
     }
 
-    /// Cuts what stands on a session without a lease: `leased` is until when there was one.
+    /// Cuts what stands on a session or a certificate without a lease: `leased` is until when there was one.
     pub fn cut_unleased(&self, leased: Option<Instant>, now: Instant) {
-        let is_over = |grant: &Standing| grant.session.is_some() && Some(grant.until).max(leased) <= Some(now);
+        let needs_lease = |grant: &Standing| grant.session.is_some() || grant.certificate;
+        let is_over = |grant: &Standing| needs_lease(grant) && Some(grant.until).max(leased) <= Some(now);
         for entry in self.lock().open.values().filter(|entry| entry.grant.as_ref().is_some_and(is_over)) {
-            entry.cut("no policy server vouches for its session any more");
+            entry.cut("no policy server vouches for it any more");
         }
     }
 
@@ -150,7 +154,8 @@ impl OpenRequests {
         while let Some(id) = inner.doubted.pop_front() {
             let Some(entry) = inner.open.get_mut(&id) else { continue };
             let (Some(since), Some(grant)) = (entry.doubted.take(), &entry.grant) else { continue };
-            return Some(Doubted { id, question: entry.question.clone(), session: grant.session.clone(), since });
+            let Standing { session, certificate, .. } = grant.clone();
+            return Some(Doubted { id, question: entry.question.clone(), session, certificate, since });
         }
         None
     }

@@ -46,12 +46,21 @@ pub struct Live {
     pub upstreams: Upstreams,
 }
 
+/// What is served to a connection, by the listener that it came in at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Serves {
+    Sites,
+    /// Revocation lists and answers about certificates, and nothing else.
+    Revocation,
+}
+
 /// What all requests share.
 pub struct AgentProxy {
+    pub serves: Serves,
     pub live: Arc<ArcSwap<Live>>,
     pub decisions: Arc<Decisions>,
     /// Kept for as long as requests are served.
-    pub following: Following,
+    pub following: Arc<Following>,
     pub voucher: Arc<Voucher>,
     pub reports: Reports,
     /// For the next part of a body that goes to a site.
@@ -92,7 +101,11 @@ impl AgentProxy {
         };
         ctx.record.method.clone_from(&head.method);
         ctx.record.host = report::host(head.host());
-        let (mut gate, mut step) = Gate::start(&ctx.live.gate, &connection, &head, &ctx.record.id);
+        let start = match self.serves {
+            Serves::Sites => Gate::start,
+            Serves::Revocation => Gate::start_for_revocation,
+        };
+        let (mut gate, mut step) = start(&ctx.live.gate, &connection, &head, &ctx.record.id);
         while let Step::Ask(question) = step {
             step = gate.answer(self.answer(session, ctx, question).await?);
         }

@@ -40,10 +40,11 @@ async fn settle(decisions: &Decisions, doubted: &Doubted) {
     }
 }
 
-/// Whether the request would be let through again, and for the same session.
+/// Whether the request would be let through again, for the same session and with the same certificate.
 fn stands(doubted: &Doubted, decided: &Decided) -> bool {
     decided.answer.decision == Decision::Granted
         && (doubted.session.is_none() || doubted.session == decided.standing.session)
+        && (!doubted.certificate || decided.standing.certificate)
 }
 
 /// Watches over the lease for ever.

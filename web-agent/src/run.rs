@@ -3,7 +3,7 @@
 //! The engine's own server object is not used: it starts to listen on threads of its own, where a port that is taken
 //! is only a panic. Here the sockets are bound first, and everything runs on one runtime, beside the link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ use crate::app::{self, AgentApp, Control};
 use crate::auto_login::AutoLogins;
 use crate::cache::Memory;
 use crate::client::{Link, LinkConfig};
-use crate::config::{AgentConfig, Listener};
+use crate::client_auth::Handshakes;
+use crate::config::AgentConfig;
 use crate::decisions::Decisions;
 use crate::feed::{Following, Timing};
 use crate::head::Scheme;
@@ -34,11 +35,11 @@ use crate::open::OpenRequests;
 use crate::origin::{Authority, Origin};
 use crate::pages::{PageError, Pages};
 use crate::pem::{KeyFiles, PemError};
-use crate::proxy::{AgentProxy, Live};
+use crate::proxy::{AgentProxy, Live, Serves};
 use crate::reload::{self, Follower};
 use crate::reply::Replies;
 use crate::report;
-use crate::tls::{self, Certificate, Certificates};
+use crate::tls::{Certificate, Certificates};
 use crate::upload;
 use crate::upstream::{PolicyServers, Upstreams};
 use crate::voucher::Voucher;
@@ -130,7 +131,7 @@ pub struct Agent {
     shutdown: watch::Sender<bool>,
     service: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
-    control: Control,
+    controls: Vec<Control>,
     follower: Option<Follower>,
 }
 
@@ -144,7 +145,7 @@ impl Agent {
         let (certificates, watch) = Certificates::load(&certificates(&config))?;
         let link_config = link(&config);
         link_config.load()?;
-        let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let sockets = bind(&config)?;
 
         let (link, voucher) = (Arc::new(Link::start(link_config.clone())), Arc::new(Voucher::default()));
         let policy_servers = PolicyServers::load(link_config, link.servers())?;
@@ -159,35 +160,30 @@ impl Agent {
             auto_logins: Arc::new(AutoLogins::default()),
             lease: limits.timing.lease,
         });
-        let following = Following::start(&decisions, limits.timing);
+        let (certificates, wants) = (&certificates, live.clone());
+        let handshakes = Handshakes::new(certificates, move |name| wants.load().gate.wants_client_certs(name));
+        let handshakes = handshakes.map_err(StartError::Tls)?;
+        let following = Arc::new(Following::start(&decisions, &handshakes, limits.timing));
         let trusted = live.clone();
         let connections = Connections::new(config.caps, move |peer| trusted.load().gate.trusts(peer));
-        let proxy = AgentProxy {
-            live: live.clone(),
-            decisions,
-            following,
-            voucher,
-            reports: reports.clone(),
-            upload_limit: limits.upload,
+        let (engine, mut controls) = (Arc::new(engine()), Vec::new());
+        let app = |serves| {
+            let proxy = AgentProxy {
+                serves,
+                live: live.clone(),
+                decisions: decisions.clone(),
+                following: following.clone(),
+                voucher: voucher.clone(),
+                reports: reports.clone(),
+                upload_limit: limits.upload,
+            };
+            let (app, control) = AgentApp::new(http_proxy(&engine, proxy), live.clone(), reports.clone(), limits.head);
+            controls.push(control);
+            Arc::new(app)
         };
-        let (app, control) = AgentApp::new(http_proxy(&Arc::new(engine()), proxy), live, reports, limits.head);
-        let app = Arc::new(app);
         let (shutdown, told) = watch::channel(false);
-        let (mut service, mut addresses) = (JoinSet::new(), Vec::new());
-        for (listener, socket) in config.listeners.iter().zip(listeners) {
-            let address = socket.local_addr()?;
-            let tls = listener.tls.then(|| tls::acceptor(&certificates)).transpose().map_err(StartError::Tls)?;
-            let socket = tokio::net::TcpListener::from_std(socket)?;
-            service.spawn(listen::accept(socket, tls, app.clone(), connections.clone(), told.clone()));
-            tracing::info!(%address, tls = listener.tls, "listening");
-            addresses.push(address);
-        }
-        let service = tokio::spawn(async move {
-            while service.join_next().await.is_some() {}
-            // Lets idle connections go.
-            app.http_cleanup().await;
-        });
-        Ok(Self { addresses, shutdown, service, tasks, control, follower })
+        let (service, addresses) = listen(sockets, app, &handshakes, &connections, &told)?;
+        Ok(Self { addresses, shutdown, service, tasks, controls, follower })
     }
 
     /// Takes over what changes in the configuration from now on, which `config` was read from and `hash` tells apart.
@@ -197,7 +193,7 @@ impl Agent {
         }
     }
 
-    /// Where it listens, in the order of the configuration.
+    /// Where it listens, in the order of the configuration, listeners for revocation last.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -206,7 +202,7 @@ impl Agent {
     pub async fn stop(self, grace: Duration) {
         self.shutdown.send_replace(true);
         self.tasks.iter().for_each(JoinHandle::abort);
-        self.control.drain(grace).await;
+        self.controls.into_iter().map(|control| control.drain(grace)).collect::<JoinSet<()>>().join_all().await;
         self.service.abort();
     }
 }
@@ -224,11 +220,48 @@ pub(crate) fn live(config: &AgentConfig, policy_servers: &Arc<PolicyServers>) ->
     Ok(Live { gate: config.gate.clone(), replies, upstreams })
 }
 
-fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
-    let failed = |error| StartError::Listen { address: listener.address, error };
-    let socket = TcpListener::bind(listener.address).map_err(failed)?;
-    socket.set_nonblocking(true).map_err(failed)?;
-    Ok(socket)
+/// A socket, whether it speaks TLS, and what is served there.
+type Socket = (TcpListener, bool, Serves);
+
+fn bind(config: &AgentConfig) -> Result<Vec<Socket>, StartError> {
+    let sites = config.listeners.iter().map(|listener| (listener.address, listener.tls, Serves::Sites));
+    let revocation = config.revocation_listeners.iter().map(|address| (*address, false, Serves::Revocation));
+    let bound = |(address, tls, serves)| {
+        let failed = |error| StartError::Listen { address, error };
+        let socket = TcpListener::bind(address).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        Ok((socket, tls, serves))
+    };
+    sites.chain(revocation).map(bound).collect()
+}
+
+/// Begins to accept connections, and says where. What is served alike is served by one app.
+fn listen(
+    sockets: Vec<Socket>,
+    mut app: impl FnMut(Serves) -> Arc<AgentApp>,
+    handshakes: &Arc<Handshakes>,
+    connections: &Arc<Connections>,
+    told: &watch::Receiver<bool>,
+) -> Result<(JoinHandle<()>, Vec<SocketAddr>), StartError> {
+    let (mut service, mut addresses) = (JoinSet::new(), Vec::new());
+    let mut apps: HashMap<Serves, Arc<AgentApp>> = HashMap::new();
+    for (socket, tls, serves) in sockets {
+        let address = socket.local_addr()?;
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let app = apps.entry(serves).or_insert_with(|| app(serves)).clone();
+        let handshakes = tls.then(|| handshakes.clone());
+        service.spawn(listen::accept(socket, handshakes, app, connections.clone(), told.clone()));
+        tracing::info!(%address, tls, ?serves, "listening");
+        addresses.push(address);
+    }
+    let service = tokio::spawn(async move {
+        while service.join_next().await.is_some() {}
+        for app in apps.into_values() {
+            // Lets idle connections go.
+            app.http_cleanup().await;
+        }
+    });
+    Ok((service, addresses))
 }
 
 pub(crate) fn certificates(config: &AgentConfig) -> Vec<Certificate> {

@@ -95,6 +95,31 @@ impl Target {
         Ok(Self { text, path_len, authority })
     }
 
+    /// Reads a target whose path is `prefix`, a name, and then base64: that is no path but data, in which every slash counts,
+    /// raw or encoded. In canonical form it is one segment. `None` for every other target.
+    pub fn parse_base64(raw: &[u8], prefix: &str) -> Option<Self> {
+        let (authority, mut rest) = split_authority(raw).ok()?;
+        let wanted: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
+        let mut text = String::with_capacity(raw.len() * 2);
+        for number in 0..=wanted.len() {
+            let segment;
+            (segment, rest) = split_segment(rest)?;
+            let is_name = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            let segment = std::str::from_utf8(segment).ok().filter(is_name)?;
+            if wanted.get(number).is_some_and(|wanted| *wanted != segment) {
+                return None;
+            }
+            text.extend(["/", segment]);
+        }
+        let data = decode(skip_slashes(rest)).ok()?;
+        let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
+        let data =
+            std::str::from_utf8(&data).ok().filter(|data| !data.is_empty() && data.bytes().all(|b| is_base64(&b)))?;
+        text.push('/');
+        text.extend(utf8_percent_encode(data, &PATH));
+        (text.len() <= MAX_LEN).then_some(Self { path_len: text.len(), text, authority })
+    }
+
     /// Starts with `/`.
     pub fn path(&self) -> &str {
         self.text.get(..self.path_len).unwrap_or_default()
@@ -129,6 +154,16 @@ fn split_authority(raw: &[u8]) -> Result<(Option<Authority>, &[u8]), Refusal> {
     let (authority, rest) = raw.split_at(raw.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(raw.len()));
     let authority = std::str::from_utf8(authority).ok().and_then(Authority::parse);
     Ok((Some(authority.ok_or(Refusal::bad("the address names no valid host"))?), rest))
+}
+
+fn skip_slashes(path: &[u8]) -> &[u8] {
+    path.get(path.iter().take_while(|b| **b == b'/').count()..).unwrap_or_default()
+}
+
+/// The first segment that is not empty, and what follows, which begins with a slash.
+fn split_segment(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let path = skip_slashes(path);
+    path.split_at_checked(path.iter().position(|b| *b == b'/')?)
 }
 
 fn push_path(out: &mut String, path: &[u8]) -> Result<(), Refusal> {

@@ -13,8 +13,10 @@ use async_trait::async_trait;
 use pingora::listeners::TlsAccept;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
 use pingora::protocols::tls::TlsRef;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use shared_proto::client_cert::ClientCert;
 
 use crate::pem::{KeyFiles, PemError};
 
@@ -88,27 +90,40 @@ impl Shown {
     }
 }
 
-/// What makes the handshakes of one TLS listener: HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3.
+/// What makes handshakes: HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3. Clients are asked for a certificate where there is
+/// somebody to verify it. Sessions are resumed with the acceptor alone that they began with.
 ///
 /// # Errors
 /// The engine's own, of which it has none today.
-pub fn acceptor(certificates: &Arc<Certificates>) -> pingora::Result<Arc<Acceptor>> {
+pub fn acceptor(
+    certificates: &Arc<Certificates>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> pingora::Result<Arc<Acceptor>> {
     let mut settings = TlsSettings::with_callbacks(Box::new(Remember))?;
     settings.set_cert_resolver(certificates.clone());
+    if let Some(verifier) = verifier {
+        settings.set_client_cert_verifier(verifier);
+    }
     settings.enable_h2();
     Ok(Arc::new(settings.build()))
 }
 
-/// The name a client asked for in its handshake, kept with the connection.
+/// What a handshake left behind, kept with the connection.
 #[derive(Debug)]
-pub struct AskedFor(pub Option<String>);
+pub struct Handshake {
+    /// The name that the client asked for.
+    pub server_name: Option<String>,
+    /// What it proved to hold, now or when the resumed session began.
+    pub client_cert: Option<ClientCert>,
+}
 
 struct Remember;
 
 #[async_trait]
 impl TlsAccept for Remember {
     async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(AskedFor(tls.server_name().map(str::to_owned))))
+        let client_cert = tls.peer_certificate_der().and_then(|leaf| ClientCert::from_der(leaf).ok());
+        Some(Arc::new(Handshake { server_name: tls.server_name().map(str::to_owned), client_cert }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use policy_server::admin::Admin;
-use policy_server::agents::Rights;
+use policy_server::agents::{Capability, Rights};
 use shared_proto::authority::Authority;
 
 use crate::cli::{AgentAddArgs, AgentCommand};
@@ -28,6 +28,10 @@ async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
     let base = args.conf.conf.parent().context("cams.conf has no directory")?;
     let dir = args.dir.unwrap_or_else(|| base.join("agents").join(&args.name));
     let sites: Vec<_> = args.hosts.iter().map(|host| (host.to_string(), args.upstream.clone())).collect();
+    let mut properties = provision::sites(&sites);
+    if args.capabilities.contains(&Capability::Jami) {
+        properties.extend(provision::jami(sites.len(), true));
+    }
     let hosts: BTreeSet<String> = args.hosts.into_iter().map(|host| host.host).collect();
     let rights = Rights {
         domains: args.domains,
@@ -36,7 +40,7 @@ async fn add(args: AgentAddArgs) -> anyhow::Result<ExitCode> {
         capabilities: args.capabilities,
     };
     let admin = Admin::open(&args.conf.conf).await?;
-    let agent = NewAgent { name: &args.name, rights, properties: provision::sites(&sites) };
+    let agent = NewAgent { name: &args.name, rights, properties };
     let conf = provision::register_agent(&admin, &dir, agent).await?;
     output::line(format!("agent `{}` is registered; its configuration: {}", args.name, conf.display()))?;
     output::line("Next: set cams.tls.<host>.certificate and .key there, then `cams web-agent --conf` that file.")?;

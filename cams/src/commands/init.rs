@@ -1,5 +1,6 @@
 //! `cams init`: the files of quickstart for production. Nothing is started and nobody can log in yet.
 //!
+//! Jami devices are prepared for, and let in nowhere: there is no CA before an admin makes or imports it.
 //! The login has a host name of its own, without a site beside it, so that no script in a site reaches its password
 //! field; hence the login URL that differs from the sample's.
 
@@ -42,13 +43,14 @@ fn agent(args: &InitArgs) -> NewAgent<'static> {
         (args.site.clone(), args.upstream.clone()),
         (args.login.clone(), address::NO_UPSTREAM.to_owned()),
     ]);
+    properties.extend(provision::jami(2, false));
     properties.extend(provision::temporary_certificates(&hosts));
     properties.push(("cams.listen.1".to_owned(), "https://0.0.0.0:443".to_owned()));
     let rights = Rights {
         domains: vec!["system".to_owned()],
         hosts,
         entries: vec!["http".to_owned()],
-        capabilities: vec![Capability::Enforce],
+        capabilities: vec![Capability::Enforce, Capability::Jami],
     };
     NewAgent { name: AGENT, rights, properties }
 }
@@ -62,5 +64,8 @@ fn explain(layout: &Layout) -> anyhow::Result<()> {
     output::line(format!("  3. check both sides:   cams check --conf {server}"))?;
     output::line(format!("                         cams check --conf {agent}"))?;
     output::line(format!("  4. run them:           cams policy-server --conf {server}"))?;
-    output::line(format!("                         cams web-agent --conf {agent}"))
+    output::line(format!("                         cams web-agent --conf {agent}"))?;
+    output::line("For Jami devices also:")?;
+    output::line(format!("  5. make the CA:        cams ca create --conf {server}"))?;
+    output::line(format!("  6. let them in:        cams.site.site1.jami=true in {agent}"))
 }

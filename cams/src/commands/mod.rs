@@ -2,6 +2,8 @@
 
 #[cfg(feature = "policy-server")]
 mod agent;
+#[cfg(feature = "policy-server")]
+mod ca;
 mod check;
 #[cfg(feature = "policy-server")]
 mod device;
@@ -66,6 +68,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Group { command } => group::run(command),
         #[cfg(feature = "policy-server")]
         Command::Device { command } => device::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Ca { command } => ca::run(command),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
     }

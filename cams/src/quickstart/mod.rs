@@ -3,6 +3,7 @@
 //! First the folder is locked and the ports are chosen, then files are written: a start that cannot come to anything
 //! leaves nothing behind that a later one would believe.
 
+mod jami;
 mod probe;
 mod supervise;
 
@@ -75,6 +76,7 @@ async fn quickstart(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
     let _lock = lock(&layout)?;
     let site = bound(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let link = bound(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let cleartext = jami::cleartext(&layout.path("agent").join(provision::AGENT_CONF)).await?;
     let front = bound(args.listen).await.context("choose another address with --listen HOST:PORT")?;
     let (link_address, listen) = (link.local_addr()?, front.local_addr()?);
     let upstream = match &args.upstream {
@@ -89,10 +91,11 @@ async fn quickstart(args: &QuickstartArgs) -> anyhow::Result<ExitCode> {
     let users = users_xml(&summary.users)?;
     layout.write_server(&[(USERS, &users), (LOGIN_CONFIG, &login_config), (SECURITY_DOMAIN, &security_domain)])?;
     certificates::create(&layout, &HOSTS, Zoned::now().date())?;
-    configure(&layout, link_address, listen, &upstream).await?;
+    let revocation = cleartext.as_ref().map(TcpListener::local_addr).transpose()?;
+    configure(&layout, link_address, listen, revocation, &upstream).await?;
     let probes = Probes::new(&layout.path("agent"), link_address, &summary.ca, listen)?;
     // The children take these ports.
-    drop((link, front));
+    drop((link, front, cleartext));
     supervise::run(&layout, &mut summary, probes, stop).await
 }
 
@@ -191,22 +194,36 @@ fn users_xml(users: &[User]) -> anyhow::Result<String> {
 
 /// Registers the agent on the first start. Ports change from start to start; everything else in the files stays as the
 /// admin left it.
-async fn configure(layout: &Layout, link: SocketAddr, listen: SocketAddr, upstream: &str) -> anyhow::Result<()> {
+async fn configure(
+    layout: &Layout,
+    link: SocketAddr,
+    listen: SocketAddr,
+    cleartext: Option<SocketAddr>,
+    upstream: &str,
+) -> anyhow::Result<()> {
     let link = link.to_string();
     set_in_file(&layout.cams_conf(), &[("cams.policy.server.listen".to_owned(), link.clone())])?;
+    let mut first = vec![("cams.autologin.enabled".to_owned(), "true".to_owned())];
+    let is_first = !layout.path("agent").join(provision::AGENT_CONF).exists();
+    if let Some(address) = cleartext.filter(|_| is_first) {
+        let url = (jami::REVOCATION_URL.to_owned(), format!("http://{address}"));
+        set_in_file(&layout.cams_conf(), &[url])?;
+        jami::authority(&layout.cams_conf()).await?;
+        first.extend(provision::jami(HOSTS.len(), true));
+        first.push((jami::CLEARTEXT.to_owned(), address.to_string()));
+    }
     let hosts = HOSTS.map(str::to_owned);
     let rights = Rights {
         domains: vec!["system".to_owned()],
         hosts: hosts.to_vec(),
         entries: vec!["http".to_owned()],
-        capabilities: vec![Capability::Enforce],
+        capabilities: vec![Capability::Enforce, Capability::Jami],
     };
     let mut properties = provision::sites(&hosts.clone().map(|host| (host, upstream.to_owned())));
     properties.extend(provision::temporary_certificates(&hosts));
     properties.push(("cams.listen.1".to_owned(), format!("https://{listen}")));
     properties.push(("cams.policy.server.1".to_owned(), link));
-    let remembering = ("cams.autologin.enabled".to_owned(), "true".to_owned());
-    let first = properties.iter().cloned().chain([remembering]).collect();
+    first.extend(properties.iter().cloned());
     let agent = NewAgent { name: AGENT, rights, properties: first };
     let conf = provision::first_agent(layout, agent).await?;
     set_in_file(&conf, &properties)

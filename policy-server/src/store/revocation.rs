@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
@@ -36,7 +37,23 @@ pub struct KeptList {
     pub stale: i64,
 }
 
+/// How many have certificates that are not revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Holders {
+    pub accounts: i64,
+    pub devices: i64,
+}
+
 impl Store {
+    pub async fn holders(&self) -> Result<Holders, StoreError> {
+        let accounts = "SELECT COUNT(*) FROM jami_accounts WHERE detached IS NULL";
+        let devices = "SELECT COUNT(*) FROM jami_devices WHERE revoked IS NULL";
+        Ok(Holders {
+            accounts: sqlx::query_scalar(accounts).fetch_one(&self.reader).await?,
+            devices: sqlx::query_scalar(devices).fetch_one(&self.reader).await?,
+        })
+    }
+
     /// The certificate (DER) and the sealed key of an account.
     pub async fn sealed_account(&self, id: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
         let row = sqlx::query("SELECT certificate, sealed FROM jami_accounts WHERE id = $1")

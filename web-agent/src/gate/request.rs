@@ -10,7 +10,8 @@ use shared_proto::secret::Secret;
 use crate::cookies::{self, Carried, Changes};
 use crate::gate::parked::Posted;
 use crate::head::{Connection, Head, Refusal, Scheme, Version};
-use crate::headers;
+use crate::headers::{self, Origination};
+use crate::jami;
 use crate::origin::{Authority, Origin};
 use crate::site::{GateConfig, Site};
 use crate::target::Target;
@@ -60,21 +61,59 @@ impl Request {
     ) -> Result<Self, Refusal> {
         head.check()?;
         let handed_on = headers::client_cert(config, connection, head)?;
-        let target = Target::parse(&head.target)?;
-        let authority = authority(head, &target)?;
+        let (target, ocsp) = (Target::parse(&head.target), jami::ocsp_target(&head.target));
+        let authority = match &ocsp {
+            Some(ocsp) => authority(head, ocsp)?,
+            None => authority(head, target.as_ref().map_err(|refusal| *refusal)?)?,
+        };
         let origination = headers::origination(config, connection, head)?;
         let site = config.site(&authority, origination.scheme).ok_or(MISDIRECTED)?;
         if connection.sni.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&authority.host)) {
             return Err(MISDIRECTED);
         }
+        let target = ocsp.filter(|_| site.jami).map_or(target, Ok)?;
+        let port = site.port.unwrap_or(connection.port);
+        let mut request = Self::new(config, head, request_id, site, origination, (authority, port), target);
+        request.client_cert = handed_on.or_else(|| shown_here(config, connection, site));
+        Ok(request)
+    }
+
+    /// The same for a listener that serves nothing but revocation: for the first site at which devices enrol, whatever the
+    /// request calls it, and as if it had come there. `None` where there is no such site.
+    pub fn for_revocation(
+        config: &Arc<GateConfig>,
+        connection: &Connection,
+        head: &Head,
+        request_id: &str,
+    ) -> Result<Option<Self>, Refusal> {
+        head.check()?;
+        headers::client_cert(config, connection, head)?;
+        let target = jami::ocsp_target(&head.target).map_or_else(|| Target::parse(&head.target), Ok)?;
+        let address = headers::origination(config, connection, head)?.address;
+        let Some(site) = config.sites.iter().find(|site| site.jami) else { return Ok(None) };
+        let origination = Origination { address, scheme: Scheme::Https };
+        let authority = Authority { host: site.host.clone(), port: site.port };
+        let port = site.port.unwrap_or(Scheme::Https.default_port());
+        Ok(Some(Self::new(config, head, request_id, site, origination, (authority, port), target)))
+    }
+
+    fn new(
+        config: &Arc<GateConfig>,
+        head: &Head,
+        request_id: &str,
+        site: &Arc<Site>,
+        origination: Origination,
+        (authority, port): (Authority, u16),
+        target: Target,
+    ) -> Self {
         let user_agent = head.values("User-Agent").next().map(String::from_utf8_lossy).unwrap_or_default();
         let user_agent = user_agent.chars().take(MAX_USER_AGENT).collect();
-        Ok(Self {
+        Self {
             config: Arc::clone(config),
             id: request_id.to_owned(),
             site: Arc::clone(site),
             scheme: origination.scheme,
-            port: site.port.unwrap_or(connection.port),
+            port,
             method: head.method.clone(),
             client: Client { address: origination.address, user_agent },
             session: cookies::session(config, head),
@@ -83,12 +122,12 @@ impl Request {
             posted: Posted::default(),
             handover: cookies::handover(config, origination.scheme, head),
             changes: Changes::default(),
-            client_cert: handed_on.or_else(|| shown_here(config, connection, site)),
+            client_cert: None,
             is_navigation: is_navigation(head),
             is_websocket: head.wants_websocket(),
             authority,
             target,
-        })
+        }
     }
 
     /// The question whether it may pass.

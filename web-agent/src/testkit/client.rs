@@ -3,15 +3,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// No answer of the agent takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
+/// A connection that takes nothing for so long takes nothing at all.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// What a client speaks over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
 
@@ -41,7 +48,24 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, unread: Vec::new() }
+        Self::over(stream)
+    }
+
+    /// On a connection that is there already.
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), unread: Vec::new() }
+    }
+
+    /// How much of endless bytes is taken before nothing is any more.
+    pub async fn fill(&mut self, limit: usize) -> usize {
+        let (part, mut taken) = ([b' '; 64 * 1024], 0);
+        while taken < limit {
+            match timeout(STALLED, self.stream.write(&part)).await {
+                Ok(Ok(written)) => taken += written,
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        taken
     }
 
     /// An agent that has closed the connection does not hear it, which is no matter.

@@ -22,6 +22,7 @@ struct Log {
     /// Whether anything is answered at all.
     up: bool,
     public: Value,
+    authorities: Value,
 }
 
 impl Events {
@@ -35,6 +36,7 @@ impl Events {
             held: Vec::new(),
             up: true,
             public,
+            authorities: authorities(&[]),
         })))
     }
 
@@ -51,6 +53,8 @@ impl Events {
                 log.send(&reset);
                 let public = log.public.clone();
                 log.send(&public);
+                let authorities = log.authorities.clone();
+                log.send(&authorities);
                 Some(Act::Stream(Arc::new(Mutex::new(lines))))
             }
             "/agent/v1/lease" => {
@@ -93,6 +97,14 @@ impl Events {
         self.0.lock().unwrap().public = json!({"is": "public", "map": map});
     }
 
+    /// The organisation CAs, in base64, from now on.
+    pub fn authorities(&self, certificates: &[String]) {
+        let mut log = self.0.lock().unwrap();
+        log.authorities = authorities(certificates);
+        let line = log.authorities.clone();
+        log.send(&line);
+    }
+
     /// From here on the stream is open and says nothing, until a new one begins.
     pub fn fall_silent(&self) {
         self.0.lock().unwrap().silent = true;
@@ -122,6 +134,10 @@ impl Events {
         log.seq = 0;
         log.stream = None;
     }
+}
+
+fn authorities(certificates: &[String]) -> Value {
+    json!({ "is": "authorities", "certificates": certificates })
 }
 
 impl Log {

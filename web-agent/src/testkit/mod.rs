@@ -1,6 +1,7 @@
 //! What several tests of this crate need: a certificate authority and the test data.
 
 pub mod client;
+pub mod devices;
 pub mod events;
 pub mod policy_server;
 pub mod upstream;

@@ -41,6 +41,15 @@ pub enum Act {
 
 type Script = dyn Fn(&str, &Value) -> Act + Send + Sync;
 
+/// What comes with every answer to a Jami device.
+const API_HEADERS: [(&str, &str); 5] = [
+    ("Cache-Control", "no-store"),
+    ("Content-Type", "application/json"),
+    ("Set-Cookie", "any=1"),
+    ("Clear-Site-Data", "\"storage\""),
+    ("CAMS-HTTP-USER", "leak"),
+];
+
 /// Stops when dropped.
 pub struct PolicyServer {
     pub address: SocketAddr,
@@ -141,7 +150,10 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, seen: Arc<Seen>, script
             let (close, mut closed) = tokio::sync::watch::channel(false);
             let close = Arc::new(close);
             let service = service_fn(move |request| answer(request, seen.clone(), script.clone(), close.clone()));
-            let serve = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            let mut http = http2::Builder::new(TokioExecutor::new());
+            // As the real one.
+            http.initial_stream_window_size(64 * 1024).initial_connection_window_size(8 * 1024 * 1024);
+            let serve = http.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ = serve => {}
                 _ = closed.wait_for(|closed| *closed) => {}
@@ -157,7 +169,11 @@ async fn answer(
     close: Arc<tokio::sync::watch::Sender<bool>>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
-    let question = if path.starts_with("/api/") {
+    let is_api = path.starts_with("/api/");
+    let question = if is_api {
+        if path.ends_with("/unread") {
+            return std::future::pending().await;
+        }
         pass_on(request, &seen).await;
         Value::Null
     } else {
@@ -189,7 +205,13 @@ async fn answer(
             std::future::pending().await
         }
     };
-    Ok(Response::builder().status(status).body(body).unwrap())
+    let mut response = Response::builder().status(status);
+    if is_api {
+        for (name, value) in API_HEADERS {
+            response = response.header(name, value);
+        }
+    }
+    Ok(response.body(body).unwrap())
 }
 
 /// Reads a body to its end, without keeping it.

@@ -36,7 +36,7 @@ use crate::wire::{Loaded, Server};
 pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: &[&[Route]] = &[device::ROUTES, revocation::ROUTES];
+const ROUTES: [&[Route]; 2] = [device::ROUTES, revocation::ROUTES];
 
 pub fn routes(server: &Arc<Server>) -> Router<Arc<Server>> {
     let routes = ROUTES.iter().copied().flatten();

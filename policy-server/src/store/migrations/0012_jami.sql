@@ -64,7 +64,7 @@ CREATE TABLE jami_certificates (
 
 CREATE INDEX jami_certificates_by_subject ON jami_certificates (subject);
 
--- The newest list of each issuer; `stale` from a revocation on, until the next list.
+-- The newest list of each issuer; number 0 before there is one. `stale` counts the revocations that came after it.
 CREATE TABLE jami_revocation_lists (
     issuer TEXT PRIMARY KEY,
     number BIGINT NOT NULL,

@@ -3,6 +3,8 @@
 use super::*;
 use crate::testkit::policy_server::PassedOn;
 
+const JSON: &str = "Content-Type: application/json\r\n";
+
 /// As [`policy`], and the API says what it was asked.
 fn api(path: &str, question: &Value) -> Act {
     if path.starts_with("/api/") { Act::Answer(200, json!({ "api": path })) } else { policy(path, question) }
@@ -54,4 +56,164 @@ async fn the_policy_server_sees_the_request_in_our_words() {
     assert_eq!(headers, expected);
     assert!(setting.policy.asked("/agent/v1/check").is_empty());
     assert_eq!(setting.site.received(), "");
+}
+
+/// What the answer keeps, and what not.
+#[tokio::test]
+async fn answers_come_without_cookies() {
+    let setting = setting().await;
+    let answer = ask(setting.http, get("/api/info", "")).await.unwrap();
+    let head = answer.head.to_ascii_lowercase();
+    assert!(head.contains("cache-control: no-store") && head.contains("content-type: application/json"), "{head}");
+    for lost in ["set-cookie", "clear-site-data", "leak", "location"] {
+        assert!(!head.contains(lost), "{lost}: {head}");
+    }
+}
+
+/// The Jami client sends the words of a search raw.
+#[tokio::test]
+async fn a_search_with_spaces_arrives_encoded() {
+    let setting = setting().await;
+    let search = get("/api/auth/directory/search?queryString=bo b&x=\u{e9}", "");
+    assert_eq!(ask(setting.http, search).await.map(|answer| answer.status), Some(200));
+    assert_eq!(only(&setting).target, "/api/auth/directory/search?queryString=bo%20b&x=%C3%A9");
+}
+
+#[tokio::test]
+async fn a_body_has_an_end() {
+    let setting = setting().await;
+    let chunked = |length: usize| {
+        let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", length, "x".repeat(length));
+        format!("POST /api/auth/contacts HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")
+    };
+    let announced = |length: usize| post("/api/auth/contacts", JSON, &"x".repeat(length));
+    for (request, status) in
+        [(announced(1000), 200), (announced(1001), 413), (chunked(1000), 200), (chunked(1001), 413)]
+    {
+        let answer = ask(setting.http, request).await.unwrap();
+        assert_eq!(answer.status, status, "{answer:?}");
+        if status == 413 {
+            assert!(answer.body.starts_with(r#"{"error":"#) && answer.header("set-cookie").is_none(), "{answer:?}");
+        }
+    }
+    let bodies: Vec<usize> =
+        setting.policy.passed_on().iter().filter(|seen| seen.whole).map(|seen| seen.body).collect();
+    assert_eq!(bodies, [1000, 1000], "nothing is passed on as whole that is not");
+}
+
+/// A hundred megabytes pass, and a server that does not read them stops the client instead of filling our memory.
+#[tokio::test]
+async fn a_long_body_is_streamed() {
+    const LENGTH: usize = 100 * 1024 * 1024;
+    let change = |gate: &mut GateConfig| {
+        Arc::make_mut(&mut gate.sites[0]).jami = true;
+        gate.jami.body_limit = LENGTH as u64;
+    };
+    let setting = Setting::changed(api, Limits::default(), change).await;
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: app.test\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let mut client = Client::connect(setting.http).await;
+    client.send(head("/api/auth/unread")).await;
+    // What two pairs of sockets hold is the system's; what we hold is little.
+    let taken = client.fill(LENGTH).await;
+    assert!(taken < LENGTH / 4, "{taken}");
+    let mut client = Client::connect(setting.http).await;
+    client.send(head("/api/auth/conversations")).await;
+    assert_eq!(client.fill(LENGTH).await, LENGTH);
+    assert_eq!(client.answer().await.map(|answer| answer.status), Some(200));
+    assert_eq!((only(&setting).body, only(&setting).whole), (LENGTH, true));
+}
+
+/// The site would give the word; here it is ours to give.
+#[tokio::test]
+async fn a_client_that_waits_for_the_word_gets_it() {
+    let setting = setting().await;
+    let mut client = Client::connect(setting.http).await;
+    let head = "POST /api/auth/device HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\n";
+    client.send(format!("{head}Content-Length: 2\r\n\r\n")).await;
+    assert!(client.until(b"\r\n\r\n").await.unwrap().starts_with("HTTP/1.1 100"));
+    client.send("{}").await;
+    assert_eq!(client.answer().await.map(|answer| answer.status), Some(200));
+    assert_eq!(only(&setting).header("expect"), None);
+    let mut client = Client::connect(setting.http).await;
+    client.send(format!("{head}Content-Length: 1001\r\n\r\n")).await;
+    assert_eq!(client.answer().await.map(|answer| answer.status), Some(413));
+}
+
+/// 401 makes clients throw their keys away, and other 4xx their accounts.
+#[tokio::test]
+async fn without_a_server_there_is_503_and_nothing_else() {
+    fn lost(path: &str, question: &Value) -> Act {
+        if path.starts_with("/api/") { Act::Close } else { policy(path, question) }
+    }
+    let jami = |gate: &mut GateConfig| Arc::make_mut(&mut gate.sites[0]).jami = true;
+    let broken = Setting::changed(lost, Limits::default(), jami).await;
+    let mut gone = setting().await;
+    gone.policy = PolicyServer::start(&gone.ca, policy).await;
+    for setting in [broken, gone] {
+        for request in [get("/api/auth/devices", ""), get("/api/info", ""), post("/api/login", JSON, "{}")] {
+            let answer = ask(setting.http, &request).await.unwrap();
+            assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{request}: {answer:?}");
+            assert!(answer.body.starts_with(r#"{"error":"#), "{answer:?}");
+        }
+    }
+}
+
+/// One that does not answer the handshake costs two seconds at most, and nothing once the link knows.
+#[tokio::test]
+async fn the_next_server_is_asked_where_one_cannot_be_reached() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+    let (policy, site) = (PolicyServer::start(&ca, api).await, upstream::Site::start().await);
+    // It accepts connections, as the system does for it, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A good certificate, but not that of a policy server.
+    let impostor = PolicyServer::named(&ca, "agent.test", "127.0.0.1:0".parse().unwrap(), api).await;
+    let mut config = config(&dir, &ca, &policy, &site);
+    Arc::make_mut(&mut Arc::make_mut(&mut config.gate).sites[0]).jami = true;
+    for first in [silent.local_addr().unwrap(), impostor.address] {
+        config.policy_servers.insert(0, Authority::parse(&first.to_string()).unwrap());
+    }
+    let agent = Agent::start(config, Limits::default()).unwrap();
+    for _ in 0..3 {
+        let answer = ask(agent.addresses()[0], get("/api/info", "")).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!((policy.passed_on().len(), impostor.passed_on().len()), (3, 0));
+}
+
+#[tokio::test]
+async fn hostile_headers_do_not_reach_the_server() {
+    let setting = setting().await;
+    for name in ["X-Client-Cert", "x_client_cert", "X.Client.Cert", "CAMS-HTTP-ORIGIN", "cams_http_login_entry"] {
+        for path in ["/api/login", "/api/info", "/api/crl/a.crl"] {
+            let answer = ask(setting.http, get(path, &format!("{name}: x\r\n"))).await.unwrap();
+            assert_eq!(answer.status, 400, "{name} {path}: {answer:?}");
+        }
+    }
+    assert!(setting.policy.passed_on().is_empty());
+}
+
+#[tokio::test]
+async fn in_cleartext_nothing_but_revocation_is_served() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+    let (policy, site) = (PolicyServer::start(&ca, api).await, upstream::Site::start().await);
+    let mut config = config(&dir, &ca, &policy, &site);
+    Arc::make_mut(&mut Arc::make_mut(&mut config.gate).sites[0]).jami = true;
+    config.revocation_listeners = vec!["127.0.0.1:0".parse().unwrap()];
+    let agent = Agent::start(config, Limits::default()).unwrap();
+    let address = agent.addresses()[2];
+    let page = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n";
+    for (path, status) in
+        [("/api/crl/a.crl", 200), ("/api/ocsp/a/MEo%2F", 200), ("/api/info", 404), ("/cams/login", 404), ("/", 404)]
+    {
+        let answer = ask(address, get(path, page).replace("app.test", "crl.other.test")).await.unwrap();
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.header("location").is_none() && answer.header("set-cookie").is_none(), "{answer:?}");
+    }
+    let seen: Vec<String> = policy.passed_on().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(seen, ["/api/crl/a.crl", "/api/ocsp/a/MEo%2F"]);
+    let mut idle = Client::connect(address).await;
+    idle.send("GET /api/crl/a.crl HTTP/1.1\r\n").await;
+    agent.stop(Duration::from_millis(100)).await;
+    assert_eq!(idle.rest().await, "");
+    drop(TcpListener::bind(address).unwrap());
 }

@@ -2,6 +2,7 @@
 
 mod assertions;
 mod auto_login;
+mod devices;
 mod http2;
 mod jami;
 mod logs;
@@ -16,7 +17,7 @@ use shared_proto::names::CookieNames;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{LinkTls, TlsIdentity};
+use crate::config::{LinkTls, Listener, TlsIdentity};
 use crate::site::{GateConfig, JamiConfig, Site, Upstream};
 use crate::testkit::client::{Client, ask};
 use crate::testkit::policy_server::{Act, PolicyServer, welcome};
