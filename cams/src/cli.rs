@@ -96,17 +96,17 @@ pub enum Command {
         #[command(subcommand)]
         command: GroupCommand,
     },
-    /// Jami devices: list and revoke them
-    #[cfg(feature = "policy-server")]
-    Device {
-        #[command(subcommand)]
-        command: DeviceCommand,
-    },
     /// The organisation's certificate authority, which vouches for people's Jami accounts
     #[cfg(feature = "policy-server")]
     Ca {
         #[command(subcommand)]
         command: CaCommand,
+    },
+    /// Jami devices: list and revoke them
+    #[cfg(feature = "policy-server")]
+    Device {
+        #[command(subcommand)]
+        command: DeviceCommand,
     },
     /// List and end sessions
     #[cfg(feature = "policy-server")]

@@ -319,6 +319,7 @@ mod tests {
             user: long,
             group: long,
             session: long,
+            authority: long,
             account: long,
             device: long,
             authority: long,
@@ -346,7 +347,7 @@ mod tests {
         let texts = value.as_object().unwrap().iter().filter(|(name, _)| !["event", "time"].contains(&name.as_str()));
         let cut: Vec<usize> = texts.map(|(_, text)| text.as_str().unwrap().chars().count()).collect();
         // One character of each is written as eight.
-        assert_eq!(cut, [TEXT + 7; 19]);
+        assert_eq!(cut, [TEXT + 7; 20]);
     }
 
     #[test]

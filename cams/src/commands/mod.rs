@@ -67,9 +67,9 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "policy-server")]
         Command::Group { command } => group::run(command),
         #[cfg(feature = "policy-server")]
-        Command::Device { command } => device::run(command),
-        #[cfg(feature = "policy-server")]
         Command::Ca { command } => ca::run(command),
+        #[cfg(feature = "policy-server")]
+        Command::Device { command } => device::run(command),
         #[cfg(feature = "policy-server")]
         Command::Session { command } => session::run(command),
     }

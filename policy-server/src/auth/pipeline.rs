@@ -119,8 +119,8 @@ impl LoginEntry {
                     let class = built.class.rsplit('.').next().unwrap_or_default();
                     let message = format!(
                         "entry `{name}`: {class} cannot look anybody up without the password: a disabled account or a \
-                         lost role counts only from the next login on, and its people are not found in a search of Jami \
-                         clients; give the module a search account (`bindDn`, `bindPassword`)"
+                         lost role counts only from the next login on, and Jami clients find its people by user names alone; \
+                         give the module a search account (`bindDn`, `bindPassword`)"
                     );
                     warnings.add(&file, line, message);
                 }

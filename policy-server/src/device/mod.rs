@@ -23,7 +23,7 @@ use shared_proto::secret::Secret;
 use tokio::task::JoinError;
 
 pub use account::{Account, Device, Holding, Standing};
-pub use identity::{Identity, full_name};
+pub use identity::Identity;
 
 use crate::audit::Detail;
 use crate::config::cams_conf::JamiConf;

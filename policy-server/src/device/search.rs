@@ -1,7 +1,8 @@
 //! Who of a security domain has a Jami account, as a directory knows the person.
 //!
 //! A person counts only together with the account that is theirs: it is of the same login module, and where both know an
-//! id, of the same id. Another person who has the name now is not shown with it.
+//! id, of the same id. Another person who has the name now is not shown with it. Where a directory cannot be searched, its
+//! people are those who have accounts, and are known by their user names alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::identity;
 use crate::auth::pipeline::LoginEntry;
-use crate::auth::subject::{Subject, attribute};
-use crate::directory::person::{Name, Person, Profile};
+use crate::auth::subject::Subject;
+use crate::directory::person::{Name, Person, Profile, fold, line};
 use crate::directory::{DirectoryError, UserDirectory};
 use crate::store::{Holder, Store, StoreError};
 
@@ -71,7 +73,7 @@ impl Directories<'_> {
     pub async fn search(&self, text: &str, page: u32) -> Result<Page, SearchError> {
         let text = text.trim();
         // No directory has such a text, and some fall over it.
-        if crate::directory::person::line(text).is_err() || self.directories().next().is_none() {
+        if line(text).is_err() {
             return Ok(Page { people: Vec::new(), pages: 0 });
         }
         let skipped = u64::from(page.saturating_sub(1)).saturating_mul(PAGE.into());
@@ -105,6 +107,12 @@ impl Directories<'_> {
         self.entry.modules.iter().filter_map(|module| Some((module.class, module.module.directory()?)))
     }
 
+    /// Whether people of this class log in here, and none of its directories can be searched.
+    fn is_blind(&self, class: &str) -> bool {
+        self.entry.modules.iter().any(|module| module.class == class)
+            && !self.directories().any(|(searched, _)| searched == class)
+    }
+
     /// By their accounts, as a directory may have many people without one.
     async fn everybody(&self, skipped: u64) -> Result<Page, SearchError> {
         let (holders, total) = self.store.all_jami_holders(self.domain, skipped, PAGE).await?;
@@ -131,6 +139,11 @@ impl Directories<'_> {
                 people.entry(name.key().to_owned()).or_insert(contact);
             }
         }
+        for holder in self.store.jami_holders_with(self.domain, &fold(text), MAX_HITS).await? {
+            if self.is_blind(&holder.source) {
+                people.entry(holder.key.clone()).or_insert(by_name(holder));
+            }
+        }
         let pages = u64::try_from(people.len()).unwrap_or(u64::MAX).div_ceil(PAGE.into());
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         let people = people.into_values().skip(skipped).take(usize::try_from(PAGE).unwrap_or(usize::MAX));
@@ -139,6 +152,9 @@ impl Directories<'_> {
 
     /// The person that an account belongs to, as the directory knows them now.
     async fn described(&self, holder: Holder) -> Result<Option<Contact>, SearchError> {
+        if self.is_blind(&holder.source) {
+            return Ok(Some(by_name(holder)));
+        }
         for (class, directory) in self.directories().filter(|(class, _)| *class == holder.source) {
             let person = directory.find(&holder.user).await?;
             if let Some(contact) = person.and_then(|person| contact(&holder, class, person)) {
@@ -156,11 +172,14 @@ fn contact(holder: &Holder, class: &str, person: Person) -> Option<Contact> {
     is_theirs.then(|| Contact { id: holder.id.clone(), user: holder.user.clone(), profile: person.profile })
 }
 
+fn by_name(holder: Holder) -> Contact {
+    Contact { id: holder.id, user: holder.user, profile: Profile::default() }
+}
+
 /// The full name of somebody who has just logged in, where it is known or can be had quickly.
 pub async fn full_name(entry: &LoginEntry, subject: &Subject) -> Option<String> {
     let is_some = |name: &String| !name.is_empty();
-    let known = Profile::of(|name| attribute(&subject.attributes, name)).full_name();
-    if is_some(&known) {
+    if let Some(known) = identity::full_name(&subject.attributes) {
         return Some(known);
     }
     let ask = async {

@@ -23,6 +23,16 @@ impl LoginModule for Module {
     }
 }
 
+/// One that cannot be searched.
+struct Blind;
+
+#[async_trait]
+impl LoginModule for Blind {
+    async fn login(&self, _: &LoginContext<'_>) -> Outcome {
+        Outcome::Ignore
+    }
+}
+
 impl Module {
     fn people(&self) -> Result<&Vec<Person>, DirectoryError> {
         self.0.as_ref().ok_or_else(|| DirectoryError("down".to_owned()))
@@ -171,8 +181,31 @@ async fn a_directory_that_is_down_is_not_left_out() {
     assert!(directories.find(&"ann".parse().unwrap()).await.unwrap().is_some(), "the other one is not asked");
     assert!(directories.find(&"anna".parse().unwrap()).await.is_err());
     let none = super::tests::entry(Vec::new());
-    let directories = Directories { entry: &none, ..directories };
-    assert_eq!(directories.search("*", 1).await.unwrap(), Page { people: Vec::new(), pages: 0 });
+    for text in ["*", "ann"] {
+        check(Directories { entry: &none, ..directories }, text, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_search_people_are_known_by_their_names() {
+    let (store, _dir) = temporary().await;
+    put(&store, &[("ann", "a"), ("a_b%", "d"), ("bert", "d"), ("carl", "e")]).await;
+    let entry = entry(vec![directory("a", &["ann"]), EntryModule::of("d", Flag::Sufficient, Box::new(Blind))]);
+    let directories = Directories { store: &store, domain: "system", entry: &entry };
+    let cases = [
+        ("*", &["a_b% ", "ann a", "bert "][..]),
+        ("A_", &["a_b% "]),
+        ("%", &["a_b% "]),
+        ("a%b", &[]),
+        ("n", &["ann a"]),
+    ];
+    for (text, expected) in cases {
+        check(directories, text, expected).await;
+    }
+    assert!(directories.find(&"BERT".parse().unwrap()).await.unwrap().is_some());
+    assert!(directories.find(&"carl".parse().unwrap()).await.unwrap().is_none());
+    store.set_jami_account(&jami_id("bert"), "suspended", "1").await;
+    check(directories, "bert", &[]).await;
 }
 
 #[tokio::test]
@@ -192,7 +225,7 @@ async fn a_full_name_comes_from_the_login_or_from_its_directory() {
     };
     for (subject, expected) in [
         (subject(0, "a", &[]), Some("a")),
-        (subject(1, "b", &[("given-name", "Ann"), ("familyName", "Ng")]), Some("Ann Ng")),
+        (subject(1, "b", &[("given-name", "Ann"), ("family-name", "Ng")]), Some("Ann Ng")),
         (subject(1, "b", &[("mail", "x")]), None),
         (subject(0, "b", &[]), None),
         (subject(7, "a", &[]), None),

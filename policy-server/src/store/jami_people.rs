@@ -63,6 +63,18 @@ impl Store {
         Ok(holders)
     }
 
+    /// Those with this text, which was folded, in their name, whose account is good.
+    pub async fn jami_holders_with(&self, domain: &str, text: &str, limit: u32) -> Result<Vec<Holder>, StoreError> {
+        let escaped = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+        let query = format!(
+            "SELECT {COLUMNS} FROM jami_accounts WHERE domain = $1 AND user_key LIKE $2 ESCAPE '!' AND detached IS NULL \
+             AND suspended = 0 ORDER BY user_key LIMIT $3"
+        );
+        let query = sqlx::query(AssertSqlSafe(query)).bind(domain).bind(format!("%{escaped}%"));
+        let rows = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        rows.iter().map(holder).collect()
+    }
+
     /// A page of all whose account is good, in the order of their names, and how many there are.
     pub async fn all_jami_holders(
         &self,

@@ -16,9 +16,10 @@ use shared_proto::secret::Secret;
 use super::credentials::{Bearer, basic, credentials, unauthorised};
 use super::{ApiError, Call, Route, read_json};
 use crate::audit::Detail;
+use crate::auth::subject::Subject;
 use crate::device::enrol::{self, Answer, Request};
 use crate::device::login::{self, Ticket};
-use crate::device::{Device, DeviceError, full_name, revoke};
+use crate::device::{Device, DeviceError, revoke, search};
 use crate::store::Reason;
 use crate::wire::Server;
 
@@ -56,19 +57,31 @@ async fn enrol_device(
     let request = Request { csr, device_name };
     let answer = enrol::enrol(server, call.asker(), credentials, request).await;
     let answer = answer.map_err(|error| ApiError::from_device(error, "Basic"))?;
-    Ok(secret(Json(Value::Object(enrolled(answer, public)))))
+    let settings = settings(&call, &answer.subject).await;
+    Ok(secret(Json(Value::Object(enrolled(answer, public, settings)))))
+}
+
+/// What the client's account is set to: the person's full name, and what the blueprint says.
+async fn settings(call: &Call, subject: &Subject) -> Map<String, Value> {
+    let Some(domain) = call.loaded.domains.get(&call.domain) else { return Map::new() };
+    let name = match domain.entry(&call.entry) {
+        Some(entry) => search::full_name(entry, subject).await,
+        None => None,
+    };
+    let name = name.map(|name| ("Account.displayName".to_owned(), name.into()));
+    let policies = domain.blueprints.settings(&subject.roles).into_iter();
+    policies.map(|(name, value)| (name.to_owned(), value.into())).chain(name).collect()
 }
 
 /// What the client keeps. Members it does not know are settings of its account, and must be texts.
-fn enrolled(answer: Answer, public_name_server: bool) -> Map<String, Value> {
-    let Answer { chain, receipt, subject } = answer;
+fn enrolled(answer: Answer, public_name_server: bool, settings: Map<String, Value>) -> Map<String, Value> {
+    let Answer { chain, receipt, .. } = answer;
     let name_server = if public_name_server { PUBLIC_NAME_SERVER } else { OWN_NAME_SERVER };
-    let mut members = Map::new();
+    let mut members = settings;
     members.insert("certificateChain".to_owned(), chain.into());
     members.insert("deviceReceipt".to_owned(), receipt.text.into());
     members.insert("receiptSignature".to_owned(), receipt.signature.into());
     members.insert("nameServer".to_owned(), name_server.into());
-    members.extend(full_name(&subject.attributes).map(|name| ("Account.displayName".to_owned(), name.into())));
     members
 }
 

@@ -7,6 +7,7 @@ mod cors;
 mod credentials;
 mod device;
 mod revocation;
+mod sync;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::wire::{Loaded, Server};
 pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 
 /// Every operation there is: the router is made of this list, and the census of routes is held against it (I10).
-const ROUTES: [&[Route]; 2] = [device::ROUTES, revocation::ROUTES];
+const ROUTES: &[&[Route]] = &[device::ROUTES, revocation::ROUTES, sync::ROUTES];
 
 pub fn routes(server: &Arc<Server>) -> Router<Arc<Server>> {
     let routes = ROUTES.iter().copied().flatten();

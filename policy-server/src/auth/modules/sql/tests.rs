@@ -262,3 +262,20 @@ async fn what_works_but_should_not_stay_so_is_a_warning() {
     assert!(find(CLASS).unwrap().build(options, &services, &mut problems).is_some(), "{problems}");
     assert_eq!(services.warnings.take().len(), 4);
 }
+
+#[tokio::test]
+async fn people_are_searched_for_by_a_statement_that_names_them() {
+    let search = "searchPreparedStatement=SELECT * FROM USERS WHERE USER_NAME LIKE ? ESCAPE '!'\n";
+    let directory = Directory::new("INSERT INTO USERS VALUES (7, 'a_b', 'SSHA', 1), (8, 'acb', 'SSHA', 0);").await;
+    let (_, problems, _) = directory.module(&format!("{STATEMENTS}{search}"));
+    assert!(problems.contains("needs `userNameColumn`"), "{problems}");
+    let module = directory.good(&format!("userNameColumn=USER_NAME\nidColumn=ID\nenabledColumn=enabled\n{search}"));
+    let people = module.directory().unwrap();
+    let found = people.search("A", 0, 9).await.unwrap().people;
+    let found: Vec<_> = found.iter().map(|p| (p.name.as_str(), p.id.as_str(), p.enabled)).collect();
+    assert_eq!(found, [("a_b", "7", true), ("acb", "8", false)]);
+    assert_eq!(people.search("_", 0, 9).await.unwrap().people.len(), 1);
+    let last = people.search("", 1, 1).await.unwrap();
+    assert_eq!((last.people[0].name.as_str(), last.total), ("acb", 2));
+    assert!(directory.good("").directory().is_none());
+}

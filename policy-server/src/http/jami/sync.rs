@@ -1,0 +1,217 @@
+//! What the devices of an account share, who can be found, and what names stand for.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::credentials::{Bearer, unauthorised};
+use super::{ApiError, Call, Route, read_json};
+use crate::device::merge::{Kind, Unfit};
+use crate::device::search::{Contact, Directories, Page, SearchError};
+use crate::device::sync::{self, MAX_RECORDS, SyncError};
+use crate::directory::person::Name;
+use crate::store::{Holder, StoreError};
+use crate::wire::{Domain, Server};
+
+/// Longer than a whole list, with the blanks that clients write into it.
+const MAX_BODY: usize = 8 << 20;
+/// Commas and brackets in a list: each value of JSON takes many times its bytes in memory.
+const MAX_VALUES: usize = 500_000;
+/// Hexadecimal digits of a Jami ID.
+const ID_DIGITS: usize = 40;
+
+pub(super) const ROUTES: &[Route] = &[
+    ("/api/auth/contacts", || {
+        post(async |state, bearer, headers, body| share(Kind::Contacts, state, bearer, headers, body).await)
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+    }),
+    ("/api/auth/conversations", || {
+        post(async |state, bearer, headers, body| share(Kind::Conversations, state, bearer, headers, body).await)
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+    }),
+    ("/api/auth/conversationRequests", || {
+        post(async |state, bearer, headers, body| share(Kind::ConversationRequests, state, bearer, headers, body).await)
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+    }),
+    ("/api/auth/policyData", || get(policies)),
+    ("/api/auth/directory/search", || get(search)),
+    ("/api/auth/userprofile/{username}", || get(profile)),
+    ("/api/nameserver/name/{name}", || get(address).post(no_registration)),
+    ("/api/nameserver/addr/{id}", || get(name)),
+];
+
+type Body = Result<Bytes, BytesRejection>;
+type Segment = Result<Path<String>, PathRejection>;
+
+/// A list of a device, merged into what its account has: all of that is the answer.
+async fn share(
+    kind: Kind,
+    State(server): State<Arc<Server>>,
+    bearer: Bearer,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let too_large = |text: String| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text);
+    let values = |body: &Bytes| body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    if body.as_ref().is_ok_and(|body| values(body) > MAX_VALUES) {
+        return Err(too_large(format!("a list has at most {MAX_VALUES} values")));
+    }
+    let elements: Vec<Value> = read_json(&headers, body)?;
+    if elements.len() > MAX_RECORDS {
+        return Err(too_large(format!("a list has at most {MAX_RECORDS} elements")));
+    }
+    let sent = kind.read(elements).map_err(|unfit| match unfit {
+        Unfit::TooLarge => too_large(unfit.to_string()),
+        unfit => ApiError::new(StatusCode::BAD_REQUEST, unfit.to_string()),
+    })?;
+    match sync::sync(&server.store, &bearer.account.id, kind, sent).await {
+        Ok(merged) => Ok(private(Json(merged.into_values().collect::<Vec<_>>()))),
+        Err(full @ SyncError::Full(_)) => {
+            tracing::warn!(account = bearer.account.id, reason = %full, "a list of a Jami account is full");
+            Err(too_large(full.to_string()))
+        }
+        Err(SyncError::NoAccount) => Err(unauthorised("Bearer")),
+        Err(SyncError::Store(error)) => Err(unavailable(&error)),
+    }
+}
+
+/// Settings of the client by their own names, all of them texts.
+async fn policies(bearer: Bearer) -> Result<Response, ApiError> {
+    let settings = domain(&bearer.call)?.blueprints.settings(&bearer.account.subject.roles);
+    Ok(private(Json(json!(settings))))
+}
+
+/// A page of the people who have an account.
+async fn search(
+    State(server): State<Arc<Server>>,
+    bearer: Bearer,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = query.unwrap_or_default();
+    let bad = |name| ApiError::new(StatusCode::BAD_REQUEST, format!("`{name}` cannot be read"));
+    let text = parameter(&query, "queryString").unwrap_or(Ok(String::new())).map_err(|()| bad("queryString"))?;
+    let page = parameter(&query, "page").transpose().map_err(|()| bad("page"))?;
+    let page = page.as_deref().map_or(Ok(1), str::parse).map_err(|_| bad("page"))?;
+    let found = match domain(&bearer.call)?.blueprints.may_search(&bearer.account.subject.roles) {
+        true => directories(&server, &bearer.call)?.search(&text, page).await.map_err(|error| not_searched(&error))?,
+        false => Page { people: Vec::new(), pages: 0 },
+    };
+    let profiles: Vec<Value> = found.people.iter().map(profile_of).collect();
+    Ok(private(Json(json!({ "profiles": profiles, "numPages": found.pages }))))
+}
+
+/// Clients write the text as it was typed, so a `+` is one.
+fn parameter(query: &str, name: &str) -> Option<Result<String, ()>> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_decode_str(value).decode_utf8().map(String::from).map_err(|_| ()))
+}
+
+/// Texts alone, empty where nothing is known: some clients would show `null`.
+fn profile_of(contact: &Contact) -> Value {
+    let Contact { id, user, profile } = contact;
+    json!({
+        "id": id,
+        "username": user,
+        "firstName": profile.given_name,
+        "lastName": profile.family_name,
+        "email": profile.mail,
+        "phoneNumber": profile.phone,
+        "organization": profile.organisation,
+        "profilePicture": "",
+    })
+}
+
+async fn profile(State(server): State<Arc<Server>>, bearer: Bearer, user: Segment) -> Result<Response, ApiError> {
+    let nobody = || ApiError::new(StatusCode::NOT_FOUND, "there is no such person");
+    let name: Name = user.ok().and_then(|Path(user)| user.parse().ok()).ok_or_else(nobody)?;
+    let found = directories(&server, &bearer.call)?.find(&name).await.map_err(|error| not_searched(&error))?;
+    Ok(private(Json(profile_of(&found.ok_or_else(nobody)?))))
+}
+
+/// The account of a name. Anybody may ask.
+async fn address(State(server): State<Arc<Server>>, call: Call, name: Segment) -> Result<Response, ApiError> {
+    let bad = || ApiError::new(StatusCode::BAD_REQUEST, "this is no name");
+    let name: Name = name.ok().and_then(|Path(name)| name.parse().ok()).ok_or_else(bad)?;
+    let holder = server.store.jami_holder(&call.domain, &name).await.map_err(|error| unavailable(&error))?;
+    let Holder { id, user, .. } = holder.ok_or_else(nobody_has)?;
+    Ok(private(Json(json!({ "name": user, "addr": format!("0x{id}") }))))
+}
+
+/// The name of an account. Anybody may ask.
+async fn name(State(server): State<Arc<Server>>, call: Call, id: Segment) -> Result<Response, ApiError> {
+    let bad = || ApiError::new(StatusCode::BAD_REQUEST, "this is no Jami ID");
+    let Path(id) = id.map_err(|_| bad())?;
+    let id = id.strip_prefix("0x").or_else(|| id.strip_prefix("0X")).unwrap_or(&id).to_ascii_lowercase();
+    if id.len() != ID_DIGITS || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(bad());
+    }
+    let holder = server.store.jami_holder_of(&call.domain, &id).await.map_err(|error| unavailable(&error))?;
+    Ok(private(Json(json!({ "name": holder.ok_or_else(nobody_has)?.user }))))
+}
+
+async fn no_registration(_: Call) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "names are those of the organisation's users: nobody registers another one")
+}
+
+fn nobody_has() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "nobody has this name or ID")
+}
+
+/// Of the request; that it is there was checked with the call.
+fn domain(call: &Call) -> Result<&Domain, ApiError> {
+    let gone = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the configuration has changed");
+    call.loaded.domains.get(&call.domain).ok_or_else(gone)
+}
+
+fn directories<'a>(server: &'a Server, call: &'a Call) -> Result<Directories<'a>, ApiError> {
+    let gone = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the configuration has changed");
+    let entry = domain(call)?.entry(&call.entry).ok_or_else(gone)?;
+    Ok(Directories { store: &server.store, domain: &call.domain, entry })
+}
+
+fn not_searched(error: &SearchError) -> ApiError {
+    tracing::error!(%error, "people cannot be looked for now");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the directory cannot be asked now")
+}
+
+fn unavailable(error: &StoreError) -> ApiError {
+    tracing::error!(%error, "a device cannot be answered now");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not now: try again later")
+}
+
+fn private(body: impl IntoResponse) -> Response {
+    ([(CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_as_clients_write_them() {
+        for (query, expected) in [
+            ("", None),
+            ("queryString=", Some(Ok(""))),
+            ("queryString=alice", Some(Ok("alice"))),
+            ("queryString=bo%20b", Some(Ok("bo b"))),
+            ("queryString=a+b", Some(Ok("a+b"))),
+            ("queryString=%C3%A9", Some(Ok("é"))),
+            ("queryString=100%", Some(Ok("100%"))),
+            ("page=2&queryString=a=b&queryString=c", Some(Ok("a=b"))),
+            ("xqueryString=a&QUERYSTRING=b", None),
+            ("queryString=%00", Some(Ok("\0"))),
+            ("queryString=%FF", Some(Err(()))),
+        ] {
+            let expected = expected.map(|text| text.map(str::to_owned));
+            assert_eq!(parameter(query, "queryString"), expected, "{query}");
+        }
+    }
+}
