@@ -17,7 +17,7 @@ fn csr() -> String {
 fn bodies(csr: &str) -> Vec<(&'static str, Vec<u8>)> {
     let good = json!({"csr": csr, "deviceName": "x"}).to_string();
     let with = |name: &str, value: &str| format!("{}, \"{name}\": {value}}}", good.strip_suffix('}').unwrap());
-    let nested = |depth: usize, open: &str, close: &str| format!("{}{}", open.repeat(depth), close.repeat(depth));
+    let nested = |depth: usize, open: &str, close: &str| format!("{}1{}", open.repeat(depth), close.repeat(depth));
     let texts = vec![
         ("nothing", String::new()),
         ("white space", " \n\t".to_owned()),
@@ -45,8 +45,8 @@ fn bodies(csr: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("single quotes", good.replace('"', "'")),
         ("NaN", with("x", "NaN")),
         ("half a surrogate pair", with("x", "\"\\ud800\"").replace("deviceName\":\"x", "deviceName\":\"\\ud800")),
-        ("deep lists", with("x", &nested(10_000, "[", "]"))),
-        ("deep objects", with("x", &nested(7_000, "{\"x\":", "1}")[..63_000].to_owned())),
+        ("deep lists", format!("{{\"csr\": {}}}", nested(10_000, "[", "]"))),
+        ("deep objects", nested(7_000, "{\"csr\":", "}")),
         ("lists without end", nested(100_000, "[", "]")),
         ("objects without end", "{\"csr\":".repeat(100_000)),
         ("a megabyte of csr", json!({"csr": "x".repeat(1 << 20)}).to_string()),
@@ -217,7 +217,7 @@ async fn lengths_that_do_not_fit_are_refused() {
 async fn what_is_no_path_of_the_api_is_not_there() {
     let world = World::shared().await;
     let mut answers = Vec::new();
-    for path in ["/api/auth/", "/api/auth/Device", "/api/auth/device/", "/api/auth/device/x/y", "/api/auth/users", "/api/auth/group"] {
+    for path in ["/api/auth/Device", "/api/auth/device/", "/api/auth/device/x/y", "/api/auth/users", "/api/auth/group"] {
         let request = Request::post(path).header(CONTENT_TYPE, JSON).header(AUTHORIZATION, basic("hugo", PASSWORD));
         let reply = world.ask(request.body(Full::from(json!({"csr": csr()}).to_string())).unwrap()).await.unwrap();
         answers.push((path, reply.status));

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tests::jami_client::{Device, DeviceKey, basic};
+use tests::jami_client::{Device, DeviceKey, basic, token};
 use tests::{Client, Reply, jami_keys, within, within_async};
 
 use super::{JSON, PASSWORD, SOON, World};
@@ -82,13 +82,14 @@ async fn nothing_outlives_a_revocation_that_it_races() {
     let world = World::shared().await;
     let device = world.device("dora").await;
     let csr = device.key.csr();
-    let is_over = AtomicUsize::new(0);
+    let (is_over, logins, enrolments) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let log_in = async || {
         let mut tokens = Vec::new();
         while is_over.load(Ordering::Relaxed) == 0 {
             match world.jami.log_in(&device).await {
                 Some(reply) if reply.status == StatusCode::OK => {
-                    tokens.push(reply.json::<Value>()["access_token"].as_str().unwrap().to_owned());
+                    tokens.push(token(&reply));
+                    logins.fetch_add(1, Ordering::Relaxed);
                 }
                 _ => {}
             }
@@ -96,21 +97,21 @@ async fn nothing_outlives_a_revocation_that_it_races() {
         tokens
     };
     let enrol = async || {
-        let mut statuses = Vec::new();
         while is_over.load(Ordering::Relaxed) == 0 {
-            statuses.push(world.enrol("dora", &csr).await.status.as_u16());
+            if world.enrol("dora", &csr).await.status == StatusCode::OK {
+                enrolments.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        statuses
     };
     let revoke = async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let busy = || logins.load(Ordering::Relaxed) >= 3 && enrolments.load(Ordering::Relaxed) >= 3;
+        within(SOON, "logins and enrolments are under way", busy).await;
         tokio::task::block_in_place(|| world.command(&["device", "revoke", &device.id(), "--reason", "lost"])).success();
         is_over.store(1, Ordering::Relaxed);
     };
-    let (tokens, more, statuses, ()) = tokio::join!(log_in(), log_in(), enrol(), revoke());
-    assert!(!tokens.is_empty() && statuses.contains(&200));
-    for token in tokens.iter().chain(&more) {
-        assert_eq!(world.get("/api/auth/devices", token).await.status, StatusCode::UNAUTHORIZED);
+    let (tokens, more, (), ()) = tokio::join!(log_in(), log_in(), enrol(), revoke());
+    for secret in tokens.iter().chain(&more) {
+        assert_eq!(world.get("/api/auth/devices", secret).await.status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(world.login_status(&device).await, 401);
     assert_eq!(world.enrol("dora", &csr).await.status, StatusCode::FORBIDDEN);

@@ -162,10 +162,8 @@ async fn what_a_request_asks_for_is_not_looked_at() {
         let chain: Vec<_> = chain.collect::<Result<_, _>>().unwrap();
         assert_eq!(chain[1..], honest.chain[1..], "{what}");
         let leaf = X509Certificate::from_der(&chain[0]).unwrap().1;
-        let der = pem(&csr);
-        let request = X509CertificationRequest::from_der(&der).unwrap().1;
-        let spki = request.certification_request_info.subject_pki.raw;
-        assert_eq!(leaf.public_key().raw, spki, "{what}");
+        let spki = leaf.public_key().raw;
+        assert!(pem(&csr).windows(spki.len()).any(|window| window == spki), "{what}: another key");
         assert_eq!(says(&leaf), says(&model), "{what}");
         assert!(leaf.validity().not_after <= model.validity().not_after, "{what}");
         let short_id = hex(&Sha1::digest(spki));

@@ -92,8 +92,10 @@ async fn a_directory_that_is_down_is_no_verdict_on_anybody() {
     let module = format!(
         "<login-module-entry className='com.cafesoft.cams.auth.login.module.LdapLoginModule' flag='SUFFICIENT'><options>\
          <option name='host' value='127.0.0.1:{}'/><option name='userBaseDn' value='ou=people,dc=example,dc=test'/>\
+         <option name='bindDn' value='cn=search,dc=example,dc=test'/><option name='bindPassword' value='{}'/>\
          </options></login-module-entry>",
-        slapd.port
+        slapd.port,
+        slapd::SEARCH_PASSWORD
     );
     replace(&world.cams.domain_file("login-config.xml"), |text| {
         let (before, rest) = text.split_once("<login-module-entry").expect("the sample's module");
@@ -138,7 +140,6 @@ async fn secrets_of_devices_stand_nowhere() {
     );
     let tokens = [world.jami.token(&device).await, token(&world.jami.log_in_typing("nina", CANARY).await)];
     // Where people and programs put what does not belong there.
-    world.jami.ask_to_enrol(CANARY, "wrong", "x").await;
     world.jami.ask_to_enrol("eve", CANARY, CANARY).await;
     world.post_enrolment("eve", JSON, format!("{{\"csr\": \"{CANARY}")).await;
     for path in [format!("/api/auth/devices?access_token={}", tokens[0]), format!("/api/auth/device/{}", tokens[0])] {

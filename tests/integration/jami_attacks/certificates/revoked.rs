@@ -113,26 +113,40 @@ async fn lists_and_the_responder_say_so() {
             fs::write(dir.path().join(folder).join(name), certificate).unwrap();
         }
     }
-    let says = |folder: &str| {
-        let folder = dir.path().join(folder);
-        let url = openssl(&folder, &["x509", "-noout", "-ocsp_uri", "-in", "device.pem"]);
-        let ocsp = ["ocsp", "-issuer", "account.pem", "-cert", "device.pem", "-CAfile", "ca.pem", "-url", url.trim()];
-        let status = openssl(&folder, &ocsp);
-        assert!(status.contains("Response verify OK"), "{status}");
-        let crl = ["verify", "-x509_strict", "-crl_check_all", "-crl_download", "-untrusted", "account.pem"];
-        let chain = openssl(&folder, &[&crl[..], &["-CAfile", "ca.pem", "device.pem"]].concat());
-        (status.contains("device.pem: good"), status.contains("device.pem: revoked"), chain)
-    };
     for folder in ["revoked", "good"] {
-        let (is_good, is_revoked, chain) = says(folder);
-        assert!(is_good && !is_revoked && chain.contains("device.pem: OK"), "{folder}: {chain}");
+        let (ocsp, chain) = says(&world, dir.path(), folder).await;
+        assert!(ocsp.contains("device.pem: good") && chain.contains("device.pem: OK"), "{folder}: {ocsp}{chain}");
     }
     world.command(&["device", "revoke", &revoked.id(), "--reason", "lost"]).success();
-    within(AT_ONCE, "the responder knows", || says("revoked").1).await;
-    let (is_good, _, chain) = says("revoked");
-    assert!(!is_good && chain.contains("certificate revoked"), "{chain}");
-    let (is_good, is_revoked, chain) = says("good");
-    assert!(is_good && !is_revoked && chain.contains("device.pem: OK"), "{chain}");
+    let is_told = async || says(&world, dir.path(), "revoked").await.0.contains("device.pem: revoked");
+    within_async(AT_ONCE, "the responder knows", is_told).await;
+    let (_, chain) = says(&world, dir.path(), "revoked").await;
+    assert!(chain.contains("certificate revoked"), "{chain}");
+    let (ocsp, chain) = says(&world, dir.path(), "good").await;
+    assert!(ocsp.contains("device.pem: good") && chain.contains("device.pem: OK"), "{ocsp}{chain}");
+}
+
+/// What the responder says of a device, and what its chain is worth with the lists of both its issuers.
+async fn says(world: &World, dir: &Path, folder: &str) -> (String, String) {
+    let folder = dir.join(folder);
+    let url = openssl(&folder, &["x509", "-noout", "-ocsp_uri", "-in", "device.pem"]);
+    let (base, account) = url.trim().split_once("/api/ocsp/").expect("a responder");
+    let ca = openssl(&folder, &["x509", "-noout", "-ocsp_uri", "-in", "account.pem"]);
+    let ca = ca.trim().rsplit_once('/').expect("a responder").1;
+    assert!(base.starts_with("http://"), "{base}");
+    let mut lists = String::new();
+    for issuer in [account, ca] {
+        let list = Client::of(world.origin()).get(&format!("/api/crl/{issuer}.crl")).await;
+        assert_eq!(list.status, StatusCode::OK, "{list:?}");
+        fs::write(folder.join("list.der"), &list.body).unwrap();
+        lists += &openssl(&folder, &["crl", "-inform", "DER", "-in", "list.der"]);
+    }
+    fs::write(folder.join("lists.pem"), lists).unwrap();
+    let ocsp = ["ocsp", "-issuer", "account.pem", "-cert", "device.pem", "-CAfile", "ca.pem", "-url", url.trim()];
+    let ocsp = openssl(&folder, &ocsp);
+    assert!(ocsp.contains("Response verify OK"), "{ocsp}");
+    let verify = ["verify", "-x509_strict", "-crl_check_all", "-CRLfile", "lists.pem", "-untrusted", "account.pem"];
+    (ocsp, openssl(&folder, &[&verify[..], &["-CAfile", "ca.pem", "device.pem"]].concat()))
 }
 
 /// What it prints, whatever its exit code.
