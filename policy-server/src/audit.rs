@@ -322,7 +322,6 @@ mod tests {
             authority: long,
             account: long,
             device: long,
-            authority: long,
             client: Some(nasty.clone()),
             network: Some(nasty.clone()),
             failures: None,
