@@ -29,6 +29,7 @@ use crate::config::security_domain::{PoolConfig, SessionLimits};
 use crate::config::trial::Trial;
 use crate::config::{access_policy, domain, registry};
 use crate::device::Issuing;
+use crate::device::blueprint::Blueprints;
 use crate::digest::DigestPool;
 use crate::directory::sql::{Database, Target};
 use crate::directory::xml_users::XmlUserRepository;
@@ -78,6 +79,7 @@ pub struct Domain {
     pub(crate) recheck_interval: Duration,
     pub(crate) users: Vec<Arc<XmlUserRepository>>,
     pub(crate) local: Option<LocalService>,
+    pub blueprints: Blueprints,
 }
 
 impl Domain {
@@ -255,6 +257,7 @@ fn load_domain(
     for warning in config.users.values().flat_map(|file| file.users.warnings.iter()) {
         warnings.push(warning.clone());
     }
+    let blueprints = Blueprints::open(config.blueprints, &entry.folder, problems);
     let pools = open_pools(config.pools, &entry.name, &entry.folder, shared, problems, warnings);
     let services = Services { local: config.local, pools, ..Services::new(shared.clone(), &entry.name, config.users) };
     for repository in services.users.values() {
@@ -284,7 +287,9 @@ fn load_domain(
     let mut public = public_map(&name, &policy);
     public.forms = entries.iter().map(|(name, entry)| (name.clone(), form(entry, &logins))).collect();
     let (messages, recheck_interval) = (config.messages, config.sessions.recheck_interval);
-    Some(Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local })
+    let domain =
+        Domain { name, entries, logins, messages, policy, public, limits, recheck_interval, users, local, blueprints };
+    Some(domain)
 }
 
 /// What an entry asks for: nobody is asked whether to be remembered where nothing remembers.

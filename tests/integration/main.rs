@@ -27,6 +27,7 @@ mod init;
 mod inner;
 mod jami;
 mod jami_directories;
+mod jami_search;
 mod jami_revocation;
 mod ldap;
 mod lifecycle;

@@ -1,11 +1,12 @@
-//! What quickstart prepares for Jami devices beyond the sample: a port without TLS for what says which certificates are
-//! revoked. Certificates name it, so it is chosen once.
+//! What quickstart prepares for Jami devices beyond the sample: the CA, and a port without TLS for what says which of its
+//! certificates are revoked. They name it, so it is chosen once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
+use policy_server::admin::{Admin, AdminError};
 use shared_proto::options::Options;
 use shared_proto::problem::Problems;
 use tokio::net::TcpListener;
@@ -20,6 +21,8 @@ pub const REVOCATION_URL: &str = "cams.jami.revocation.url";
 /// Below the ports that systems take for connections going out, one of which could have it at the next start.
 const PORTS: std::ops::Range<u64> = 20_000..32_000;
 const TRIES: u32 = 100;
+const CA: &str = "Cams quickstart CA";
+const CA_YEARS: u8 = 20;
 
 /// The port, ours until a child takes it: of an agent that is configured, the one it has, if it has one.
 pub async fn cleartext(agent_conf: &Path) -> anyhow::Result<Option<TcpListener>> {
@@ -47,4 +50,12 @@ async fn new() -> anyhow::Result<TcpListener> {
         }
     }
     anyhow::bail!("there is no free port from {} to {} here", PORTS.start, PORTS.end)
+}
+
+/// Makes the CA, unless a start that was cut short has.
+pub async fn authority(cams_conf: &Path) -> anyhow::Result<()> {
+    match Admin::open(cams_conf).await?.create_ca(Some(CA), None, CA_YEARS, false).await {
+        Ok(_) | Err(AdminError::CaExists(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -208,6 +208,7 @@ async fn configure(
     if let Some(address) = cleartext.filter(|_| is_first) {
         let url = (jami::REVOCATION_URL.to_owned(), format!("http://{address}"));
         set_in_file(&layout.cams_conf(), &[url])?;
+        jami::authority(&layout.cams_conf()).await?;
         first.extend(provision::jami(HOSTS.len(), true));
         first.push((jami::CLEARTEXT.to_owned(), address.to_string()));
     }

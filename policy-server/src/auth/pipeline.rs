@@ -119,8 +119,8 @@ impl LoginEntry {
                     let class = built.class.rsplit('.').next().unwrap_or_default();
                     let message = format!(
                         "entry `{name}`: {class} cannot look anybody up without the password: a disabled account or a \
-                         lost role counts only from the next login on; give the module a search account (`bindDn`, \
-                         `bindPassword`)"
+                         lost role counts only from the next login on, and its people are not found in a search of Jami \
+                         clients; give the module a search account (`bindDn`, `bindPassword`)"
                     );
                     warnings.add(&file, line, message);
                 }
@@ -280,6 +280,14 @@ impl LoginEntry {
 impl LoginEntry {
     fn settings_of(&self, place: usize) -> String {
         self.modules.get(place).map(|module| module.settings.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+impl EntryModule {
+    pub(crate) fn of(class: &'static str, flag: Flag, module: Box<dyn LoginModule>) -> Self {
+        let (password, settings, rests) = Default::default();
+        Self { class, flag, module, password, settings, rests }
     }
 }
 

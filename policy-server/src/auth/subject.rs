@@ -15,6 +15,13 @@ pub const MAX_ROLE_BYTES: usize = 256 << 10;
 /// namespace -> name -> value
 pub type Attributes = BTreeMap<String, BTreeMap<String, String>>;
 
+/// The value of an attribute in whatever namespace, by its name in lower case without hyphens and underscores.
+pub fn attribute<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
+    let plain = |known: &str| known.replace(['-', '_'], "").to_lowercase();
+    let found = attributes.values().flatten().find(|(known, _)| plain(known) == name);
+    found.map(|(_, value)| value.as_str())
+}
+
 /// What a module says about the person whose credentials it accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleIdentity {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use shared_proto::problem::Problems;
 
+use super::blueprints::{self, BlueprintConfig};
 use super::cams_users::{self, XmlUsers};
 use super::login_config::{self, LoginConfig};
 use super::login_exceptions::{self, LoginMessages};
@@ -16,6 +17,7 @@ use crate::auth::valve::ValveConfig;
 pub const SECURITY_DOMAIN: &str = "security-domain.xml";
 const LOGIN_CONFIG: &str = "login-config.xml";
 const LOGIN_EXCEPTIONS: &str = "login-exception.properties";
+const BLUEPRINTS: &str = "jami-blueprints.xml";
 
 /// A security domain as its files describe it. The options of its login modules are still to be taken by the modules.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct DomainConfig {
     pub local: Option<LocalService>,
     /// The pools of connections to databases by service id.
     pub pools: BTreeMap<String, PoolConfig>,
+    /// What Jami clients are set to; none where the domain has no such file.
+    pub blueprints: Vec<BlueprintConfig>,
     /// Every file that was read.
     pub files: Vec<PathBuf>,
 }
@@ -67,6 +71,7 @@ pub fn load(
     let domain = folder.parse(Path::new(SECURITY_DOMAIN), problems, security_domain::read);
     let login = folder.parse(Path::new(LOGIN_CONFIG), problems, login_config::read);
     let messages = folder.parse(Path::new(LOGIN_EXCEPTIONS), problems, login_exceptions::read);
+    let blueprints = folder.parse_if_there(Path::new(BLUEPRINTS), problems, blueprints::read).unwrap_or_default();
     let SecurityDomain { services, sessions, valves } = domain?;
     let (mut users, mut local, mut pools) = (BTreeMap::new(), None, BTreeMap::new());
     for ServiceConfig { id, kind } in services {
@@ -83,7 +88,7 @@ pub fn load(
     }
     let (login, messages) = (login.unwrap_or_default(), messages.unwrap_or_default());
     let (name, files) = (name.to_owned(), folder.files);
-    Some(DomainConfig { name, sessions, valves, login, messages, users, local, pools, files })
+    Some(DomainConfig { name, sessions, valves, login, messages, users, local, pools, blueprints, files })
 }
 
 impl Folder<'_> {
@@ -94,7 +99,32 @@ impl Folder<'_> {
         parse: fn(&Path, &str, &mut Problems) -> Option<T>,
     ) -> Option<T> {
         let path = self.dir.join(name);
+        let text = (self.read)(&path);
+        self.understand(path, text, problems, parse)
+    }
+
+    /// As [`parse`](Self::parse); that there is no such file is no problem.
+    fn parse_if_there<T>(
+        &mut self,
+        name: &Path,
+        problems: &mut Problems,
+        parse: fn(&Path, &str, &mut Problems) -> Option<T>,
+    ) -> Option<T> {
+        let path = self.dir.join(name);
         match (self.read)(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            text => self.understand(path, text, problems, parse),
+        }
+    }
+
+    fn understand<T>(
+        &mut self,
+        path: PathBuf,
+        text: io::Result<String>,
+        problems: &mut Problems,
+        parse: fn(&Path, &str, &mut Problems) -> Option<T>,
+    ) -> Option<T> {
+        match text {
             Ok(text) => {
                 let parsed = parse(&path, &text, problems);
                 self.files.push(path);
@@ -165,7 +195,7 @@ mod tests {
             "security-domain.xml" => fs::read_to_string(path),
             _ => Ok("<wrong".to_owned()),
         });
-        assert_eq!(problems.len(), 3, "{problems}");
+        assert_eq!(problems.len(), 4, "{problems}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing here may act on what it reads: no listener, no store, no directory is touched.
 
 pub mod access_policy;
+pub mod blueprints;
 mod callback_handler;
 pub mod cams_conf;
 pub mod cams_users;

@@ -247,8 +247,13 @@ impl Element {
 
     /// The `<item name="…" value="…"/>` children of an `<options>`, `<param-list>` or `<login-parameters>` element.
     pub fn options(&self, item: &str, noun: &'static str, problems: &mut Problems) -> Options {
-        let mut options = Options::new(&self.file, self.line, noun);
         self.only(&[], &[item], problems);
+        self.items(item, noun, problems)
+    }
+
+    /// The same of an element that has attributes of its own.
+    pub fn items(&self, item: &str, noun: &'static str, problems: &mut Problems) -> Options {
+        let mut options = Options::new(&self.file, self.line, noun);
         for child in self.children_named(item) {
             child.only(&["name", "value"], &[], problems);
             let value = child.attribute("value").unwrap_or_default().to_owned();

@@ -5,11 +5,15 @@
 //! a token.
 
 pub mod account;
+pub mod blueprint;
 pub mod enrol;
 pub mod identity;
 pub mod login;
+pub mod merge;
 pub mod receipt;
 pub mod revoke;
+pub mod search;
+pub mod sync;
 pub mod token;
 
 use std::net::IpAddr;

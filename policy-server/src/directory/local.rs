@@ -162,8 +162,19 @@ pub struct LocalDirectory {
 impl UserDirectory for LocalDirectory {
     async fn search(&self, text: &str, offset: u32, limit: u32) -> Result<Found, DirectoryError> {
         let found = self.store.search_local_users(&self.domain, text, offset, limit).await;
-        found.map_err(|error: StoreError| DirectoryError(error.to_string()))
+        found.map_err(unavailable)
     }
+
+    async fn find(&self, name: &str) -> Result<Option<Person>, DirectoryError> {
+        // What cannot be a name is nobody's.
+        let Ok(name) = name.parse() else { return Ok(None) };
+        let found = self.store.local_user(&self.domain, &name).await.map_err(unavailable)?;
+        Ok(found.map(|user| user.person))
+    }
+}
+
+fn unavailable(error: StoreError) -> DirectoryError {
+    DirectoryError(error.to_string())
 }
 
 #[cfg(test)]

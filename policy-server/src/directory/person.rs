@@ -113,6 +113,35 @@ impl Profile {
     pub fn full_name(&self) -> String {
         format!("{} {}", self.given_name, self.family_name).trim().to_owned()
     }
+
+    /// What a directory's attributes say of a person, by the names that are usual for them. `value` gives the value of an
+    /// attribute whose name is in lower case, without hyphens and underscores. What does not fit into a field is left out.
+    pub fn of<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let first = |names: &[&str]| {
+            let mut fit = names.iter().filter_map(|name| line(value(name)?.trim()).ok());
+            fit.find(|text| !text.is_empty()).unwrap_or_default()
+        };
+        let family_name = first(&["familyname", "sn", "surname", "lastname"]);
+        let mut given_name = first(&["givenname", "firstname"]);
+        if given_name.is_empty() && family_name.is_empty() {
+            given_name = first(&["displayname", "fullname", "cn", "name"]);
+        }
+        let mail = first(&["mail", "email", "emailaddress"]);
+        let phone = first(&["phone", "telephonenumber", "telephone"]);
+        let organisation = first(&["organisation", "organization", "o", "company"]);
+        Self { given_name, family_name, mail, phone, organisation }
+    }
+}
+
+/// Whether a text that was folded is in what a search looks at. It looks at lines, so that it does not find the end of one
+/// together with the start of the next.
+pub fn is_found(folded: &str, name: &str, profile: &Profile) -> bool {
+    searchable(name, profile).contains(folded)
+}
+
+/// What a search looks at.
+pub fn searchable(name: &str, profile: &Profile) -> String {
+    fold(&format!("{name}\n{}\n{}", profile.mail, profile.full_name()))
 }
 
 /// Somebody in a directory.
@@ -150,6 +179,22 @@ mod tests {
         }
         assert_ne!(key("zoe"), key("zoë"));
         assert_eq!("Zoe\u{308}".parse::<Name>().unwrap().text(), "Zoë");
+    }
+
+    #[test]
+    fn attributes_have_several_names() {
+        let profile = |attributes: &[(&str, &str)]| {
+            let found = |name: &str| attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+            Profile::of(found)
+        };
+        let known = profile(&[("sn", "Ng"), ("givenname", " Ann "), ("cn", "X"), ("mail", "a@b"), ("o", "Acme")]);
+        assert_eq!(
+            (known.full_name().as_str(), known.mail.as_str(), known.organisation.as_str()),
+            ("Ann Ng", "a@b", "Acme")
+        );
+        assert_eq!(profile(&[("cn", "Ann Ng")]).full_name(), "Ann Ng");
+        assert_eq!(profile(&[("displayname", "Ann\0"), ("cn", "Ann"), ("mail", &"x".repeat(300))]).full_name(), "Ann");
+        assert_eq!(profile(&[("displayname", "\u{202e}nnA")]), Profile::default());
     }
 
     #[test]

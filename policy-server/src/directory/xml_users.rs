@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use shared_proto::problem::Problems;
 use shared_proto::secret::mode_problem;
 
+use super::person::{Person, Profile, fold, is_found};
+use super::{DirectoryError, Found, UserDirectory};
+use crate::auth::subject::attribute;
 use crate::config::cams_users::{self, XmlUser, XmlUsers};
 use crate::digest::Decoys;
 use crate::files;
@@ -103,6 +107,27 @@ impl XmlUserRepository {
         {
             warnings.add(&self.path, 0, why);
         }
+    }
+}
+
+/// A user of the file as one of a directory. Nothing there tells a user from a former one of the same name.
+fn person(user: &XmlUser) -> Person {
+    let profile = Profile::of(|name| attribute(&user.attributes, name));
+    Person { id: String::new(), name: user.name.clone(), profile, enabled: user.account.enabled }
+}
+
+#[async_trait]
+impl UserDirectory for XmlUserRepository {
+    async fn search(&self, text: &str, offset: u32, limit: u32) -> Result<Found, DirectoryError> {
+        let folded = fold(text);
+        let users = self.current.load_full();
+        let people = users.iter().map(|user| person(user));
+        let found = people.filter(|person| is_found(&folded, &person.name, &person.profile)).collect();
+        Ok(Found::page(found, false, offset, limit))
+    }
+
+    async fn find(&self, name: &str) -> Result<Option<Person>, DirectoryError> {
+        Ok(Self::find(self, name).map(|user| person(&user)))
     }
 }
 

@@ -27,6 +27,10 @@ const CROWDED: Duration = Duration::from_millis(1);
 /// How long requests in flight may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 const STREAMS_PER_CONNECTION: u32 = 1_000;
+/// Bytes of a request that are taken before it is read. An agent passes on a hundred requests of Jami devices over one
+/// connection: even if none of them is read, there is room for the next.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// SHA-256 of the certificate the peer proved to hold.
 #[derive(Debug, Clone)]
@@ -144,6 +148,8 @@ async fn http(
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(15))
         .keep_alive_timeout(Duration::from_secs(10))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS_PER_CONNECTION);
     let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(serving);

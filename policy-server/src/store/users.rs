@@ -13,7 +13,7 @@ use super::sessions::end_sessions_of;
 use super::{Store, StoreError};
 use crate::directory::Found;
 use crate::directory::local::{LocalUser, NewUser};
-use crate::directory::person::{Name, Person, Profile, fold};
+use crate::directory::person::{Name, Person, Profile, fold, searchable};
 use crate::session::Session;
 use crate::token::{hex, random};
 
@@ -258,11 +258,6 @@ async fn remember(work: &mut Transaction<'static, Any>, user: &LocalUser, histor
 /// Digests are text: the directory makes them itself.
 fn text(password: &Secret) -> &str {
     password.expose_str().unwrap_or_default()
-}
-
-/// Lines, so that a search does not find the end of one together with the start of the next.
-fn searchable(name: &str, profile: &Profile) -> String {
-    fold(&format!("{name}\n{}\n{}", profile.mail, profile.full_name()))
 }
 
 fn person(row: &AnyRow) -> Result<Person, StoreError> {

@@ -4,13 +4,14 @@
 mod agent;
 mod config;
 mod directory;
+mod jami;
 mod link;
 mod passwords;
 
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its file in `fuzz/fuzz_targets/` and of its folder in `fuzz/corpus/`.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("target", agent::target),
     ("head", agent::head),
     ("cookies", agent::cookies),
@@ -25,6 +26,7 @@ pub const TARGETS: [Target; 14] = [
     ("client_cert", link::client_cert),
     ("ldap", directory::ldap),
     ("password", passwords::digests),
+    ("csr", jami::csr),
 ];
 
 /// Runs the target of this name.

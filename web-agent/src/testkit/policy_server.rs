@@ -150,7 +150,10 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, seen: Arc<Seen>, script
             let (close, mut closed) = tokio::sync::watch::channel(false);
             let close = Arc::new(close);
             let service = service_fn(move |request| answer(request, seen.clone(), script.clone(), close.clone()));
-            let serve = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            let mut http = http2::Builder::new(TokioExecutor::new());
+            // As the real one.
+            http.initial_stream_window_size(64 * 1024).initial_connection_window_size(8 * 1024 * 1024);
+            let serve = http.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ = serve => {}
                 _ = closed.wait_for(|closed| *closed) => {}

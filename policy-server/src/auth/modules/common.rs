@@ -16,6 +16,11 @@ use crate::digest::{Label, Policy, label};
 use crate::directory::ldap::Found;
 use crate::files;
 
+/// Attributes of LDAP directories that say who somebody is, as [`Profile::of`](crate::directory::person::Profile::of) reads
+/// them, and those of them in which people are searched for.
+pub const PROFILE: [&str; 8] = ["cn", "displayName", "givenName", "sn", "mail", "telephoneNumber", "o", "company"];
+pub const SEARCHED: [&str; 5] = ["cn", "displayName", "givenName", "sn", "mail"];
+
 #[derive(Debug, Clone)]
 pub struct Common {
     debug: bool,

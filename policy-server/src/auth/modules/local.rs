@@ -14,9 +14,9 @@ use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy, fingerprint};
-use crate::directory::local::LocalUser;
+use crate::directory::UserDirectory;
+use crate::directory::local::{LocalDirectory, LocalUser};
 use crate::directory::person::Profile;
-use crate::store::Store;
 
 pub const CLASS: &str = "com.cafesoft.cams.auth.login.module.LocalLoginModule";
 /// Namespace of the attributes that say what is known of a person.
@@ -24,7 +24,7 @@ const PROFILE: &str = "profile";
 
 struct LocalLoginModule {
     /// `None` where a configuration is only validated.
-    store: Option<Store>,
+    directory: Option<LocalDirectory>,
     domain: String,
     passwords: PasswordPolicy,
     digests: DigestPool,
@@ -50,9 +50,10 @@ pub fn construct(options: &mut Options, services: &Services, problems: &mut Prob
 }
 
 fn build(common: Common, passwords: PasswordPolicy, services: &Services) -> Box<dyn LoginModule> {
-    let store = services.shared.vault.as_ref().map(|vault| vault.store.clone());
     let (domain, digests) = (services.domain.clone(), services.shared.digests.clone());
-    Box::new(LocalLoginModule { store, domain, passwords, digests, decoys: Decoys::default(), common })
+    let store = services.shared.vault.as_ref().map(|vault| vault.store.clone());
+    let directory = store.map(|store| LocalDirectory { store, domain: domain.clone() });
+    Box::new(LocalLoginModule { directory, domain, passwords, digests, decoys: Decoys::default(), common })
 }
 
 impl LocalLoginModule {
@@ -82,10 +83,10 @@ impl LocalLoginModule {
     /// # Errors
     /// Why the directory cannot be asked.
     async fn find(&self, name: &str) -> Result<Option<LocalUser>, String> {
-        let store = self.store.as_ref().ok_or("the store is not open")?;
+        let LocalDirectory { store, domain } = self.directory.as_ref().ok_or("the store is not open")?;
         // What cannot be a name is nobody's.
         let Ok(name) = name.parse() else { return Ok(None) };
-        store.local_user(&self.domain, &name).await.map_err(|error| error.to_string())
+        store.local_user(domain, &name).await.map_err(|error| error.to_string())
     }
 
     fn identity(&self, user: LocalUser) -> ModuleIdentity {
@@ -137,6 +138,10 @@ impl LoginModule for LocalLoginModule {
     fn recheck(&self) -> Option<&dyn Recheck> {
         Some(self)
     }
+
+    fn directory(&self) -> Option<&dyn UserDirectory> {
+        self.directory.as_ref().map(|directory| directory as _)
+    }
 }
 
 #[async_trait]
@@ -170,6 +175,7 @@ mod tests {
     use crate::digest::{SALT, Scheme, create};
     use crate::directory::local::NewUser;
     use crate::directory::person::Name;
+    use crate::store::Store;
     use crate::store::tests::temporary;
     use crate::token::{Key, KeyRing};
 

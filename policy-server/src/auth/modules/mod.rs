@@ -32,6 +32,7 @@ use super::stack::Outcome;
 use super::subject::ModuleIdentity;
 use crate::config::domain::{LocalService, UsersFile};
 use crate::digest::pool::DigestPool;
+use crate::directory::UserDirectory;
 use crate::directory::ldap::{Directory, LdapError};
 use crate::directory::sql::{Database, Pools};
 use crate::directory::xml_users::XmlUserRepository;
@@ -96,6 +97,11 @@ pub trait LoginModule: Send + Sync {
 
     /// For a module whose directory can be asked about a user without the password.
     fn recheck(&self) -> Option<&dyn Recheck> {
+        None
+    }
+
+    /// For a module whose directory can be searched. It names people as the module does at a login.
+    fn directory(&self) -> Option<&dyn UserDirectory> {
         None
     }
 }

@@ -17,6 +17,7 @@ use crate::auth::subject::ModuleIdentity;
 use crate::config::cams_users::XmlUser;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy};
+use crate::directory::UserDirectory;
 use crate::directory::xml_users::XmlUserRepository;
 use crate::token;
 
@@ -132,6 +133,10 @@ impl LoginModule for XmlLoginModule {
 
     fn recheck(&self) -> Option<&dyn Recheck> {
         Some(self)
+    }
+
+    fn directory(&self) -> Option<&dyn UserDirectory> {
+        Some(&*self.users)
     }
 }
 

@@ -130,8 +130,7 @@ fn entry(modules: Vec<(Flag, Script, Option<Option<Standing>>)>) -> LoginEntry {
 }
 
 fn module(flag: Flag, module: Scripted) -> EntryModule {
-    let (password, settings, rests) = Default::default();
-    EntryModule { class: CLASS, flag, module: Box::new(module), password, settings, rests }
+    EntryModule::of(CLASS, flag, Box::new(module))
 }
 
 impl Scripted {

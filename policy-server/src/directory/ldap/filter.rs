@@ -72,6 +72,13 @@ impl Filter {
         Self(anybody(&self.0))
     }
 
+    /// Of all those, the ones in whom `{0}` is in the value of one of these attributes.
+    pub fn containing(&self, attributes: &[&str]) -> Self {
+        const ANY: u8 = 0x81;
+        let contains = |name: &&str| Node::Substrings((*name).to_owned(), vec![(ANY, vec![Piece::Argument(0)])]);
+        Self(Node::And(vec![anybody(&self.0), Node::Or(attributes.iter().map(contains).collect())]))
+    }
+
     /// The filter of a search, with these values in the places.
     pub fn encode<V: AsRef<[u8]>>(&self, values: &[V]) -> Ber {
         let values: Vec<&[u8]> = values.iter().map(AsRef::as_ref).collect();

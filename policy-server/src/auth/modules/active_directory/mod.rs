@@ -9,6 +9,7 @@ mod identifier;
 mod locator;
 mod name;
 mod options;
+mod people;
 mod range;
 mod roles;
 mod search;
@@ -28,6 +29,7 @@ use super::{LoginContext, LoginModule, Recheck, Services, Standing};
 use crate::auth::error::{ErrorKind, LoginError};
 use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
+use crate::directory::UserDirectory;
 use crate::directory::ldap::{Connection, Directory, Entry, Filter, Scope, message};
 use account::State;
 use locator::Locator;
@@ -266,6 +268,10 @@ impl LoginModule for ActiveDirectoryLoginModule {
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {
+        self.directory.has_search_account().then_some(self)
+    }
+
+    fn directory(&self) -> Option<&dyn UserDirectory> {
         self.directory.has_search_account().then_some(self)
     }
 }

@@ -4,6 +4,7 @@
 //! here, by the digest that the directory hands out. A connection that was bound as a user serves that login alone.
 
 mod options;
+mod people;
 mod recheck;
 mod roles;
 mod verdict;
@@ -24,6 +25,7 @@ use crate::auth::stack::Outcome;
 use crate::auth::subject::{Attributes, ModuleIdentity};
 use crate::digest::pool::{DigestPool, Overloaded};
 use crate::digest::{Decoys, Policy};
+use crate::directory::UserDirectory;
 use crate::directory::ldap::{Connection, Directory, Entry, Search, dn, ppolicy};
 
 use options::{Lookup, Method, Settings};
@@ -345,6 +347,10 @@ impl LoginModule for LdapLoginModule {
     }
 
     fn recheck(&self) -> Option<&dyn Recheck> {
+        self.directory.has_search_account().then_some(self)
+    }
+
+    fn directory(&self) -> Option<&dyn UserDirectory> {
         self.directory.has_search_account().then_some(self)
     }
 }

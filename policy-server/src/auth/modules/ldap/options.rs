@@ -75,7 +75,7 @@ impl Settings {
 
     /// What is read of a person's entry.
     pub fn attributes(&self) -> Vec<&str> {
-        let mut names = vec![self.user_name.as_str(), self.id.as_str()];
+        let mut names = self.own_attributes();
         names.extend(verdict::ACCOUNT);
         names.extend(self.copied.iter().map(|(attribute, _)| attribute.as_str()));
         names.extend(self.roles.own.as_ref().map(|own| own.attribute.as_str()));
@@ -83,6 +83,15 @@ impl Settings {
             names.push(&self.password_attribute);
         }
         names
+    }
+
+    /// Those that say whose entry it is.
+    pub fn own_attributes(&self) -> Vec<&str> {
+        vec![&self.user_name, &self.id]
+    }
+
+    pub fn user_name_attribute(&self) -> &str {
+        &self.user_name
     }
 
     /// An entry without a name, or somewhere else, is not what was searched for: who bound with it would be nobody.

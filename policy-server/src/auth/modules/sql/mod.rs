@@ -6,6 +6,7 @@
 
 mod columns;
 mod options;
+mod people;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::auth::subject::{MAX_ROLES, ModuleIdentity};
 use crate::auth::valves::throttle::bucket;
 use crate::digest::pool::DigestPool;
 use crate::digest::{Decoys, Policy, SALT, fingerprint, label};
+use crate::directory::UserDirectory;
 use crate::directory::sql::{Database, SqlError};
 use columns::Person;
 use options::Questions;
@@ -288,6 +290,10 @@ impl LoginModule for JdbcLoginModule {
 
     fn recheck(&self) -> Option<&dyn Recheck> {
         Some(self)
+    }
+
+    fn directory(&self) -> Option<&dyn UserDirectory> {
+        self.questions.search.is_some().then_some(self)
     }
 }
 

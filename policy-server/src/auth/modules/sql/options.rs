@@ -17,6 +17,8 @@ use crate::directory::sql::{Database, Settings, Target};
 pub struct Questions {
     pub user: Statement,
     pub role: Option<(Statement, String)>,
+    /// People for a pattern of LIKE.
+    pub search: Option<Statement>,
     /// The new digest, the user name, and the digest that it replaces.
     pub upgrade: Option<Statement>,
     pub columns: Columns,
@@ -100,6 +102,7 @@ pub fn questions(
         Some(_) => options.require("roleColumn", problems),
         None => options.take_string("roleColumn"),
     };
+    let search = options.take("searchPreparedStatement");
     let upgrade = options.take("passwordUpgrade");
     let columns = Columns::take(options, problems);
     let aliases = options.take_bool("nameAliases", false, problems);
@@ -109,6 +112,8 @@ pub fn questions(
     };
     let user = user.and_then(|user| parse("userPreparedStatement", user));
     let role = role.map(|role| parse("rolePreparedStatement", role).zip(role_column));
+    let search_line = search.as_ref().map(|(_, line)| *line);
+    let search = search.map(|search| parse("searchPreparedStatement", search));
     let upgrade = upgrade.map(|upgrade| (parse("passwordUpgrade", upgrade.clone()), upgrade.1));
     let upgrade = match upgrade {
         None => None,
@@ -123,11 +128,19 @@ pub fn questions(
                        `alice ` for `alice`, these are several people to Cams";
         services.warn(options.file(), options.line(), message.to_owned());
     }
+    if let Some(line) = search_line.filter(|_| !columns.names_user()) {
+        let message = "option `searchPreparedStatement` needs `userNameColumn`: a row has to say whose it is";
+        problems.add(options.file(), line, message);
+    }
     let role = match role {
         None => None,
         Some(role) => Some(role?),
     };
-    Some(Questions { user, role, upgrade, columns, aliases, timeout })
+    let search = match search {
+        None => None,
+        Some(search) => Some(search?),
+    };
+    Some(Questions { user, role, search, upgrade, columns, aliases, timeout })
 }
 
 fn statement(
