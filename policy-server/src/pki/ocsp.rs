@@ -373,8 +373,8 @@ mod tests {
         };
         for (name, request, is_good) in [
             ("plain", with(vec![]), true),
-            ("one", request(&[&[1]; 16], vec![]), true),
-            ("many", request(&[&[1]; 17], vec![]), false),
+            ("one", request(&[&[1_u8][..]; 16], vec![]), true),
+            ("many", request(&[&[1_u8][..]; 17], vec![]), false),
             ("none", request(&[], vec![]), false),
             ("short nonce", with(vec![nonce(1)]), true),
             ("long nonce", with(vec![nonce(128)]), true),
