@@ -134,7 +134,8 @@ impl Organisation {
             "ocsp -reqin request.der -respin response.der -resp_text -CAfile ca.pem -verify_other {file}.pem"
         ));
         assert!(said.contains("Response verify OK"), "{said}");
-        assert_eq!(said.contains("no nonce in response"), asked.contains("no_nonce"), "{said}");
+        assert!(!said.contains("WARNING"), "{said}");
+        assert_ne!(said.contains("OCSP Nonce"), asked.contains("no_nonce"), "{said}");
         let line =
             |name: &str| said.lines().filter_map(|line| line.trim().strip_prefix(name)).collect::<Vec<_>>().join(",");
         format!("{}{}", line("Cert Status: "), line("Revocation Reason: "))
