@@ -23,6 +23,7 @@ pub struct LinkClient {
     address: String,
     tls: TlsConnector,
     cookie: Option<String>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 impl LinkClient {
@@ -46,12 +47,22 @@ impl LinkClient {
             }
         };
         config.alpn_protocols = vec!["h2".into()];
-        Self { address: address.to_owned(), tls: TlsConnector::from(Arc::new(config)), cookie: None }
+        Self {
+            address: address.to_owned(),
+            tls: TlsConnector::from(Arc::new(config)),
+            cookie: None,
+            headers: Vec::new(),
+        }
     }
 
     /// The same client with a browser's cookies.
     pub fn with_cookie(self, cookie: Option<String>) -> Self {
         Self { cookie, ..self }
+    }
+
+    /// The same client with these headers, as an agent adds them to what it passes on.
+    pub fn with_headers(self, headers: &[(&'static str, &'static str)]) -> Self {
+        Self { headers: headers.to_vec(), ..self }
     }
 
     /// The status of the answer on a new connection; `None` where the server does not speak with this client at all.
@@ -68,6 +79,9 @@ impl LinkClient {
             .header(CONTENT_TYPE, "application/json");
         if let Some(cookie) = &self.cookie {
             request = request.header(COOKIE, cookie);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(json))).expect("a request");
         sender.send_request(request).await.ok().map(|response| response.status())
