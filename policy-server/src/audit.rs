@@ -321,7 +321,6 @@ mod tests {
             session: long,
             account: long,
             device: long,
-            authority: long,
             client: Some(nasty.clone()),
             network: Some(nasty.clone()),
             failures: None,
