@@ -20,7 +20,7 @@ const VERBS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
 
 /// What an agent says of a request of a Jami device that it passes on.
-const PASSED_ON: [(&str, &str); 5] = [
+pub const PASSED_ON: [(&str, &str); 5] = [
     (header::SECURITY_DOMAIN, "system"),
     (header::LOGIN_ENTRY, "http"),
     (header::REQUEST_ID, "census"),

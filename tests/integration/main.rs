@@ -28,6 +28,7 @@ mod inner;
 mod jami;
 mod jami_accounts;
 mod jami_certificates;
+mod jami_cors;
 mod jami_directories;
 mod jami_revocation;
 mod jami_search;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::ring;
@@ -67,6 +67,11 @@ impl LinkClient {
 
     /// The status of the answer on a new connection; `None` where the server does not speak with this client at all.
     pub async fn status(&self, verb: &Method, target: &str, json: String) -> Option<StatusCode> {
+        self.answer(verb, target, json).await.map(|(status, _)| status)
+    }
+
+    /// The same with the headers of the answer.
+    pub async fn answer(&self, verb: &Method, target: &str, json: String) -> Option<(StatusCode, HeaderMap)> {
         let stream = TcpStream::connect(&self.address).await.expect("the policy server listens");
         let name = ServerName::try_from(SERVER).expect("a host name");
         let stream = TokioIo::new(self.tls.connect(name, stream).await.ok()?);
@@ -84,6 +89,6 @@ impl LinkClient {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(json))).expect("a request");
-        sender.send_request(request).await.ok().map(|response| response.status())
+        sender.send_request(request).await.ok().map(|response| (response.status(), response.headers().clone()))
     }
 }

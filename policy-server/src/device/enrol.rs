@@ -149,9 +149,9 @@ impl Plan {
         let account = was.as_ref().map(|(account, _)| account.id.as_str());
         let found = server.store.jami_device(&key.id()).await?;
         let issue = check_device(server, account, found.as_ref()).await?;
-        let renew = was.as_ref().is_none_or(|(account, held)| {
-            let is_old = held.authority != authority.id() || account.user != subject.user;
-            is_old || !is_fresh(held.issued, held.not_after, now.as_second())
+        let renamed = matches!(claims.verdict, Verdict::Renamed | Verdict::RenamedInPlace);
+        let renew = was.as_ref().is_none_or(|(_, held)| {
+            renamed || held.authority != authority.id() || !is_fresh(held.issued, held.not_after, now.as_second())
         });
         let is_new_device = found.is_none();
         let device = Device {
@@ -350,6 +350,9 @@ impl Made {
             for device in revoked {
                 revoke::record(&server.audit, other, &device.id, &reason, asker.detail());
             }
+        }
+        if self.plan.was.as_ref().is_some_and(|(was, _)| was.standing != Standing::Stands) {
+            server.audit.record(Kind::JamiAccountResumed, Detail::of_account(&self.account));
         }
         let (user, account) = (Some(&*self.account.user), Some(&*self.account.id));
         let detail = Detail { user, account, device: Some(&self.plan.device.id), ..asker.detail() };

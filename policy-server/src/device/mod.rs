@@ -86,9 +86,6 @@ pub enum DeviceError {
     /// The device is revoked for ever.
     #[error("the device is revoked")]
     Revoked,
-    /// There is no such device, or it is another person's.
-    #[error("the account has no such device")]
-    NoDevice,
     /// No verdict: something that has to be asked cannot be, or is too busy.
     #[error("{0}")]
     Unavailable(String),
