@@ -32,6 +32,8 @@ const PURE: &[&str] = &[
     "policy-server/src/auth/valves/throttle/rules.rs",
     "policy-server/src/auth/valves/throttle/settings.rs",
     "policy-server/src/config",
+    "policy-server/src/device/identity.rs",
+    "policy-server/src/device/merge.rs",
     "policy-server/src/device/receipt.rs",
     "policy-server/src/digest",
     "policy-server/src/directory/person.rs",
