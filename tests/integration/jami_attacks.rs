@@ -28,7 +28,7 @@ pub const PASSWORD: &str = "correct horse";
 pub const SOON: Duration = Duration::from_secs(30);
 pub const JSON: &str = "application/json";
 /// A test of its own has each: what one does to an account is not counted by another.
-const USERS: [&str; 8] = ["bella", "carl", "dora", "eve", "fred", "gina", "hugo", "ivan"];
+const USERS: [&str; 9] = ["bella", "carl", "dora", "eve", "fred", "gina", "hugo", "ivan", "jana"];
 
 /// The product with people whose passwords cost nothing to check, and without a throttle: one address that enrols many
 /// devices is what guessing looks like.
@@ -146,8 +146,9 @@ impl World {
 pub fn seen(reply: &Reply) -> (StatusCode, Vec<(String, String)>, Bytes) {
     let own = ["date", "x-request-id", "cams-request-id"];
     let headers = reply.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
-    let mut headers: Vec<_> =
-        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
+    let mut headers: Vec<_> = headers
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
     headers.sort();
     (reply.status, headers, reply.body.clone())
 }

@@ -37,8 +37,7 @@ fn authority(name: DistinguishedName) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
@@ -123,7 +122,11 @@ fn forgeries(real: &Device, ca: &Issuer<'_, &KeyPair>, ca_key: &KeyPair) -> Vec<
         ("self-signed, above it what is real", [vec![self_signed.into()], real_rest().collect()].concat(), of_device()),
         ("of another organisation", vec![theirs.der().clone(), account.der().clone(), root.der().clone()], of_device()),
         ("of another organisation, without its CA", vec![theirs.der().clone(), account.into()], of_device()),
-        ("of another organisation, above it what is real", [vec![theirs.into()], real_rest().collect()].concat(), of_device()),
+        (
+            "of another organisation, above it what is real",
+            [vec![theirs.into()], real_rest().collect()].concat(),
+            of_device(),
+        ),
         ("signed by a device", [vec![by_leaf.into()], real.chain.clone()].concat(), DeviceKey::from_pem(&own)),
         ("an account of the CA's that we do not know", vec![unknown.into(), our_account.der().clone()], of_device()),
         ("a leaf straight from the CA", vec![direct.into()], of_device()),
@@ -279,7 +282,8 @@ async fn a_site_where_no_devices_enrol_sees_none() {
     for (from, to) in [(world.origin(), there.authority()), (there.clone(), world.origin().authority())] {
         let mut connection = Connection::of(&from, Some(&device), &[&TLS13]).open().await.expect("a handshake");
         let request = Request::post("/api/login").header("host", to).header("content-type", JSON);
-        let status = connection.send(request.body(Full::from("{}")).unwrap()).await.map_or(0, |reply| reply.status.as_u16());
+        let status =
+            connection.send(request.body(Full::from("{}")).unwrap()).await.map_or(0, |reply| reply.status.as_u16());
         assert!([0, 400, 403, 404, 421].contains(&status), "{}: {status}", from.url);
     }
     let enrol = Request::post("/api/auth/device").header("authorization", basic("hugo", PASSWORD));

@@ -11,9 +11,8 @@ use tests::jami_client::{Device, basic, token};
 use super::{PASSWORD, World, seen};
 
 /// What takes a token.
-const CALLS: [(Method, &str, &str); 8] = [
+const CALLS: [(Method, &str, &str); 7] = [
     (Method::GET, "/api/auth/devices", ""),
-    (Method::GET, "/api/auth/contacts", ""),
     (Method::POST, "/api/auth/contacts", "[]"),
     (Method::POST, "/api/auth/conversations", "[]"),
     (Method::POST, "/api/auth/conversationRequests", "[]"),
@@ -42,14 +41,13 @@ async fn a_token_reaches_the_own_account_alone() {
     for secret in [&of_device, &of_person] {
         let mut answers = BTreeSet::new();
         let upper = his.id().to_uppercase();
-        for id in [his.id().as_str(), &upper, &"0".repeat(64), &his.key.short_id(), &his.account(), "x", "%2e%2e", "'--"] {
+        for id in [his.id().as_str(), &upper, &"0".repeat(64), &his.key.short_id(), &his.account(), "x", "'--"] {
             let reply = world.jami.call(Method::DELETE, &format!("/api/auth/device/{id}"), secret, None).await;
             answers.insert(format!("{:?}", seen(&reply)));
         }
         let status = if secret == &of_person { 404 } else { 403 };
         assert!(answers.len() == 1 && answers.first().unwrap().contains(&status.to_string()), "{answers:#?}");
         assert_eq!(ids(&world.get("/api/auth/devices", secret).await.json()), [hers.id()]);
-        assert_eq!(world.get("/api/auth/contacts", secret).await.json::<Value>(), json!([]));
         let merged = world.jami.call(Method::POST, "/api/auth/contacts", secret, Some(&json!([]))).await;
         assert_eq!(merged.json::<Value>(), json!([]));
     }

@@ -20,7 +20,7 @@ async fn the_same_request_at_once_is_one_device() {
     let world = World::shared().await;
     let key = DeviceKey::generate();
     let csr = key.csr();
-    let replies = join_all((0..20).map(|_| world.enrol("bella", &csr))).await;
+    let replies = join_all((0..20).map(|_| world.enrol("jana", &csr))).await;
     let mut chains = BTreeSet::new();
     for reply in &replies {
         // Who was told to come again got nothing.
@@ -30,8 +30,8 @@ async fn the_same_request_at_once_is_one_device() {
         }
     }
     assert_eq!(chains.len(), 1, "{chains:#?}");
-    assert_eq!(world.devices("bella").iter().filter(|id| **id == key.id()).count(), 1);
-    let device = Device::enrolled(key, &world.enrol("bella", &csr).await);
+    assert_eq!(world.devices("jana").iter().filter(|id| **id == key.id()).count(), 1);
+    let device = Device::enrolled(key, &world.enrol("jana", &csr).await);
     assert_eq!(world.login_status(&device).await, 200);
 }
 
@@ -106,7 +106,8 @@ async fn nothing_outlives_a_revocation_that_it_races() {
     let revoke = async || {
         let busy = || logins.load(Ordering::Relaxed) >= 3 && enrolments.load(Ordering::Relaxed) >= 3;
         within(SOON, "logins and enrolments are under way", busy).await;
-        tokio::task::block_in_place(|| world.command(&["device", "revoke", &device.id(), "--reason", "lost"])).success();
+        tokio::task::block_in_place(|| world.command(&["device", "revoke", &device.id(), "--reason", "lost"]))
+            .success();
         is_over.store(1, Ordering::Relaxed);
     };
     let (tokens, more, (), ()) = tokio::join!(log_in(), log_in(), enrol(), revoke());
@@ -154,7 +155,8 @@ async fn a_server_that_is_killed_has_kept_what_it_answered() {
     for user in users {
         kept.extend(world.devices(user));
     }
-    let lost: Vec<_> = devices.iter().filter(|(_, device)| !kept.contains(&device.id())).map(|(user, _)| user).collect();
+    let lost: Vec<_> =
+        devices.iter().filter(|(_, device)| !kept.contains(&device.id())).map(|(user, _)| user).collect();
     assert!(lost.is_empty(), "{} answered devices are lost", lost.len());
     for (user, device) in &devices {
         assert_eq!(world.login_status(device).await, 200, "{user}: {}", device.id());
@@ -170,7 +172,8 @@ async fn a_server_that_is_killed_has_kept_what_it_answered() {
     }
     for user in users {
         let ids = world.devices(user);
-        let shown: Vec<Value> = ids.iter().map(|id| world.command(&["device", "show", id, "--json"]).json()).take(3).collect();
+        let shown: Vec<Value> =
+            ids.iter().map(|id| world.command(&["device", "show", id, "--json"]).json()).take(3).collect();
         assert!(shown.iter().all(|device| device["revoked"].is_null()), "{shown:?}");
     }
 }

@@ -23,7 +23,12 @@ struct Held {
 }
 
 impl Held {
-    async fn new(world: &World, device: &Device, version: &'static SupportedProtocolVersion, what: &'static str) -> Self {
+    async fn new(
+        world: &World,
+        device: &Device,
+        version: &'static SupportedProtocolVersion,
+        what: &'static str,
+    ) -> Self {
         let opener = Connection::of(&world.origin(), Some(device), &[version]);
         let mut open = opener.open().await.expect("a handshake");
         assert!(shown(&mut open).await.is_some(), "{what}: at first");
@@ -64,10 +69,8 @@ async fn a_revoked_device_is_nobody_on_every_connection() {
     let world = World::start().await;
     let (device, other) = (world.device("ivan").await, world.device("ivan").await);
     let token = world.jami.token(&device).await;
-    let mut held = [
-        Held::new(&world, &device, &TLS12, "TLS 1.2").await,
-        Held::new(&world, &device, &TLS13, "TLS 1.3").await,
-    ];
+    let mut held =
+        [Held::new(&world, &device, &TLS12, "TLS 1.2").await, Held::new(&world, &device, &TLS13, "TLS 1.3").await];
     let others = Connection::of(&world.origin(), Some(&other), &[&TLS13]);
     assert!(shown(&mut others.open().await.unwrap()).await.is_some());
 
