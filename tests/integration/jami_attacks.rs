@@ -27,8 +27,9 @@ use tokio::sync::Mutex;
 pub const PASSWORD: &str = "correct horse";
 pub const SOON: Duration = Duration::from_secs(30);
 pub const JSON: &str = "application/json";
-/// A test of its own has each: what one does to an account is not counted by another.
-const USERS: [&str; 9] = ["bella", "carl", "dora", "eve", "fred", "gina", "hugo", "ivan", "jana"];
+/// Each is one test's own where the product is shared: what one does to an account is not counted by another.
+const USERS: [&str; 13] =
+    ["bella", "carl", "dora", "eve", "fred", "gina", "hugo", "ivan", "jana", "kate", "liam", "mona", "olaf"];
 
 /// The product with people whose passwords cost nothing to check, and without a throttle: one address that enrols many
 /// devices is what guessing looks like.

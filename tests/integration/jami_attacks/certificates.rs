@@ -211,7 +211,7 @@ async fn a_certificate_that_was_not_issued_here_is_worth_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_in_a_header_is_refused() {
     let world = World::shared().await;
-    let device = world.device("gina").await;
+    let device = world.device("kate").await;
     let escaped: String = {
         let text = device.answer["certificateChain"].as_str().unwrap();
         let leaf = text.split_inclusive("-----END CERTIFICATE-----").next().unwrap();

@@ -85,7 +85,7 @@ async fn dies_with_its_device(world: &World, device: &Device, of_device: &str, o
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_token_opens_nothing() {
     let world = World::shared().await;
-    let device = world.device("dora").await;
+    let device = world.device("mona").await;
     let good = world.jami.token(&device).await;
     assert_eq!(world.get("/api/auth/devices", &good).await.status, StatusCode::OK);
     let mut wrong: Vec<String> = (0..good.len()).step_by(7).map(|end| format!("Bearer {}", &good[..end])).collect();
@@ -107,8 +107,8 @@ async fn what_is_no_token_opens_nothing() {
         "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJkb3JhIn0.".to_owned(),
         format!("Bearer {}", "x".repeat(10_000)),
         format!("Bearer {}", device.id()),
-        basic("dora", PASSWORD),
-        basic("dora", &good),
+        basic("mona", PASSWORD),
+        basic("mona", &good),
     ];
     wrong.extend(more);
     let mut answers = BTreeSet::new();

@@ -80,7 +80,7 @@ async fn a_key_belongs_to_one_person() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_outlives_a_revocation_that_it_races() {
     let world = World::shared().await;
-    let device = world.device("dora").await;
+    let device = world.device("olaf").await;
     let csr = device.key.csr();
     let (is_over, logins, enrolments) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let log_in = async || {
@@ -98,7 +98,7 @@ async fn nothing_outlives_a_revocation_that_it_races() {
     };
     let enrol = async || {
         while is_over.load(Ordering::Relaxed) == 0 {
-            if world.enrol("dora", &csr).await.status == StatusCode::OK {
+            if world.enrol("olaf", &csr).await.status == StatusCode::OK {
                 enrolments.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -115,7 +115,7 @@ async fn nothing_outlives_a_revocation_that_it_races() {
         assert_eq!(world.get("/api/auth/devices", secret).await.status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(world.login_status(&device).await, 401);
-    assert_eq!(world.enrol("dora", &csr).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.enrol("olaf", &csr).await.status, StatusCode::FORBIDDEN);
 }
 
 const DEVICES: usize = 200;

@@ -103,7 +103,7 @@ async fn a_revoked_device_is_nobody_on_every_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_and_the_responder_say_so() {
     let world = World::shared().await;
-    let (revoked, good) = (world.device("carl").await, world.device("carl").await);
+    let (revoked, good) = (world.device("liam").await, world.device("liam").await);
     let dir = tempfile::tempdir().unwrap();
     let names = ["device.pem", "account.pem", "ca.pem"];
     for (device, folder) in [(&revoked, "revoked"), (&good, "good")] {
