@@ -321,6 +321,7 @@ mod tests {
             session: long,
             account: long,
             device: long,
+            authority: long,
             client: Some(nasty.clone()),
             network: Some(nasty.clone()),
             failures: None,
