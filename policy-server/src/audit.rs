@@ -319,7 +319,6 @@ mod tests {
             user: long,
             group: long,
             session: long,
-            authority: long,
             account: long,
             device: long,
             authority: long,

@@ -208,6 +208,20 @@ mod tests {
         assert!(ClientCert::parse(&[good.as_bytes(), b"\xff"].concat()).is_err());
     }
 
+    /// What is written is what is read, whatever its length.
+    #[test]
+    fn a_certificate_is_written_the_way_it_is_read() {
+        for length in [1, 40, 126, 127, 128, 255, 256, 900, 8000] {
+            let written = ClientCert::from_der(&der(length)).unwrap();
+            assert_eq!(ClientCert::parse(written.escaped().as_bytes()), Ok(written.clone()), "{length}");
+            assert!(written.escaped().ends_with("%0A") && written.der() == der(length));
+        }
+        assert_eq!(ClientCert::from_der(&der(12_000)), Err(ClientCertError::TooLong));
+        for none in [&b""[..], b"\x30\x00", b"\x31\x01\x00", b"\x30\x01\x00\x00"] {
+            assert_eq!(ClientCert::from_der(none), Err(ClientCertError::Malformed), "{none:?}");
+        }
+    }
+
     /// Any one byte more or other is refused, or was no change.
     #[test]
     fn one_other_byte_is_never_read_as_the_same_certificate() {

@@ -11,12 +11,22 @@ use http_body_util::Full;
 use policy_server::http::paths;
 use serde_json::json;
 use shared_proto::PROTOCOL_VERSION;
+use shared_proto::names::header;
 use tests::quickstart::replace;
 use tests::{Client, LinkClient, Quickstart, within_async};
 use web_agent::config::AgentConfig;
 
 const VERBS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
 const SESSION: &str = "CAMS_SID_MYCAMSCLUSTER_SYSTEM";
+
+/// What an agent says of a request of a Jami device that it passes on.
+pub const PASSED_ON: [(&str, &str); 5] = [
+    (header::SECURITY_DOMAIN, "system"),
+    (header::LOGIN_ENTRY, "http"),
+    (header::REQUEST_ID, "census"),
+    (header::CLIENT_ADDRESS, "192.0.2.1"),
+    (header::ORIGIN, "https://localhost"),
+];
 
 /// A part of the file: who is asking, and rows of a target, its verbs and one answer for each of them.
 struct Section {
@@ -252,6 +262,7 @@ async fn every_route_of_the_policy_server() {
                 }
                 _ => "token".to_owned(),
             };
+            let client = if target.starts_with("/api/") { client.with_headers(&PASSED_ON) } else { client };
             let status = client.status(verb, target, message(target, &token)).await;
             status.map_or("tls".to_owned(), |status| status.as_str().to_owned())
         })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -26,8 +27,9 @@ struct Organisation {
     openssl: Openssl,
     ca: String,
     account: String,
-    _servers: [PolicyServer; 2],
+    servers: [PolicyServer; 2],
     _other: Files,
+    _postgres: Arc<Postgres>,
 }
 
 impl Organisation {
@@ -44,7 +46,7 @@ impl Organisation {
         let links = [Link::connect(servers[0].address, &agent).await, Link::connect(servers[1].address, &agent).await];
         let (openssl, ca) = (Openssl::new(), made["id"].as_str().unwrap().to_owned());
         let account = String::new();
-        let mut new = Self { files, links, openssl, ca, account, _servers: servers, _other: other };
+        let mut new = Self { files, links, openssl, ca, account, servers, _other: other, _postgres: postgres };
         new.account = new.enrol("device").await;
         Some(new)
     }
@@ -56,7 +58,7 @@ impl Organisation {
         let request = self.basic("POST", "/api/auth/device");
         let body = json!({"csr": csr, "deviceName": name}).to_string();
         let answer = self.links[0].pass_on(CLIENT, request, body).await;
-        assert_eq!(answer.status(), 200, "{answer:?}");
+        assert_eq!(answer.status(), 200, "{answer:?} {}", self.servers[0].process.output());
         let answer: Value = serde_json::from_slice(answer.body()).unwrap();
         let chain = answer["certificateChain"].as_str().unwrap();
         let certificates: Vec<_> = chain.split_inclusive("-----END CERTIFICATE-----").collect();
@@ -95,10 +97,8 @@ impl Organisation {
     /// The list of an issuer, from one of the servers.
     async fn list(&self, link: usize, issuer: &str) -> Bytes {
         let answer = self.get(link, "GET", &format!("/api/crl/{issuer}.crl")).await;
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["content-type"]),
-            (200, &"application/pkix-crl".parse().unwrap())
-        );
+        assert_eq!(answer.status(), 200, "{answer:?} {}", self.servers[link].process.output());
+        assert_eq!(answer.headers()["content-type"], "application/pkix-crl");
         assert_eq!(answer.headers()["cache-control"], "public, max-age=60");
         answer.into_body()
     }
@@ -120,10 +120,8 @@ impl Organisation {
         let post = Request::post(address(&format!("/api/ocsp/{issuer}")));
         let post = post.header("content-type", "application/ocsp-request");
         let answer = self.links[link].pass_on(CLIENT, post, request).await;
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["content-type"]),
-            (200, &"application/ocsp-response".parse().unwrap())
-        );
+        assert_eq!(answer.status(), 200, "{answer:?} {}", self.servers[link].process.output());
+        assert_eq!(answer.headers()["content-type"], "application/ocsp-response");
         answer.into_body()
     }
 
@@ -136,7 +134,8 @@ impl Organisation {
             "ocsp -reqin request.der -respin response.der -resp_text -CAfile ca.pem -verify_other {file}.pem"
         ));
         assert!(said.contains("Response verify OK"), "{said}");
-        assert_eq!(said.contains("no nonce in response"), asked.contains("no_nonce"), "{said}");
+        assert!(!said.contains("WARNING"), "{said}");
+        assert_ne!(said.contains("OCSP Nonce"), asked.contains("no_nonce"), "{said}");
         let line =
             |name: &str| said.lines().filter_map(|line| line.trim().strip_prefix(name)).collect::<Vec<_>>().join(",");
         format!("{}{}", line("Cert Status: "), line("Revocation Reason: "))

@@ -72,7 +72,12 @@ impl Setup {
                 let known = format!("{}\n{}\n{}\n{also}", person.name, person.profile.mail, person.profile.full_name());
                 assert!(fold(&known).contains(&fold(text.trim())), "{text:?} found {person:?}");
             }
-            assert!(self.find(&text).await.is_none_or(|person| fold(&person.name) == fold(&text)));
+            // What is longer is no user's name.
+            if text.len() <= 256
+                && let Some(person) = self.find(&text).await
+            {
+                assert_eq!(fold(&person.name), fold(&text));
+            }
         }
         // Nothing was changed on the way.
         assert_eq!(self.search("").await.unwrap().people, everybody);
@@ -81,8 +86,7 @@ impl Setup {
 
 /// Every two of these behind each other, in the middle of what could close a filter or a statement, and long ones.
 fn hostile() -> Vec<String> {
-    const PIECES: [&str; 16] =
-        ["*", "(", ")", "\\", "\\2a", "'", "\"", "%", "_", "!", ";", "--", "|", "\u{e9}", "uid=*", " OR 1=1"];
+    const PIECES: [&str; 10] = ["*", "(", ")", "\\2a", "'", "\"", "%", "_", "!", "\u{e9};--"];
     let pairs = PIECES.iter().flat_map(|one| PIECES.iter().map(move |other| format!("{one}{other}")));
     let closing = ["*)(uid=*", "*))(|(uid=*", "alice'; DROP TABLE USERS; --", "' OR '1'='1", "%' ESCAPE '!' OR 1=1 --"];
     let closing = closing.iter().map(|text| (*text).to_owned());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::ring;
@@ -23,6 +23,7 @@ pub struct LinkClient {
     address: String,
     tls: TlsConnector,
     cookie: Option<String>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 impl LinkClient {
@@ -46,7 +47,12 @@ impl LinkClient {
             }
         };
         config.alpn_protocols = vec!["h2".into()];
-        Self { address: address.to_owned(), tls: TlsConnector::from(Arc::new(config)), cookie: None }
+        Self {
+            address: address.to_owned(),
+            tls: TlsConnector::from(Arc::new(config)),
+            cookie: None,
+            headers: Vec::new(),
+        }
     }
 
     /// The same client with a browser's cookies.
@@ -54,8 +60,18 @@ impl LinkClient {
         Self { cookie, ..self }
     }
 
+    /// The same client with these headers, as an agent adds them to what it passes on.
+    pub fn with_headers(self, headers: &[(&'static str, &'static str)]) -> Self {
+        Self { headers: headers.to_vec(), ..self }
+    }
+
     /// The status of the answer on a new connection; `None` where the server does not speak with this client at all.
     pub async fn status(&self, verb: &Method, target: &str, json: String) -> Option<StatusCode> {
+        self.answer(verb, target, json).await.map(|(status, _)| status)
+    }
+
+    /// The same with the headers of the answer.
+    pub async fn answer(&self, verb: &Method, target: &str, json: String) -> Option<(StatusCode, HeaderMap)> {
         let stream = TcpStream::connect(&self.address).await.expect("the policy server listens");
         let name = ServerName::try_from(SERVER).expect("a host name");
         let stream = TokioIo::new(self.tls.connect(name, stream).await.ok()?);
@@ -69,7 +85,10 @@ impl LinkClient {
         if let Some(cookie) = &self.cookie {
             request = request.header(COOKIE, cookie);
         }
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
         let request = request.body(Full::new(Bytes::from(json))).expect("a request");
-        sender.send_request(request).await.ok().map(|response| response.status())
+        sender.send_request(request).await.ok().map(|response| (response.status(), response.headers().clone()))
     }
 }

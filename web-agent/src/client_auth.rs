@@ -192,3 +192,78 @@ impl ClientCertVerifier for DeviceVerifier {
         self.chains.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::data;
+
+    fn certificate(name: &str) -> CertificateDer<'static> {
+        pem::certificates(&data("devices").join(format!("{name}.pem"))).unwrap().remove(0)
+    }
+
+    fn verifier() -> Arc<dyn ClientCertVerifier> {
+        DeviceVerifier::trusting(&[STANDARD.encode(certificate("ca"))]).unwrap()
+    }
+
+    /// Case 61, with certificates that openssl made: weak keys and digests, and the version of 1988.
+    #[test]
+    fn weak_certificates_are_not_believed() {
+        let verify = |names: &[&str]| {
+            let chain: Vec<_> = names.iter().map(|name| certificate(name)).collect();
+            let (leaf, others) = chain.split_first().unwrap();
+            verifier().verify_client_cert(leaf, others, UnixTime::now())
+        };
+        for good in [["good", "account", "ca"].as_slice(), &["good", "account"]] {
+            assert!(verify(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            ["sha1", "account", "ca"].as_slice(),
+            &["md5", "account", "ca"],
+            &["v1", "account", "ca"],
+            &["of-v1-account", "v1-account", "ca"],
+            &["of-small-account", "small-account", "ca"],
+            &["good", "ca"],
+            &["good"],
+            &["account", "ca"],
+            &["ca"],
+        ] {
+            assert!(verify(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    /// The verifier of chains alone would go on with more between device and CA, and with what nobody behind can read.
+    #[test]
+    fn what_nobody_can_use_is_not_believed() {
+        let verifier = DeviceVerifier { chains: verifier(), authorities: vec![certificate("ca")] };
+        let (good, account, ca) = (certificate("good"), certificate("account"), certificate("ca"));
+        assert!(verifier.is_usable(&good, &[account.clone(), ca.clone()]));
+        assert!(!verifier.is_usable(&good, &[account.clone(), good.clone()]));
+        for broken in [&good[..good.len() - 1], &[&good[..], b"x"].concat(), b"", b"\x30\x00", b"\x30\x03\x02\x01\x07"]
+        {
+            assert!(!verifier.is_usable(&CertificateDer::from(broken), &[]), "{broken:?}");
+        }
+    }
+
+    /// It offers to ask, and does not insist; those who are asked learn whose certificates are meant.
+    #[test]
+    fn clients_are_asked_and_told_for_what() {
+        let verifier = verifier();
+        assert!(verifier.offer_client_auth() && !verifier.client_auth_mandatory());
+        assert_eq!(verifier.root_hint_subjects().len(), 1);
+        assert!(DeviceVerifier::trusting(&[]).is_none());
+        assert!(DeviceVerifier::trusting(&["%".to_owned(), STANDARD.encode("no certificate")]).is_none());
+    }
+
+    /// What we can read, the engine can: it stops where it cannot.
+    #[test]
+    fn the_engine_reads_certificates_as_we_do() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+        let parser = |package: &str| {
+            let block =
+                lock.split("[[package]]").find(|block| block.contains(&format!("name = \"{package}\"\n"))).unwrap();
+            block.lines().find(|line| line.contains("x509-parser")).unwrap().trim().to_owned()
+        };
+        assert_eq!(parser("web-agent"), parser("pingora-core"));
+    }
+}

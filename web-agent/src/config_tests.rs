@@ -1,6 +1,7 @@
 //! The sample loads, and every mistake is reported where it stands.
 
 use super::*;
+use crate::site::JamiConfig;
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cams-webagent.conf");
 
@@ -34,6 +35,7 @@ fn the_examples_in_the_sample_load_too() {
         .replace("host=localhost", "host=x.example.org");
     let config = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.gate.sites.len(), config.listeners.len(), config.certificates.len()), (3, 2, 2));
+    assert_eq!((config.gate.sites.iter().filter(|site| site.jami).count(), config.revocation_listeners.len()), (1, 1));
     assert_eq!((config.gate.cluster_sites.len(), config.gate.trusted_proxies.len()), (2, 2));
 }
 
@@ -123,7 +125,24 @@ fn mistakes_are_reported_where_they_stand() {
         ),
         ("cams.tls.key=x", "10: `cams.tls.key`: write `cams.tls.<name>.<property>`"),
         ("cams.site.app.hots=x", "10: unknown property `cams.site.app.hots`, did you mean `cams.site.app.host`?"),
-        ("cams.site.app.jami=true", "10: Jami devices cannot be served yet"),
+        ("cams.site.app.jami=yes", "10: property `cams.site.app.jami`: `yes` is not true or false"),
+        ("cams.site.app.jami=true\ncams.login.uri=/api/login", "`/api/login` belongs to the API of Jami devices"),
+        ("cams.site.app.jami=true\ncams.account.uri=/api/auth/me", "`/api/auth/me` belongs to the API of Jami devices"),
+        ("cams.jami.loginconfig.entry=a b", "10: `a b` is not a name"),
+        ("cams.jami.cleartext.listen.1=127.0.0.1:80", "10: `cams.jami.cleartext.listen.<n>` is of no use without"),
+        (
+            "cams.site.app.jami=true\ncams.jami.cleartext.listen.1=http://127.0.0.1:80",
+            "11: `http://127.0.0.1:80` is not",
+        ),
+        ("cams.site.app.jami=true\ncams.jami.cleartext.listen.1=127.0.0.1:80 tls", "11: `127.0.0.1:80 tls` is not"),
+        (
+            "cams.site.app.jami=true\ncams.jami.cleartext.listen.x=127.0.0.1:80",
+            "11: `cams.jami.cleartext.listen.x`: write",
+        ),
+        (
+            "cams.site.app.jami=true\ncams.jami.cleartext.listen.1=127.0.0.1:80\ncams.listen.2=127.0.0.1:80",
+            "11: 127.0.0.1:80 is listened on twice",
+        ),
         ("cams.site.app.upstream.ca=x", "10: a CA is of no use"),
         ("cams.site.b.host=b.test", "10: property `cams.site.b.upstream` is missing"),
         ("cams.site.b.host=b.test/x\ncams.site.b.upstream=http://u:1", "10: `b.test/x` is not a host name"),
@@ -144,6 +163,32 @@ fn mistakes_are_reported_where_they_stand() {
             false => expected.to_owned(),
         };
         assert!(problems.contains(&expected), "{more}: {problems}");
+    }
+}
+
+#[test]
+fn jami_devices() {
+    let jami = |lines: &str| parse(&format!("{GOOD}{lines}")).unwrap_or_else(|problems| panic!("{problems}"));
+    let default = jami("cams.loginconfig.entry=people\n");
+    assert!(!default.gate.sites[0].jami && default.revocation_listeners.is_empty());
+    assert_eq!(default.gate.jami, JamiConfig { entry: "people".to_owned(), body_limit: 100 * 1024 * 1024 });
+    let given = jami(
+        "cams.site.app.jami=true\ncams.jami.loginconfig.entry=jami\ncams.jami.body.limit=7K\n\
+         cams.jami.cleartext.listen.1=127.0.0.1:80\ncams.jami.cleartext.listen.2=localhost:81\n",
+    );
+    assert_eq!(given.gate.jami, JamiConfig { entry: "jami".to_owned(), body_limit: 7 * 1024 });
+    assert!(given.gate.sites[0].jami);
+    assert_eq!(given.revocation_listeners, ["127.0.0.1:80".parse().unwrap(), "127.0.0.1:81".parse().unwrap()]);
+    // Where no devices enrol, these paths are like any other.
+    assert_eq!(jami("cams.login.uri=/api/login\n").gate.login_uri, "/api/login");
+    for (limit, expected) in [("1", 1), ("1024", 1024), ("2k", 2048), ("3M", 3 * 1024 * 1024)] {
+        assert_eq!(jami(&format!("cams.jami.body.limit={limit}\n")).gate.jami.body_limit, expected, "{limit}");
+    }
+    for wrong in
+        ["0", "0M", "-1", "+1", "M", "", "1G", "1.5M", "1 M", "99999999999999999999", "18446744073709551615K", "é"]
+    {
+        let problems = parse(&format!("{GOOD}cams.jami.body.limit={wrong}\n")).unwrap_err().to_string();
+        assert!(problems.contains("is not a number of bytes such as 100M"), "{wrong}: {problems}");
     }
 }
 

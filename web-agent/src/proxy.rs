@@ -32,7 +32,7 @@ use crate::report::{self, Reports};
 use crate::site::GateConfig;
 use crate::target::Target;
 use crate::upload::Upload;
-use crate::upstream::Upstreams;
+use crate::upstream::{PolicyServers, Upstreams};
 use crate::voucher::Voucher;
 use crate::watched::Awaited;
 
@@ -59,6 +59,7 @@ pub struct AgentProxy {
     pub serves: Serves,
     pub live: Arc<ArcSwap<Live>>,
     pub decisions: Arc<Decisions>,
+    pub policy_servers: Arc<PolicyServers>,
     /// Kept for as long as requests are served.
     pub following: Arc<Following>,
     pub voucher: Arc<Voucher>,
@@ -224,7 +225,7 @@ impl ProxyHttp for AgentProxy {
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
         ctx.body_left = permit.to_policy_server();
-        let peer = ctx.live.upstreams.peer(permit, ctx.attempt).await;
+        let peer = ctx.live.upstreams.peer(permit, &self.policy_servers, ctx.attempt).await;
         let peer = peer.map_err(|error| Error::because(ErrorType::HTTPStatus(502), "no upstream", error))?;
         peer.ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address of the upstream answers"))
     }

@@ -114,7 +114,7 @@ impl Follower {
             return Ok(None);
         }
         let note = keep_what_stays(&source.config, &mut config);
-        let live = run::live(&config, &self.policy_servers)?;
+        let live = run::live(&config)?;
         let (certificates, watch) = Certificates::load(&run::certificates(&config))?;
         self.watch.replace(&certificates, watch);
         self.live.store(Arc::new(live));

@@ -105,9 +105,8 @@ pub fn check(file: &Path) -> Result<(), Problems> {
         let loaded = Certificates::load(&[certificate]);
         loaded.map(drop).unwrap_or_else(|error| note(error.into()));
     }
-    let servers = PolicyServers::load(link(&config), &[]);
-    let live = servers.map_err(StartError::from).and_then(|servers| live(&config, &servers));
-    live.map(drop).unwrap_or_else(&mut note);
+    PolicyServers::load(link(&config), &[]).map(drop).unwrap_or_else(|error| note(error.into()));
+    live(&config).map(drop).unwrap_or_else(&mut note);
     problems.into_result(Some(()))
 }
 
@@ -143,16 +142,22 @@ impl Agent {
     pub fn start(config: AgentConfig, limits: Limits) -> Result<Self, StartError> {
         pingora::tls::install_default_crypto_provider();
         let (certificates, watch) = Certificates::load(&certificates(&config))?;
-        let link_config = link(&config);
-        link_config.load()?;
+        let live = Arc::new(ArcSwap::from_pointee(live(&config)?));
+        let link = link(&config);
+        link.load()?;
         let sockets = bind(&config)?;
 
-        let (link, voucher) = (Arc::new(Link::start(link_config.clone())), Arc::new(Voucher::default()));
-        let policy_servers = PolicyServers::load(link_config, link.servers())?;
-        let live = Arc::new(ArcSwap::from_pointee(live(&config, &policy_servers)?));
+        let (servers, voucher) = (link.clone(), Arc::new(Voucher::default()));
+        let link = Arc::new(Link::start(link));
+        let policy_servers = PolicyServers::load(servers, link.servers())?;
         let (reports, courier) = report::channel();
         let tasks = vec![tokio::spawn(voucher.clone().follow(link.clone())), tokio::spawn(courier.run(link.clone()))];
-        let follower = Some(Follower { live: live.clone(), watch, policy_servers, reports: reports.clone() });
+        let follower = Some(Follower {
+            live: live.clone(),
+            watch,
+            policy_servers: policy_servers.clone(),
+            reports: reports.clone(),
+        });
         let decisions = Arc::new(Decisions {
             link,
             memory: Arc::new(Memory::new(&config.gate.domain, limits.timing.lease)),
@@ -172,6 +177,7 @@ impl Agent {
                 serves,
                 live: live.clone(),
                 decisions: decisions.clone(),
+                policy_servers: policy_servers.clone(),
                 following: following.clone(),
                 voucher: voucher.clone(),
                 reports: reports.clone(),
@@ -214,10 +220,9 @@ fn engine() -> ServerConf {
 }
 
 /// Opens what a configuration names and new requests need.
-pub(crate) fn live(config: &AgentConfig, policy_servers: &Arc<PolicyServers>) -> Result<Live, StartError> {
+pub(crate) fn live(config: &AgentConfig) -> Result<Live, StartError> {
     let replies = Replies { pages: pages(config)? };
-    let upstreams = Upstreams::new(&config.gate.sites, policy_servers.clone())?;
-    Ok(Live { gate: config.gate.clone(), replies, upstreams })
+    Ok(Live { gate: config.gate.clone(), replies, upstreams: Upstreams::new(&config.gate.sites)? })
 }
 
 /// A socket, whether it speaks TLS, and what is served there.

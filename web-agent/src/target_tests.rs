@@ -227,3 +227,47 @@ fn arbitrary_bytes_never_yield_a_target_that_changes_again() {
         assert_eq!(format!("{path}{}", target.query().map(|q| format!("?{q}")).unwrap_or_default()), target.as_str());
     }
 }
+
+/// Base64 in a path is data: every slash of it counts, and nothing else is let through that a path would not be.
+#[test]
+fn base64_at_the_end_of_a_path_is_one_segment() {
+    let parse = |raw: &str| Target::parse_base64(raw.as_bytes(), "/api/ocsp/").map(|target| target.as_str().to_owned());
+    for (raw, expected) in [
+        ("/api/ocsp/0a/MEo=", "/api/ocsp/0a/MEo="),
+        ("/api/ocsp/0a/M/E//o=", "/api/ocsp/0a/M%2FE%2F%2Fo="),
+        ("/api/ocsp/0a/M%2fE%2F/o%3d%3D", "/api/ocsp/0a/M%2FE%2F%2Fo=="),
+        ("//api///ocsp//0a//ME+o%2B", "/api/ocsp/0a/ME+o+"),
+        ("http://a.test/api/ocsp/0a/MEo/", "/api/ocsp/0a/MEo%2F"),
+    ] {
+        assert_eq!(parse(raw).as_deref(), Some(expected), "{raw}");
+        assert_eq!(parse(expected).as_deref(), Some(expected), "it is canonical: {raw}");
+    }
+    for raw in [
+        "/api/ocsp/0a",
+        "/api/ocsp/0a/",
+        "/api/ocsp//",
+        "/api/ocsp",
+        "/api/crl/0a/MEo=",
+        "/x/api/ocsp/0a/MEo",
+        "/api/ocsp/0a/M.",
+        "/api/ocsp/0a/../admin",
+        "/api/ocsp/0a/%2e%2e/admin",
+        "/api/ocsp/../M",
+        "/api/ocsp/%2e%2e/M",
+        "/api/ocsp/0a/M?x",
+        "/api/ocsp/0a/M#x",
+        "/api/ocsp/0a/M%252F",
+        "/api/ocsp/0a/M%00",
+        "/api/ocsp/0a/M%",
+        "/api/ocsp/0a/M o",
+        "/%61pi/ocsp/0a/M",
+        "/api/ocsp/0a/M;x=1",
+        "/api/ocsp/0a/M\\o",
+        "/api/ocsp/0a/M\u{e9}",
+        "api/ocsp/0a/M",
+        "",
+    ] {
+        assert_eq!(parse(raw), None, "{raw}");
+    }
+    assert_eq!(parse(&format!("/api/ocsp/0a/{}", "/A".repeat(MAX_LEN / 3))), None, "too long once it is written out");
+}

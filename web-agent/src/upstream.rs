@@ -33,11 +33,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const TOTAL_CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The upstreams of all sites, and the policy servers, to which the requests of Jami devices go.
+/// The upstreams of all sites.
 #[derive(Debug)]
 pub struct Upstreams {
     by_site: HashMap<String, Route>,
-    policy_servers: Arc<PolicyServers>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,24 +79,27 @@ struct Found {
 impl Upstreams {
     /// # Errors
     /// A file of certificate authorities that cannot be used.
-    pub fn new<'a>(
-        sites: impl IntoIterator<Item = &'a Arc<Site>>,
-        policy_servers: Arc<PolicyServers>,
-    ) -> Result<Self, PemError> {
+    pub fn new<'a>(sites: impl IntoIterator<Item = &'a Arc<Site>>) -> Result<Self, PemError> {
         let route = |site: &'a Arc<Site>| {
             let upstream = site.upstream.as_ref()?;
             Some(Route::to_site(upstream).map(|route| (site.name.clone(), route)))
         };
-        Ok(Self { by_site: sites.into_iter().filter_map(route).collect::<Result<_, _>>()?, policy_servers })
+        Ok(Self { by_site: sites.into_iter().filter_map(route).collect::<Result<_, _>>()? })
     }
 
-    /// The peer for the given attempt, counted from 0: each one takes the next address. `None` when all were tried.
+    /// The peer for the given attempt, counted from 0: each one takes the next address of the site, or the next policy server
+    /// where the permit is for those. `None` when all were tried.
     ///
     /// # Errors
     /// The name of the upstream leads nowhere.
-    pub async fn peer(&self, permit: &Permit, attempt: usize) -> Result<Option<Box<HttpPeer>>, UpstreamError> {
+    pub async fn peer(
+        &self,
+        permit: &Permit,
+        policy_servers: &PolicyServers,
+        attempt: usize,
+    ) -> Result<Option<Box<HttpPeer>>, UpstreamError> {
         if permit.to_policy_server().is_some() {
-            return Ok(self.policy_servers.peer(attempt).await.map(Box::new));
+            return Ok(policy_servers.peer(attempt).await.map(Box::new));
         }
         let site = &permit.site().name;
         let route = self.by_site.get(site).ok_or_else(|| UpstreamError::UnknownSite(site.clone()))?;

@@ -39,6 +39,8 @@ pub enum DeviceCommand {
         reason: String,
         #[command(flatten)]
         conf: ConfArgs,
+        #[command(flatten)]
+        json: JsonArgs,
     },
 }
 

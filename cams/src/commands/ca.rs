@@ -53,21 +53,34 @@ fn made(ca: &CaFacts, how: &str, json: bool) -> anyhow::Result<()> {
     output::line(format!("id {}, valid until {}", ca.id, ca.not_after))
 }
 
+/// The files that hold a CA.
+enum Source {
+    Pem { certificate: String, key: Zeroizing<Vec<u8>> },
+    Pkcs12(Zeroizing<Vec<u8>>),
+}
+
+impl Source {
+    fn read(args: &CaImportArgs) -> anyhow::Result<Self> {
+        Ok(match (&args.certificate, &args.key) {
+            (Some(certificate), Some(key)) => Self::Pem { certificate: public(certificate)?, key: private(key)? },
+            _ => Self::Pkcs12(private(args.pkcs12.as_deref().context("give --certificate and --key, or --pkcs12")?)?),
+        })
+    }
+
+    fn find(&self, passphrase: Option<&Secret>) -> Result<Found, ImportError> {
+        match self {
+            Self::Pem { certificate, key } => Found::in_pem(certificate.as_bytes(), key, passphrase),
+            Self::Pkcs12(file) => Found::in_pkcs12(file, passphrase),
+        }
+    }
+}
+
 /// Asks for a pass phrase only where the key turns out to need one.
 fn read_import(args: &CaImportArgs) -> anyhow::Result<Import> {
     let passphrase = args.passphrase_file.as_deref().map(passphrase_of).transpose()?;
-    let find: Box<dyn Fn(Option<&Secret>) -> Result<Found, ImportError>> = match (&args.certificate, &args.key) {
-        (Some(certificate), Some(key)) => {
-            let (text, key) = (public(certificate)?, private(key)?);
-            Box::new(move |passphrase| Found::in_pem(text.as_bytes(), &key, passphrase))
-        }
-        _ => {
-            let file = private(args.pkcs12.as_deref().context("give --certificate and --key, or --pkcs12")?)?;
-            Box::new(move |passphrase| Found::in_pkcs12(&file, passphrase))
-        }
-    };
-    let found = match find(passphrase.as_ref()) {
-        Err(ImportError::NoPassphrase) => find(Some(&ask()?))?,
+    let source = Source::read(args)?;
+    let found = match source.find(passphrase.as_ref()) {
+        Err(ImportError::NoPassphrase) => source.find(Some(&ask()?))?,
         found => found?,
     };
     Ok(found.into_ca(Timestamp::now().as_second())?)

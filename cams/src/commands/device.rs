@@ -68,9 +68,14 @@ pub fn run(command: DeviceCommand) -> anyhow::Result<ExitCode> {
                 let (device, account) = Admin::open(&conf.conf).await?.jami_device(&id).await?;
                 show(&device, &account, json.json)?;
             }
-            DeviceCommand::Revoke { id, reason, conf } => {
-                let revoked = Admin::open(&conf.conf).await?.revoke_jami_device(&id, &reason).await?;
+            DeviceCommand::Revoke { id, reason, conf, json } => {
+                let admin = Admin::open(&conf.conf).await?;
+                let revoked = admin.revoke_jami_device(&id, &reason).await?;
                 anyhow::ensure!(revoked, "the device is revoked already");
+                if json.json {
+                    let (device, account) = admin.jami_device(&id).await?;
+                    return output::json(&Row::of(&device, Some(&account))).map(|()| ExitCode::SUCCESS);
+                }
                 output::line(format!("revoked {}", output::plain(&id)))?;
             }
         }

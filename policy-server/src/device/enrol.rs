@@ -18,7 +18,7 @@ use super::{Account, Asker, Credentials, Device, DeviceError, Holding, Standing,
 use crate::audit::{Detail, Kind};
 use crate::auth::subject::Subject;
 use crate::pki::csr::{self, DeviceKey};
-use crate::pki::{AccountAuthority, Issued, OrganisationCa, PkiError, RsaKey, Urls, seal_account_key};
+use crate::pki::{AccountAuthority, Issued, OpenedAccounts, OrganisationCa, PkiError, RsaKey, Urls, seal_account_key};
 use crate::store::{Enrolled, Enrolment, Issue, Reason};
 use crate::token::KeyRing;
 use crate::wire::Server;
@@ -149,9 +149,9 @@ impl Plan {
         let account = was.as_ref().map(|(account, _)| account.id.as_str());
         let found = server.store.jami_device(&key.id()).await?;
         let issue = check_device(server, account, found.as_ref()).await?;
-        let renew = was.as_ref().is_none_or(|(account, held)| {
-            let is_old = held.authority != authority.id() || account.user != subject.user;
-            is_old || !is_fresh(held.issued, held.not_after, now.as_second())
+        let renamed = matches!(claims.verdict, Verdict::Renamed | Verdict::RenamedInPlace);
+        let renew = was.as_ref().is_none_or(|(_, held)| {
+            renamed || held.authority != authority.id() || !is_fresh(held.issued, held.not_after, now.as_second())
         });
         let is_new_device = found.is_none();
         let device = Device {
@@ -197,7 +197,8 @@ impl Plan {
         };
         let (conf, urls, keys) = (&server.conf.jami, server.issuing.urls.clone(), server.issuing.keys.clone());
         let (account, device_lifetime) = (conf.account_lifetime, conf.device_lifetime);
-        let signer = Signer { urls, keys, authority, account_lifetime: account, device_lifetime };
+        let opened = Arc::clone(&server.issuing.opened);
+        let signer = Signer { urls, keys, opened, authority, account_lifetime: account, device_lifetime };
         Ok(server.shared.digests.lend(move || signer.sign(self, spare, &device)).await??)
     }
 }
@@ -240,6 +241,7 @@ fn device_name(name: &str) -> String {
 struct Signer {
     urls: Urls,
     keys: KeyRing,
+    opened: Arc<OpenedAccounts>,
     authority: Arc<OrganisationCa>,
     account_lifetime: Duration,
     device_lifetime: Duration,
@@ -251,16 +253,15 @@ impl Signer {
         let now = plan.now;
         let (issued, own, sealed) = match (&plan.was, spare) {
             (Some((_, held)), _) => {
-                let open =
-                    |certificate| AccountAuthority::open(&plan.device.account, &held.sealed, certificate, &self.keys);
-                let own = open(held.certificate.clone())?;
+                let open = |certificate: &[u8]| self.opened.open(&plan.device.account, &held.sealed, certificate);
+                let own = open(&held.certificate)?;
                 let issued = plan.renew.then(|| self.issue_account(&plan, own.key())).transpose()?;
-                let own = issued.as_ref().map_or(Ok(own), |issued| open(issued.der.clone()))?;
+                let own = issued.as_ref().map_or(Ok(own), |issued| open(&issued.der))?;
                 (issued, own, held.sealed.clone())
             }
             (None, Some(key)) => {
                 let (issued, sealed) = (self.issue_account(&plan, &key)?, seal_account_key(&key, &self.keys)?);
-                let own = AccountAuthority::new(key, issued.der.clone())?;
+                let own = Arc::new(AccountAuthority::new(key, issued.der.clone())?);
                 (Some(issued), own, sealed)
             }
             (None, None) => return Err(PkiError::KeyGeneration),
@@ -349,6 +350,9 @@ impl Made {
             for device in revoked {
                 revoke::record(&server.audit, other, &device.id, &reason, asker.detail());
             }
+        }
+        if self.plan.was.as_ref().is_some_and(|(was, _)| was.standing != Standing::Stands) {
+            server.audit.record(Kind::JamiAccountResumed, Detail::of_account(&self.account));
         }
         let (user, account) = (Some(&*self.account.user), Some(&*self.account.id));
         let detail = Detail { user, account, device: Some(&self.plan.device.id), ..asker.detail() };

@@ -28,7 +28,7 @@ pub use identity::Identity;
 use crate::audit::Detail;
 use crate::config::cams_conf::JamiConf;
 use crate::digest::Overloaded;
-use crate::pki::{OrganisationCa, PkiError, SpareKeys, Urls};
+use crate::pki::{OpenedAccounts, OrganisationCa, PkiError, SpareKeys, Urls};
 use crate::store::{Store, StoreError};
 use crate::token::KeyRing;
 use crate::wire::{Domain, Loaded};
@@ -86,9 +86,6 @@ pub enum DeviceError {
     /// The device is revoked for ever.
     #[error("the device is revoked")]
     Revoked,
-    /// There is no such device, or it is another person's.
-    #[error("the account has no such device")]
-    NoDevice,
     /// No verdict: something that has to be asked cannot be, or is too busy.
     #[error("{0}")]
     Unavailable(String),
@@ -107,6 +104,7 @@ pub struct Issuing {
     keys: KeyRing,
     urls: Urls,
     spare: SpareKeys,
+    opened: Arc<OpenedAccounts>,
     /// The organisation CA that was current when it was last needed.
     authority: Mutex<Option<Arc<OrganisationCa>>>,
 }
@@ -114,7 +112,8 @@ pub struct Issuing {
 impl Issuing {
     pub fn new(keys: KeyRing, conf: &JamiConf) -> Self {
         let urls = Urls { base: conf.revocation_url.clone() };
-        Self { keys, urls, spare: SpareKeys::new(conf.spare_keys), authority: Mutex::default() }
+        let (spare, opened) = (SpareKeys::new(conf.spare_keys), Arc::new(OpenedAccounts::new(keys.clone())));
+        Self { keys, urls, spare, opened, authority: Mutex::default() }
     }
 
     /// The organisation CA, if there is one; keys for new accounts are made from now on.

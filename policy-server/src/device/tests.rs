@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
+use shared_proto::check::CertificateStanding;
 use shared_proto::client_cert::ClientCert;
 use x509_parser::pem::Pem;
 
@@ -11,10 +12,12 @@ use super::login::{by_certificate, by_password};
 use super::token::{Scope, owner};
 use super::*;
 use crate::admin::{Admin, AdminError};
+use crate::agents::Capability;
 use crate::auth::pipeline::Depth;
 use crate::device::account::{Look, look};
+use crate::enforcement;
 use crate::store::Reason;
-use crate::testkit::{PASSWORD, Site};
+use crate::testkit::{PASSWORD, Site, agent};
 use crate::wire::Server;
 
 const PHONE: &str = include_str!("../../../tests/data/jami/requests/sound.pem");
@@ -177,6 +180,7 @@ async fn a_device_enrols_logs_in_and_is_revoked() {
 
     let (own, password) = (place.show(&phone).await.unwrap(), place.log_in("alice").await.unwrap());
     assert!(place.counts(&own).await && place.counts(&password).await && place.is_live(&phone).await);
+    is_believed_from_whom_it_may(&place, &phone).await;
     assert!(!place.counts(&"nothing".into()).await);
     assert!(matches!(place.log_in("bob").await, Err(DeviceError::Refused(_))), "no account");
     let unknown = Leaf { certificate: elsewhere(&phone), account: String::new() };
@@ -199,6 +203,27 @@ async fn a_device_enrols_logs_in_and_is_revoked() {
     assert!(place.show(&laptop).await.is_ok());
     place.enrol("alice", TABLET).await;
     assert_eq!(place.site.events("device-revoked").len(), 1);
+}
+
+/// What agents are told of certificates.
+async fn is_believed_from_whom_it_may(place: &Place, leaf: &Leaf) {
+    let known = crate::pki::fingerprint(leaf.certificate.der());
+    for (capability, fingerprint, expected) in [
+        (Some(Capability::Jami), Some(known.as_str()), CertificateStanding::Live),
+        (Some(Capability::Jami), Some("00"), CertificateStanding::None),
+        (Some(Capability::Jami), None, CertificateStanding::None),
+        (None, Some(known.as_str()), CertificateStanding::None),
+    ] {
+        let mut agent = agent();
+        agent.rights.capabilities.extend(capability);
+        let request = serde_json::from_value(serde_json::json!({
+            "request_id": "r", "scheme": "https", "host": "app.test", "port": 443, "method": "GET", "path": "/",
+            "domain": "system", "entry": "http", "client_cert": fingerprint, "client": {"address": "192.0.2.1"},
+        }));
+        let position = place.server.store.position().await.unwrap();
+        let answer = enforcement::check(&place.server, position, &agent, &request.unwrap()).await.unwrap();
+        assert_eq!(answer.client_cert, expected, "{capability:?} {fingerprint:?}");
+    }
 }
 
 /// Another certificate than any that was issued.

@@ -335,3 +335,92 @@ struct RevokedInfo {
     #[asn1(context_specific = "0", optional = "true", tag_mode = "EXPLICIT")]
     reason: Option<Reason>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extension(id: &str, critical: bool, value: Vec<u8>) -> Extension {
+        Extension { id: ObjectIdentifier::new_unwrap(id), critical, value: OctetString::new(value).unwrap() }
+    }
+
+    fn nonce(length: usize) -> Extension {
+        let nonce = OctetString::new(vec![7; length]).unwrap().to_der().unwrap();
+        extension("1.3.6.1.5.5.7.48.1.2", false, nonce)
+    }
+
+    fn request(serials: &[&[u8]], extensions: Vec<Extension>) -> OcspRequest {
+        let hash = || OctetString::new(vec![1; 20]).unwrap();
+        let one = |serial: &&[u8]| {
+            let algorithm = AlgorithmIdentifier { id: SHA1, parameters: Some(Any::null()) };
+            let serial = Int::new(serial).unwrap();
+            let certificate = CertId { algorithm, name_hash: hash(), key_hash: hash(), serial };
+            SingleRequest { certificate, extensions: None }
+        };
+        let list = serials.iter().map(one).collect();
+        let extensions = Some(extensions).filter(|extensions| !extensions.is_empty());
+        OcspRequest { tbs: TbsRequest { version: 0, requestor: None, list, extensions }, signature: None }
+    }
+
+    #[test]
+    fn what_nobody_has_to_ask_is_malformed() {
+        let unknown = |critical| extension("1.2.3.4", critical, vec![5, 0]);
+        let with = |extensions: Vec<Extension>| request(&[&[1]], extensions);
+        let change = |change: fn(&mut OcspRequest)| {
+            let mut request = with(vec![]);
+            change(&mut request);
+            request
+        };
+        for (name, request, is_good) in [
+            ("plain", with(vec![]), true),
+            ("one", request(&[&[1_u8][..]; 16], vec![]), true),
+            ("many", request(&[&[1_u8][..]; 17], vec![]), false),
+            ("none", request(&[], vec![]), false),
+            ("short nonce", with(vec![nonce(1)]), true),
+            ("long nonce", with(vec![nonce(128)]), true),
+            ("empty nonce", with(vec![nonce(0)]), false),
+            ("longer nonce", with(vec![nonce(129)]), false),
+            ("bare nonce", with(vec![extension("1.3.6.1.5.5.7.48.1.2", false, vec![1, 2, 3])]), false),
+            ("two nonces", with(vec![nonce(8), nonce(8)]), false),
+            ("unknown", with(vec![unknown(false), nonce(8)]), true),
+            ("critical", with(vec![unknown(true)]), false),
+            ("version", change(|request| request.tbs.version = 1), false),
+            ("signed", change(|request| request.signature = Some(Any::null())), true),
+            ("named", change(|request| request.tbs.requestor = Some(Any::null())), true),
+            (
+                "critical of one",
+                change(|request| request.tbs.list[0].extensions = Some(vec![extension("1.2.3.4", true, vec![])])),
+                false,
+            ),
+        ] {
+            let der = request.to_der().unwrap();
+            assert_eq!(Request::read(&der).is_ok(), is_good, "{name}");
+            for length in 0..der.len() {
+                assert_eq!(Request::read(&der[..length]).err(), Some(Refusal::Malformed), "{name}, {length} bytes");
+            }
+            assert!(Request::read(&[&der[..], b"\0"].concat()).is_err(), "{name}, with something behind it");
+        }
+    }
+
+    #[test]
+    fn serials_are_spelt_as_the_store_does() {
+        let long = [0x7f; 21];
+        let serials: [&[u8]; 6] = [&[1], &[0x40, 0xab], &[0, 0xff], &[0xff], &long[..20], &long];
+        let request = Request::read(&request(&serials, vec![]).to_der().unwrap()).unwrap();
+        let found: Vec<_> = request.serials().collect();
+        let expected = [Some("01"), Some("40ab"), Some("ff"), None, Some(&*"7f".repeat(20)), None];
+        assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn refusals_are_what_they_are_called() {
+        for (refusal, status) in [(Refusal::Malformed, 1), (Refusal::TryLater, 3), (Refusal::Unauthorized, 6)] {
+            #[derive(Sequence)]
+            struct Answer {
+                status: Refusal,
+            }
+            assert_eq!(refusal.to_der(), Answer { status: refusal }.to_der().unwrap());
+            assert_eq!(refusal.to_der().last(), Some(&status));
+        }
+    }
+}

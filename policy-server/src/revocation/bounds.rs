@@ -74,9 +74,14 @@ impl Clients {
     }
 }
 
+struct Answer {
+    until: Instant,
+    bytes: Vec<u8>,
+}
+
 /// Answers that are good for more than one client, each for a short time.
 pub struct Answers {
-    kept: Mutex<HashMap<Vec<u8>, (Instant, Vec<u8>)>>,
+    kept: Mutex<HashMap<Vec<u8>, Answer>>,
 }
 
 impl Answers {
@@ -86,7 +91,7 @@ impl Answers {
 
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).filter(|(until, _)| Instant::now() < *until).map(|(_, answer)| answer.clone())
+        kept.get(key).filter(|answer| Instant::now() < answer.until).map(|answer| answer.bytes.clone())
     }
 
     pub fn keep(&self, key: Vec<u8>, answer: &[u8], time: Duration) {
@@ -96,10 +101,10 @@ impl Answers {
         let now = Instant::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= ANSWERS {
-            kept.retain(|_, (until, _)| now < *until);
+            kept.retain(|_, answer| now < answer.until);
         }
         if kept.len() < ANSWERS {
-            kept.insert(key, (now + time, answer.to_vec()));
+            kept.insert(key, Answer { until: now + time, bytes: answer.to_vec() });
         }
     }
 }

@@ -110,22 +110,14 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Account>, StoreError> {
         // Those that were seen gone wait for an administrator.
-        let due =
-            format!("a.domain = $1 AND a.rechecked <= $2 AND a.detached IS NULL AND a.suspended < 2 AND {LIVE_DEVICE}");
-        let query = format!("SELECT {ACCOUNT} FROM jami_accounts a WHERE {due} ORDER BY a.rechecked, a.id LIMIT $3");
-        let query = sqlx::query(AssertSqlSafe(query)).bind(domain).bind(before).bind(limit);
-        let rows = query.fetch_all(&self.reader).await?;
-        let mut taken = Vec::new();
-        for row in &rows {
-            let found = account(row)?;
-            let query = "UPDATE jami_accounts SET rechecked = $1 WHERE id = $2 AND rechecked = $3";
-            let query = sqlx::query(query).bind(now).bind(&found.id).bind(found.rechecked);
-            // Of all servers that look, one has it.
-            if query.execute(&self.writer).await?.rows_affected() == 1 {
-                taken.push(found);
-            }
-        }
-        Ok(taken)
+        let query = format!(
+            "UPDATE jami_accounts SET rechecked = $1 WHERE rechecked <= $2 AND id IN \
+             (SELECT a.id FROM jami_accounts a WHERE a.domain = $3 AND a.rechecked <= $2 AND a.detached IS NULL \
+             AND a.suspended < 2 AND {LIVE_DEVICE} ORDER BY a.rechecked LIMIT $4) RETURNING {}",
+            ACCOUNT.replace("a.", "")
+        );
+        let query = sqlx::query(AssertSqlSafe(query)).bind(now).bind(before).bind(domain).bind(limit);
+        query.fetch_all(&self.writer).await?.iter().map(account).collect()
     }
 
     /// Binds an account to its identity, its subject and its entry, by which its person was just proved: it stands from now

@@ -29,6 +29,15 @@ static GATE: LazyLock<Arc<GateConfig>> = LazyLock::new(|| {
 
 /// An accepted target is its own canonical form, and has nothing that an upstream could read differently.
 pub fn target(data: &[u8]) {
+    if let Some(ocsp) = Target::parse_base64(data, web_agent::jami::OCSP) {
+        let text = ocsp.as_str();
+        assert_eq!(
+            Target::parse_base64(text.as_bytes(), web_agent::jami::OCSP).as_ref().map(Target::as_str),
+            Some(text)
+        );
+        assert!(text.starts_with(web_agent::jami::OCSP) && text.len() <= web_agent::target::MAX_LEN);
+        assert_eq!((text.split('/').count(), ocsp.query(), text.contains("..")), (5, None, false));
+    }
     let Ok(target) = Target::parse(data) else { return };
     let text = target.as_str();
     let again = Target::parse(text.as_bytes()).expect("a canonical target is a target");

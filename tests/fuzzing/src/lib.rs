@@ -11,7 +11,7 @@ mod passwords;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name, which is that of its file in `fuzz/fuzz_targets/` and of its folder in `fuzz/corpus/`.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("target", agent::target),
     ("head", agent::head),
     ("cookies", agent::cookies),
@@ -27,6 +27,7 @@ pub const TARGETS: [Target; 15] = [
     ("ldap", directory::ldap),
     ("password", passwords::digests),
     ("csr", jami::csr),
+    ("ocsp", jami::ocsp),
 ];
 
 /// Runs the target of this name.

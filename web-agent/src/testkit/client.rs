@@ -60,7 +60,7 @@ impl Client {
     pub async fn fill(&mut self, limit: usize) -> usize {
         let (part, mut taken) = ([b' '; 64 * 1024], 0);
         while taken < limit {
-            match timeout(STALLED, self.stream.write(&part)).await {
+            match timeout(STALLED, self.stream.write(&part[..part.len().min(limit - taken)])).await {
                 Ok(Ok(written)) => taken += written,
                 Ok(Err(_)) | Err(_) => break,
             }

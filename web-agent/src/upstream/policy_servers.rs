@@ -113,3 +113,65 @@ pub(super) fn peer(address: SocketAddr, authorities: &Arc<CaType>, identity: &Ar
     peer.options.write_timeout = Some(WRITE_LIMIT);
     peer
 }
+
+#[cfg(test)]
+mod tests {
+    use pingora::upstreams::peer::Peer;
+    use shared_proto::hello::HelloRequest;
+
+    use super::*;
+    use crate::pem::KeyFiles;
+    use crate::testkit::Ca;
+
+    fn config(identity: KeyFiles, authorities: &Path) -> LinkConfig {
+        let none = String::new;
+        let hello = HelloRequest {
+            protocol: 1,
+            version: none(),
+            cluster: none(),
+            domain: none(),
+            entry: none(),
+            hosts: Vec::new(),
+            jami_hosts: Vec::new(),
+            jami_entry: none(),
+        };
+        let servers = ["127.0.0.1:1", "127.0.0.1:2"].map(str::to_owned).to_vec();
+        LinkConfig { servers, authorities: authorities.to_owned(), identity, hello }
+    }
+
+    async fn serial(servers: &PolicyServers) -> String {
+        servers.peer(0).await.unwrap().client_cert_key.unwrap().serial()
+    }
+
+    #[tokio::test]
+    async fn a_replaced_key_is_taken_over_and_a_broken_one_is_not() {
+        let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+        let (files, next) = (ca.issue(dir.path(), "agent", "agent"), ca.issue(dir.path(), "next", "agent"));
+        let servers = PolicyServers::load(config(files.clone(), &ca.write(dir.path())), &[]).unwrap();
+        let (first, group) = (serial(&servers).await, servers.peer(0).await.unwrap().group_key);
+        std::fs::rename(&next.certificate, &files.certificate).unwrap();
+        servers.refresh();
+        assert_eq!(serial(&servers).await, first, "the key is still the old one");
+        std::fs::rename(&next.key, &files.key).unwrap();
+        servers.refresh();
+        assert_ne!(serial(&servers).await, first);
+        assert_ne!(servers.peer(0).await.unwrap().group_key, group, "a connection of the old one serves nobody new");
+    }
+
+    /// Each twice, and always with everything that makes it safe.
+    #[tokio::test]
+    async fn every_server_has_its_turn() {
+        let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+        let config = config(ca.issue(dir.path(), "agent", "agent"), &ca.write(dir.path()));
+        let servers = PolicyServers::load(config, &[]).unwrap();
+        let mut seen = Vec::new();
+        for attempt in 0.. {
+            let Some(peer) = servers.peer(attempt).await else { break };
+            assert_eq!((peer.sni(), peer.verify_cert(), peer.verify_hostname()), (POLICY_SERVER_NAME, true, true));
+            assert_eq!(peer.get_alpn(), Some(&ALPN::H2));
+            assert_eq!(peer.get_ca().map(|ca| ca.len()), Some(1));
+            seen.push(peer.address().to_string());
+        }
+        assert_eq!(seen, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:1", "127.0.0.1:2"]);
+    }
+}

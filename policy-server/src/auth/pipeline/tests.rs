@@ -254,10 +254,11 @@ async fn rechecks_end_or_refresh_a_session() {
         (Flag::Optional, Some(Some(down())), Some(&role_ab)),
     ] {
         let case = format!("{flag} {standing:?}");
+        // One that crashes says as little.
+        let could_not_ask = matches!(standing, Some(None | Some(Standing::Unknown(_))));
         let entry = entry(vec![(flag, succeed("a"), standing), (Flag::Required, succeed("b"), None)]);
         let subject = login(&entry, "pw").await.result.unwrap();
         let run = entry.recheck(&subject, Depth::Full, Timestamp::UNIX_EPOCH).await;
-        let could_not_ask = case.contains("Unknown");
         assert_eq!(matches!(run, RecheckRun::Unsure(_)), could_not_ask, "{case}");
         match (run, expected) {
             (RecheckRun::Current(now) | RecheckRun::Unsure(now), Some(roles)) => {

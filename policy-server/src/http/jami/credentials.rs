@@ -102,7 +102,7 @@ mod tests {
             (format!("Basic{}", STANDARD.encode("alice:secret")), None),
             (of("alice:secret").replace("Basic", "Bearer"), None),
             (of("alice:secret") + "!", None),
-            (of("alice:secret").replace('=', ""), None),
+            (of("alice:secrets").replace('=', ""), None),
             ("Basic".to_owned(), None),
             (String::new(), None),
         ] {

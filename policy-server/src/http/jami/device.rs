@@ -186,7 +186,6 @@ impl ApiError {
                 tracing::info!(reason, "a device is refused");
                 Self::new(StatusCode::FORBIDDEN, "refused: ask the people who run this service")
             }
-            DeviceError::NoDevice => Self::no_device(),
             error => {
                 tracing::error!(%error, "a device cannot be answered now");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not now: try again later")

@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use shared_proto::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::ImportError;
+use super::{Found, ImportError};
 use crate::pki::RsaKey;
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -53,8 +53,7 @@ pub fn private_key(pem: &[u8], passphrase: Option<&Secret>) -> Result<Zeroizing<
 }
 
 /// The certificates and the one private key of a PKCS#12 file.
-#[expect(clippy::type_complexity, reason = "two plain values that live for three lines")]
-pub fn pkcs12(file: &[u8], passphrase: Option<&Secret>) -> Result<(Vec<Vec<u8>>, Zeroizing<Vec<u8>>), ImportError> {
+pub fn pkcs12(file: &[u8], passphrase: Option<&Secret>) -> Result<Found, ImportError> {
     let text = passphrase.map_or(Some(""), Secret::expose_str).ok_or(ImportError::WrongPassphrase)?;
     let archive = Pkcs12Archive::from_pkcs12(file, text).map_err(|error| match error {
         Pkcs12Error::MacError(_) if passphrase.is_none() => ImportError::NoPassphrase,
@@ -64,7 +63,7 @@ pub fn pkcs12(file: &[u8], passphrase: Option<&Secret>) -> Result<(Vec<Vec<u8>>,
     let certificates = archive.certs.iter().map(|bag| bag.cert.as_der().to_vec()).collect();
     match &archive.keys[..] {
         [] => Err(ImportError::Pkcs12("there is no private key in it".to_owned())),
-        [key] => Ok((certificates, Zeroizing::new(key.key.as_der().to_vec()))),
+        [key] => Ok(Found { certificates, key: Zeroizing::new(key.key.as_der().to_vec()) }),
         many => Err(ImportError::ManyKeys(many.len())),
     }
 }

@@ -88,8 +88,7 @@ impl Found {
     /// # Errors
     /// As [`Found::in_pem`].
     pub fn in_pkcs12(file: &[u8], passphrase: Option<&Secret>) -> Result<Self, ImportError> {
-        let (certificates, key) = keys::pkcs12(file, passphrase)?;
-        Ok(Self { certificates, key })
+        keys::pkcs12(file, passphrase)
     }
 
     /// The CA that it is, at this time in seconds since 1970.

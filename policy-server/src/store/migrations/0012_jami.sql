@@ -34,6 +34,9 @@ CREATE TABLE jami_accounts (
 -- One account has the name.
 CREATE UNIQUE INDEX jami_accounts_by_name ON jami_accounts (domain, user_key) WHERE detached IS NULL;
 
+CREATE INDEX jami_accounts_by_identity ON jami_accounts (domain, source, source_id);
+CREATE INDEX jami_accounts_by_recheck ON jami_accounts (domain, rechecked);
+
 CREATE TABLE jami_devices (
     id TEXT PRIMARY KEY,
     account TEXT NOT NULL REFERENCES jami_accounts (id),
