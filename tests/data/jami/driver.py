@@ -49,8 +49,9 @@ class Filter(ctypes.Structure):
 def refuse_netlink_loop():
     """Lets one call fail in this process: `recv` of 4096 bytes without flags.
 
-    PJSIP before 2.14 asks the kernel for IPv6 addresses so, and reads until a message says that there are no more. Linux 6.9
-    and later put that into the last message with addresses, where PJSIP does not look: the daemon would wait for ever.
+    The daemon's PJSIP asks the kernel for IPv6 addresses so, and reads until a message of its own says that there are no more.
+    Recent kernels put that into the last message with addresses, where it does not look: it would wait for ever, and with it
+    everything that the daemon says to the DHT.
     """
     known = RECVFROM.get(platform.machine())
     if known is None:
