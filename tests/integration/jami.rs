@@ -174,7 +174,7 @@ async fn is_locked_out(world: &World, client: &mut Jamid, device: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_people_become_contacts_and_talk() {
+async fn two_people_become_contacts() {
     let Some(world) = World::start().await else { return };
     let Some(mut phone) = world.client().await else { return };
     let mut desk = world.client().await.expect("as the other");
@@ -200,13 +200,4 @@ async fn two_people_become_contacts_and_talk() {
     phone.is_registered().await;
     let what = format!("admin has accepted:\n{}", phone.log());
     within_async(PATIENCE, &what, async || is_confirmed(contact(&mut phone, &admin).await)).await;
-    let conversation = contact(&mut phone, &admin).await.expect("a contact")["conversationId"].clone();
-    eprintln!("TRY conversations {:?} {:?}", phone.call("getConversations", &[]).await, desk.call("getConversations", &[]).await);
-    eprintln!("TRY text {:?}", phone.call("sendTextMessage", &[json!(admin), json!({"text/plain": "Hello"})]).await);
-    eprintln!("TRY message {:?}", phone.call("sendMessage", &[conversation, json!("Hello"), json!(""), json!(0)]).await);
-    for _ in 0..30 {
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        eprintln!("TRY desk {:?} {:?} {:?}", desk.signals("incomingAccountMessage"), desk.signals("messageReceived"), phone.signals("accountMessageStatusChanged"));
-    }
-    eprintln!("TRY conversations {:?} {:?}", phone.call("getConversations", &[]).await, desk.call("getConversations", &[]).await);
 }

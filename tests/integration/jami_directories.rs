@@ -51,7 +51,7 @@ impl World {
         let modules = [
             module("Xml", &owned(&[("serviceId", "cams-user-repository")])),
             module("Local", &[]),
-            module("Jdbc", &database.options(&patient)),
+            module("Jdbc", &database.options(&[])),
             module("Ldap", &owned(&[&ldap[..], &patient].concat())),
             module("ActiveDirectory", &owned(&[&ad[..], &account, &patient].concat())),
         ];
