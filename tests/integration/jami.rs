@@ -174,7 +174,7 @@ async fn is_locked_out(world: &World, client: &mut Jamid, device: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_people_become_contacts() {
+async fn two_people_become_contacts_and_talk() {
     let Some(world) = World::start().await else { return };
     let Some(mut phone) = world.client().await else { return };
     let mut desk = world.client().await.expect("as the other");
@@ -200,4 +200,9 @@ async fn two_people_become_contacts() {
     phone.is_registered().await;
     let what = format!("admin has accepted:\n{}", phone.log());
     within_async(PATIENCE, &what, async || is_confirmed(contact(&mut phone, &admin).await)).await;
+
+    phone.call("sendTextMessage", &[json!(admin), json!({ "text/plain": "Hello" })]).await;
+    let is_hello = |told: &Vec<Value>| told[0] == alice.as_str() && told[2]["text/plain"] == "Hello";
+    let what = format!("the message arrives:\n{}", desk.log());
+    within(PATIENCE, &what, || desk.signals("incomingAccountMessage").iter().any(is_hello)).await;
 }
