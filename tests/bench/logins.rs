@@ -17,8 +17,8 @@ use tests::{Agent, Link, WebServer};
 use crate::load::processor_time;
 use crate::{figure, spread};
 
-const HOST: &str = "app.test";
-const TURN: Duration = Duration::from_secs(4);
+pub const HOST: &str = "app.test";
+pub const TURN: Duration = Duration::from_secs(4);
 const TURNS: usize = 3;
 /// Enough of them that a core never waits for the next.
 const RUSHING: usize = 16;
@@ -133,7 +133,7 @@ fn log_in(agent: SocketAddr, is_over: &AtomicBool) -> usize {
 }
 
 /// How long each page took.
-fn paced(agent: SocketAddr, page: &str, end: Instant) -> Vec<Duration> {
+pub fn paced(agent: SocketAddr, page: &str, end: Instant) -> Vec<Duration> {
     let mut stream = connect(agent);
     let mut times = Vec::new();
     while Instant::now() < end {
@@ -145,14 +145,14 @@ fn paced(agent: SocketAddr, page: &str, end: Instant) -> Vec<Duration> {
     times
 }
 
-fn connect(agent: SocketAddr) -> TcpStream {
+pub fn connect(agent: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(agent).expect("it listens");
     stream.set_nodelay(true).expect("TCP");
     stream
 }
 
 /// Sends a request and reads its answer, which must have this status and a length.
-fn ask(stream: &mut TcpStream, request: &str, status: &str) {
+pub fn ask(stream: &mut TcpStream, request: &str, status: &str) {
     stream.write_all(request.as_bytes()).expect("it reads");
     let (mut answer, mut part) = (Vec::new(), [0; 16 * 1024]);
     loop {

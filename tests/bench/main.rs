@@ -2,6 +2,7 @@
 //! request and a login cost. It measures the command that `CAMS_BINARY` names, and asserts nothing but that what is measured is what
 //! it says.
 
+mod enrolment;
 mod load;
 mod logins;
 mod remembered;
@@ -23,6 +24,9 @@ async fn main() {
     }
     if is_wanted("logins") {
         logins::measure().await;
+    }
+    if is_wanted("enrolment") {
+        enrolment::measure().await;
     }
     if is_wanted("remembered") {
         remembered::measure().await;

@@ -27,6 +27,7 @@ mod init;
 mod inner;
 mod jami;
 mod jami_accounts;
+mod jami_attacks;
 mod jami_certificates;
 mod jami_cors;
 mod jami_directories;

@@ -25,7 +25,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn new(what: &str, text: &str, where_it_belongs: Option<&str>) -> Self {
+    pub fn new(what: &str, text: &str, where_it_belongs: Option<&str>) -> Self {
         let mut spellings = vec![text.as_bytes().to_vec()];
         // What a program may have decoded before it wrote it down.
         spellings.extend(URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() >= 16));

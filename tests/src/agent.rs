@@ -39,6 +39,11 @@ impl Agent {
         Self::run(conf, name, &["http"], sites, properties).await
     }
 
+    /// As [`Agent::of`], with the right to pass on what Jami devices ask.
+    pub async fn of_devices(conf: &Path, name: &str, sites: &[(&str, &str)], properties: &[(&str, &str)]) -> Self {
+        Self::start_registered(conf, name, &["http"], &["enforce", "jami"], sites, properties).await
+    }
+
     /// The most general way: a policy server by itself, and several login entries.
     pub async fn run(
         conf: &Path,
@@ -47,9 +52,20 @@ impl Agent {
         sites: &[(&str, &str)],
         properties: &[(&str, &str)],
     ) -> Self {
+        Self::start_registered(conf, name, entries, &[], sites, properties).await
+    }
+
+    async fn start_registered(
+        conf: &Path,
+        name: &str,
+        entries: &[&str],
+        capabilities: &[&str],
+        sites: &[(&str, &str)],
+        properties: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let hosts: Vec<&str> = sites.iter().map(|(host, _)| *host).collect();
-        let conf = register_for(conf, name, &hosts, entries, dir.path());
+        let conf = register_for(conf, name, &hosts, entries, capabilities, dir.path());
         let mut ours = vec![("cams.listen.1".to_owned(), "http://127.0.0.1:0".to_owned())];
         for (number, (_, upstream)) in (1..).zip(sites) {
             ours.push((format!("cams.site.site{number}.upstream"), (*upstream).to_owned()));
@@ -64,15 +80,23 @@ impl Agent {
 
 /// Registers an agent for these hosts; its configuration, below `dir`.
 pub fn register(conf: &Path, name: &str, hosts: &[&str], dir: &Path) -> PathBuf {
-    register_for(conf, name, hosts, &["http"], dir)
+    register_for(conf, name, hosts, &["http"], &[], dir)
 }
 
-fn register_for(conf: &Path, name: &str, hosts: &[&str], entries: &[&str], dir: &Path) -> PathBuf {
+fn register_for(
+    conf: &Path,
+    name: &str,
+    hosts: &[&str],
+    entries: &[&str],
+    capabilities: &[&str],
+    dir: &Path,
+) -> PathBuf {
     let folder = dir.join(name);
     let mut arguments = vec!["agent".into(), "add".into(), name.into(), "--conf".into(), conf.as_os_str().to_owned()];
     arguments.extend(["--dir".into(), folder.as_os_str().to_owned()]);
     arguments.extend(hosts.iter().flat_map(|host| ["--host".into(), (*host).into()]));
     arguments.extend(entries.iter().flat_map(|entry| ["--entry".into(), (*entry).into()]));
+    arguments.extend(capabilities.iter().flat_map(|capability| ["--capability".into(), (*capability).into()]));
     cams(arguments).success();
     folder.join("cams-webagent.conf")
 }

@@ -60,7 +60,13 @@ impl DeviceKey {
         pem.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
     }
 
-    fn to_der(&self) -> PrivateKeyDer<'static> {
+    /// The private key as PKCS#8 in PEM.
+    pub fn private_pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+
+    /// The private key.
+    pub fn private(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.0.serialize_der()).into()
     }
 }
@@ -135,7 +141,7 @@ impl JamiClient {
 
     /// Logs in with any certificate.
     pub async fn log_in_showing(&self, chain: Vec<CertificateDer<'static>>, key: &DeviceKey) -> Option<Reply> {
-        let client = Client::of(self.origin.clone().with_identity(chain, key.to_der()));
+        let client = Client::of(self.origin.clone().with_identity(chain, key.private()));
         client.try_request(request(Method::POST, "/api/login", None, Some(&json!({})))).await
     }
 

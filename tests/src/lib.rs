@@ -10,6 +10,7 @@ pub mod command;
 pub mod databases;
 pub mod h2;
 pub mod jami_client;
+pub mod jami_keys;
 pub mod jamid;
 pub mod link;
 pub mod link_proxy;

@@ -54,6 +54,16 @@ impl RawClient {
         answer
     }
 
+    /// Sends the bytes, says that there will be no more, and returns everything that comes back.
+    pub async fn send_and_end(&self, request: &[u8]) -> Vec<u8> {
+        let mut stream = self.origin.connect("http/1.1").await;
+        let mut answer = Vec::new();
+        drop(stream.write_all(request).await);
+        drop(stream.shutdown().await);
+        drop(timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes"));
+        answer
+    }
+
     /// The status of the answer to these bytes; 0 when the server closed without one.
     pub async fn status(&self, request: &[u8]) -> u16 {
         let answer = String::from_utf8_lossy(&self.exchange(request).await).into_owned();

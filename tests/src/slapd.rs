@@ -20,7 +20,7 @@ const READY: Duration = Duration::from_secs(30);
 /// The password of everybody, but for those of whom it is said otherwise.
 pub const PASSWORD: &str = "canary-of-people";
 /// The password of `cn=search,dc=example,dc=test`.
-const SEARCH_PASSWORD: &str = "canary-of-search";
+pub const SEARCH_PASSWORD: &str = "canary-of-search";
 
 /// Names that are syntax somewhere: in filters (RFC 4515), in names (RFC 4514), elsewhere.
 pub const ODD_NAMES: [&str; 9] = ["a*b", "a(b)", "a\\b", "a,b", "a+b=c", "#a", "a\"<b>;", "äö", "o'neil"];

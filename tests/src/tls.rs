@@ -38,6 +38,11 @@ impl Origin {
         Self { identity: Some(Arc::new((chain, key))), ..self }
     }
 
+    /// The CA that is trusted.
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.roots)
+    }
+
     /// `localhost:8443`, as it belongs in a Host header.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host(), self.port())

@@ -122,19 +122,31 @@ fn validity_lies_within_that_of_the_issuer() {
     assert_eq!(clock.not_after, NOW + 2 * YEAR);
 }
 
+/// So many that numbers of 32 random bits, or of few that are random, would show.
 #[test]
 fn serial_numbers_are_random_positive_and_of_one_length() {
+    const ISSUED: usize = 10_000;
     let Chain { account, .. } = chain("alice", &Urls::default());
     let device = csr::read(&request(&RsaKey::small())).unwrap();
-    let mut seen = std::collections::BTreeSet::new();
-    for _ in 0..200 {
+    let issue = |number: usize| {
         let issued = account.issue_device(&device, NOW + YEAR, now(), &Urls::default()).unwrap();
-        let certificate = parse(&issued.der);
-        let raw = certificate.raw_serial();
-        assert_eq!((raw.len(), crate::token::hex(raw)), (16, issued.serial.clone()));
-        assert!((0x40..0x80).contains(&raw[0]));
-        assert_eq!(super::fingerprint(&issued.der), issued.fingerprint);
-        assert!(seen.insert(issued.serial));
+        if number % 100 == 0 {
+            assert_eq!(crate::token::hex(parse(&issued.der).raw_serial()), issued.serial);
+            assert_eq!(super::fingerprint(&issued.der), issued.fingerprint);
+        }
+        u128::from_str_radix(&issued.serial, 16).unwrap()
+    };
+    let half = |from: usize| (from..ISSUED).step_by(2).map(issue).collect::<Vec<_>>();
+    let serials = std::thread::scope(|scope| {
+        let (even, odd) = (scope.spawn(|| half(0)), scope.spawn(|| half(1)));
+        [even.join().unwrap(), odd.join().unwrap()].concat()
+    });
+    assert!(serials.iter().all(|serial| serial >> 126 == 1), "16 octets, of which the first bits are 01");
+    assert_eq!(serials.iter().collect::<std::collections::BTreeSet<_>>().len(), ISSUED);
+    for bit in 0..126 {
+        // Six standard deviations of a fair coin.
+        let set = serials.iter().filter(|serial| *serial >> bit & 1 == 1).count();
+        assert!(set.abs_diff(ISSUED / 2) < 300, "bit {bit} is set in {set}");
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use shared_proto::secret::Secret;
 
 use super::credentials::{Bearer, basic, credentials, unauthorised};
-use super::{ApiError, Call, Route, read_json};
+use super::{ApiError, Call, Route, read_object};
 use crate::audit::Detail;
 use crate::auth::subject::Subject;
 use crate::device::enrol::{self, Answer, Request};
@@ -52,7 +52,7 @@ async fn enrol_device(
     body: Body,
 ) -> Result<Response, ApiError> {
     let credentials = basic(&headers).ok_or_else(|| unauthorised("Basic"))?;
-    let Enrol { csr, device_name } = read_json(&headers, body)?;
+    let Enrol { csr, device_name } = read_object(&headers, body)?;
     let public = server.conf.jami.public_name_server;
     let request = Request { csr, device_name };
     let answer = enrol::enrol(server, call.asker(), credentials, request).await;
@@ -105,7 +105,7 @@ async fn log_in(
     body: Body,
 ) -> Result<Response, ApiError> {
     let is_empty = body.as_ref().is_ok_and(Bytes::is_empty);
-    let Login { username, password } = if is_empty { Login::default() } else { read_json(&headers, body)? };
+    let Login { username, password } = if is_empty { Login::default() } else { read_object(&headers, body)? };
     let typed = match (headers.contains_key(AUTHORIZATION), username, password) {
         (true, ..) => Some(basic(&headers)),
         (false, None, None) => None,

@@ -147,6 +147,13 @@ fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, Bytes
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "this is not the JSON that is asked for"))
 }
 
+/// The same where it is an object: for serde a list would do, with the members in their order.
+fn read_object<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
+    let is_object = body.as_ref().is_ok_and(|body| body.trim_ascii_start().starts_with(b"{"));
+    let read = read_json(headers, body)?;
+    is_object.then_some(read).ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "this is no JSON object"))
+}
+
 /// The host name of an origin.
 fn host(origin: &str) -> &str {
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
