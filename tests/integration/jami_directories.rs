@@ -88,7 +88,7 @@ async fn people_of_every_directory_enrol() {
         ("lena", LENAS),
         ("o'brien", "right"),
         ("carol", slapd::PASSWORD),
-        ("victim", samba::PASSWORD),
+        ("search", samba::PASSWORD),
     ];
     for (user, password) in people {
         let key = DeviceKey::generate();
