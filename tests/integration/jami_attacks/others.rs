@@ -137,6 +137,6 @@ async fn what_is_no_token_opens_nothing() {
         assert_eq!(world.ask(request).await.unwrap().status, StatusCode::UNAUTHORIZED, "{path}");
     }
     let request = Request::get("/private/").header(AUTHORIZATION, format!("Bearer {good}")).body(Full::default());
-    assert_eq!(world.ask(request.unwrap()).await.unwrap().status, StatusCode::FOUND, "a page wants a session");
+    assert_eq!(world.ask(request.unwrap()).await.unwrap().status, StatusCode::UNAUTHORIZED, "a page wants a session");
     assert_eq!(world.get("/api/auth/devices", &good).await.status, StatusCode::OK);
 }
