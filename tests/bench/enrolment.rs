@@ -41,8 +41,8 @@ pub async fn measure() {
     let address = server.address.to_string();
     let properties = [("cams.policy.server.1", address.as_str()), ("cams.site.site1.jami", "true")];
     let agent = Agent::of_devices(&files.conf(), "a", &[(HOST, &site.url())], &properties).await;
-    for known in 0..KNOWN {
-        ask(&mut connect(agent.address), &request(&person(known), &first[known]), "200");
+    for (known, csr) in first.iter().take(KNOWN).enumerate() {
+        ask(&mut connect(agent.address), &request(&person(known), csr), "200");
     }
     let key = RsaKey::generate().expect("a key");
     let both = || processor_time(server.process.pid()) + processor_time(agent.process.pid());

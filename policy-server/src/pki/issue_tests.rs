@@ -130,7 +130,7 @@ fn serial_numbers_are_random_positive_and_of_one_length() {
     let device = csr::read(&request(&RsaKey::small())).unwrap();
     let issue = |number: usize| {
         let issued = account.issue_device(&device, NOW + YEAR, now(), &Urls::default()).unwrap();
-        if number % 100 == 0 {
+        if number.is_multiple_of(100) {
             assert_eq!(crate::token::hex(parse(&issued.der).raw_serial()), issued.serial);
             assert_eq!(super::fingerprint(&issued.der), issued.fingerprint);
         }

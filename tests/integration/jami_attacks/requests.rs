@@ -121,8 +121,11 @@ async fn keys_of_others_are_refused() {
     assert_eq!(world.devices("dora"), [theirs.id()]);
 }
 
+type Says = (Vec<u8>, Vec<Extension>, String);
+type Extension = (String, bool, Vec<u8>);
+
 /// What a certificate of a device says apart from what is its own: issuer, extensions, how it is signed.
-fn says(leaf: &X509Certificate<'_>) -> (Vec<u8>, Vec<(String, bool, Vec<u8>)>, String) {
+fn says(leaf: &X509Certificate<'_>) -> Says {
     let extensions = leaf.extensions().iter().map(|extension| {
         let oid = extension.oid.to_id_string();
         let value = if oid == SUBJECT_KEY_IDENTIFIER { Vec::new() } else { extension.value.to_vec() };

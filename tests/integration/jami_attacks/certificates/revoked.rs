@@ -40,10 +40,7 @@ impl Held {
     /// The certificate is shown to no site any more, and opens nothing.
     async fn is_worth_nothing(&mut self) {
         let what = self.what;
-        let gone = async || match shown(&mut self.open).await {
-            Some(_) => false,
-            None => true,
-        };
+        let gone = async || shown(&mut self.open).await.is_none();
         within_async(AT_ONCE, &format!("{what}: the open connection shows no certificate"), gone).await;
         for _ in 0..3 {
             if let Some(mut next) = self.opener.open().await {
