@@ -23,6 +23,8 @@ const LOCAL: &str = "<service id='people' className='com.cafesoft.security.engin
 struct Cluster {
     files: [Files; 2],
     servers: [Arc<Server>; 2],
+    // Asked while the test runs.
+    _postgres: Arc<Postgres>,
 }
 
 impl Cluster {
@@ -51,7 +53,7 @@ impl Cluster {
         one.cams(&["ca", "create"]).success();
         let [first, second] = [&one, &two].map(|files| files.conf());
         let servers = [Server::open(&first).await.unwrap(), Server::open(&second).await.unwrap()];
-        Some(Self { files: [one, two], servers })
+        Some(Self { files: [one, two], servers, _postgres: postgres })
     }
 
     async fn enrol(&self, at: usize, user: &str, csr: &str) -> Result<Value, DeviceError> {

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::command::cams_with_input;
 use tests::databases::{Database, element};
-use tests::jami_client::DeviceKey;
+use tests::jami_client::{Device, DeviceKey};
 use tests::quickstart::replace;
 use tests::{Dht, JamiClient, Jamid, Quickstart, Slapd, samba, slapd, within_async};
 
@@ -51,7 +51,7 @@ impl World {
         let modules = [
             module("Xml", &owned(&[("serviceId", "cams-user-repository")])),
             module("Local", &[]),
-            module("Jdbc", &database.options(&patient)),
+            module("Jdbc", &database.options(&[])),
             module("Ldap", &owned(&[&ldap[..], &patient].concat())),
             module("ActiveDirectory", &owned(&[&ad[..], &account, &patient].concat())),
         ];
@@ -88,10 +88,13 @@ async fn people_of_every_directory_enrol() {
         ("lena", LENAS),
         ("o'brien", "right"),
         ("carol", slapd::PASSWORD),
-        ("victim", samba::PASSWORD),
+        ("search", samba::PASSWORD),
     ];
     for (user, password) in people {
-        let device = client.enrol(user, password).await;
+        let key = DeviceKey::generate();
+        let reply = client.ask_to_enrol(user, password, &key.csr()).await;
+        assert_eq!(reply.status, StatusCode::OK, "{user}: {:?}", world.cams.audit().last());
+        let device = Device::enrolled(key, &reply);
         let token = client.token(&device).await;
         let devices: Value = client.call(Method::GET, "/api/auth/devices", &token, None).await.json();
         assert_eq!(devices[0]["deviceId"], device.id(), "{user}: {devices}");

@@ -40,7 +40,9 @@ impl Dht {
             return None;
         };
         let port = std::iter::repeat_with(port::free).find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())?;
-        let mut process = Process::spawn(Command::new(dhtnode).args(["-s", "-p", &port.to_string()]));
+        // All nodes have one address here, and would exceed together what one may ask.
+        let arguments = ["-s", "-p", &port.to_string(), "--no-rate-limit"];
+        let mut process = Process::spawn(Command::new(dhtnode).args(arguments));
         let bound = || UdpSocket::bind(("127.0.0.1", port)).is_err();
         within(PATIENCE, "the DHT's node listens", || {
             assert!(!process.has_ended(), "dhtnode ended:\n{}", process.output());

@@ -142,10 +142,12 @@ impl Plan {
         };
         let now = server.now();
         let was = match was {
-            Some(account) => Some((holding(server, &account).await?, account)),
+            Some(account) => {
+                let held = holding(server, &account).await?;
+                Some((account, held))
+            }
             None => None,
-        }
-        .map(|(holding, account)| (account, holding));
+        };
         let account = was.as_ref().map(|(account, _)| account.id.as_str());
         let found = server.store.jami_device(&key.id()).await?;
         let issue = check_device(server, account, found.as_ref()).await?;

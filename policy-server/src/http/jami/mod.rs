@@ -40,8 +40,12 @@ pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
 const ROUTES: &[&[Route]] = &[device::ROUTES, revocation::ROUTES, sync::ROUTES];
 
 pub fn routes(server: &Arc<Server>) -> Router<Arc<Server>> {
-    let routes = ROUTES.iter().copied().flatten();
-    let router = routes.fold(Router::new(), |router, (path, operation)| router.route(path, operation()));
+    let called_from_pages = server.conf.jami.cors_origin.is_some();
+    let routes = ROUTES.iter().copied().flatten().map(|(path, operation)| match called_from_pages {
+        true => (path, operation().options(cors::preflight)),
+        false => (path, operation()),
+    });
+    let router = routes.fold(Router::new(), |router, (path, operation)| router.route(path, operation));
     router.route_layer(from_fn_with_state(Arc::clone(server), cors::cors))
 }
 
