@@ -38,6 +38,23 @@ pub fn ocsp_target(raw: &[u8]) -> Option<Target> {
     Target::parse_base64(raw, OCSP)
 }
 
+/// Whether a path is one of those that say who a device is, but for case, slashes at its end, or what stands before: a
+/// client whose address was mistyped asks there, and deletes its keys at a 401.
+pub fn resembles(path: &str) -> bool {
+    is_login(path) || format!("{}/", path.to_ascii_lowercase()).contains("/api/auth/")
+}
+
+/// The same for the login alone.
+pub fn is_login(path: &str) -> bool {
+    path.trim_end_matches('/').to_ascii_lowercase().ends_with("/api/login")
+}
+
+/// Whether a policy server means what a status says: whoever asks a device who it is says how to tell, and nothing else
+/// that could answer 401 may speak for it.
+pub fn is_meant<'a>(status: u16, headers: impl IntoIterator<Item = &'a str>) -> bool {
+    status != 401 || headers.into_iter().any(|name| name.eq_ignore_ascii_case("WWW-Authenticate"))
+}
+
 /// Headers of the client's that the policy server is shown. The last three are those of a web page of another origin,
 /// which may call the API where an administrator says so.
 const SHOWN: [&str; 7] = [

@@ -25,6 +25,7 @@ use crate::feed::Following;
 use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, Step};
 use crate::head::{Head, Refusal};
 use crate::incoming;
+use crate::jami;
 use crate::open::Open;
 use crate::permit::Permit;
 use crate::reply::Replies;
@@ -290,6 +291,10 @@ impl ProxyHttp for AgentProxy {
     ) -> Result<()> {
         ctx.upload = None;
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        let names = response.headers.keys().map(HeaderName::as_str);
+        if permit.to_policy_server().is_some() && !jami::is_meant(response.status.as_u16(), names) {
+            return Err(Error::explain(ErrorType::HTTPStatus(503), "a 401 that is not about the device").into_up());
+        }
         let headers = permit.response_headers(response.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
         let mut permitted = ResponseHeader::build(response.status, Some(headers.len()))?;
         permitted.set_version(response.version);

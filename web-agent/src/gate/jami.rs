@@ -10,6 +10,10 @@ use crate::jami::{self, Call};
 use crate::permit::Permit;
 use crate::site::GateConfig;
 
+/// For a path that is nearly one of the API: never a demand to log in, at which clients delete their keys.
+pub(super) const NO_SUCH_CALL: Refusal =
+    Refusal::new(404, "the API of Jami devices has no such path: look at the address that was typed");
+
 /// Lets a request pass that can be read in one way only.
 pub(super) fn pass_on(request: Request, head: &Head, call: Call) -> Result<(State, Step), Refusal> {
     jami::check(head, request.config.jami.body_limit)?;

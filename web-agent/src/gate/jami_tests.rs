@@ -68,19 +68,14 @@ fn these_paths_go_to_the_policy_server_and_no_others() {
         "/",
         "/api",
         "/api/",
-        "/api/auth",
-        "/api/auth/",
-        "/api/login/",
         "/api/login/x",
         "/api/logins",
-        "/API/login",
         "/api/info/x",
         "/api/nameserver",
         "/api/crl/",
         "/api/crl",
         "/api/ocsp/",
         "/api/x",
-        "/x/api/login",
         "/apis/login",
         "/api/auths/device",
     ];
@@ -94,6 +89,40 @@ fn these_paths_go_to_the_policy_server_and_no_others() {
     {
         assert_eq!(start(&format!("GET {target}"), &[]).status(), 400, "{target}");
     }
+}
+
+/// A client that asks a little beside the API is told that there is none, and never to log in: it would delete its keys.
+#[test]
+fn no_device_is_led_to_a_login() {
+    let nearly = [
+        "/api/auth",
+        "/api/auth/",
+        "/API/auth/device",
+        "/jams/api/auth/device",
+        "/x/Api/Auth/devices?a=b",
+        "/api/login/",
+        "//API/login",
+        "/api/%6cogin/",
+        "/jams/api/login",
+        "/jams/API/LOGIN/",
+    ];
+    for target in nearly {
+        for method in ["GET", "POST", "DELETE"] {
+            assert_eq!(start(&format!("{method} {target}"), &[]).status(), 404, "{method} {target}");
+        }
+    }
+    // At sites that are not for them it is the site's to say, but for the demand.
+    let refused = |method: &str, target: &str| {
+        let head = head(&format!("{method} {target}"), &[]).unwrap();
+        let (mut gate, step) = Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1");
+        let Step::Ask(Question::Check(_)) = step else { panic!("{target}: {step:?}") };
+        gate.answer(super::tests::login_at("/cams/login")).status()
+    };
+    for target in ["/api/login", "/API/Login", "/api/login/", "/jams/api/login"] {
+        assert_eq!(refused("POST", target), 403, "{target}");
+        assert_eq!(refused("GET", target), 401, "{target}");
+    }
+    assert_eq!(refused("POST", "/api/logins"), 401);
 }
 
 /// At any other site the API is the site's own, and subject to its rules.

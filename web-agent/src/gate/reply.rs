@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::gate::request::{Request, is_navigation};
 use crate::head::{Head, Refusal};
+use crate::jami;
 use crate::pages::Page;
 
 /// Seconds after which what is not there now may be.
@@ -121,6 +122,11 @@ impl Reply {
                 reply.status = 302;
             }
             return reply;
+        }
+        if request.method == "POST" && jami::is_login(request.target.path()) {
+            // A Jami client at a site that is not for it would delete its keys at a 401.
+            let body = ReplyBody::Json(json!({ "error": "denied", "reason": "Jami devices do not log in here" }));
+            return Self { status: 403, headers: Vec::new(), body, close: false, audit };
         }
         let body = ReplyBody::Json(json!({ "error": "login-required", "login_url": url }));
         let mut reply = Self { status: 401, headers: Vec::new(), body, close: false, audit };

@@ -28,6 +28,8 @@ use super::{Ca, install_provider};
 #[derive(Debug, Clone)]
 pub enum Act {
     Answer(u16, Value),
+    /// 401, with the scheme in which the server wants to be told who asks.
+    Challenge(&'static str),
     Raw(Vec<u8>),
     /// Says nothing, for ever.
     Hang,
@@ -186,7 +188,12 @@ async fn answer(
         act => act,
     };
     seen.questions.lock().unwrap().push((path, question));
+    let mut response = Response::builder();
     let (status, body) = match act {
+        Act::Challenge(scheme) => {
+            response = response.header("WWW-Authenticate", scheme);
+            (401, Full::from("{}").boxed())
+        }
         Act::Answer(status, value) => (status, Full::from(value.to_string()).boxed()),
         Act::Raw(bytes) => (200, Full::from(bytes).boxed()),
         Act::Hang => std::future::pending().await,
@@ -205,7 +212,7 @@ async fn answer(
             std::future::pending().await
         }
     };
-    let mut response = Response::builder().status(status);
+    response = response.status(status);
     if is_api {
         for (name, value) in API_HEADERS {
             response = response.header(name, value);

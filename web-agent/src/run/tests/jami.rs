@@ -158,6 +158,28 @@ async fn without_a_server_there_is_503_and_nothing_else() {
     }
 }
 
+/// A 401 without a challenge is not about the device: the server does not know us, or something else answers in its place.
+#[tokio::test]
+async fn only_what_is_about_the_device_is_401() {
+    fn script(path: &str, question: &Value) -> Act {
+        match path {
+            "/api/login" => Act::Challenge("Basic realm=\"Jami\""),
+            "/api/auth/devices" => Act::Challenge("Bearer"),
+            _ if path.starts_with("/api/") => Act::Answer(401, json!({ "error": "not registered" })),
+            _ => policy(path, question),
+        }
+    }
+    let jami = |gate: &mut GateConfig| Arc::make_mut(&mut gate.sites[0]).jami = true;
+    let setting = Setting::changed(script, Limits::default(), jami).await;
+    for (path, status, retry) in
+        [("/api/login", 401, None), ("/api/auth/devices", 401, None), ("/api/auth/device", 503, Some("5"))]
+    {
+        let answer = ask(setting.http, post(path, JSON, "{}")).await.unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (status, retry), "{path}: {answer:?}");
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{answer:?}");
+    }
+}
+
 /// One that does not answer the handshake costs two seconds at most, and nothing once the link knows.
 #[tokio::test]
 async fn the_next_server_is_asked_where_one_cannot_be_reached() {
