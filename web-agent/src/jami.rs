@@ -17,6 +17,9 @@ pub enum Call {
     Revocation,
 }
 
+/// Bytes of the longest question of anybody: one about certificates.
+const SHORT: u64 = 64 * 1024;
+
 /// Where the responder for certificates is, before the id of their issuer.
 pub const OCSP: &str = "/api/ocsp/";
 
@@ -71,6 +74,11 @@ impl Call {
     /// Whether who asks is shown: their credentials, and the certificate of their device.
     pub fn is_personal(self) -> bool {
         self == Self::Device
+    }
+
+    /// Bytes of the longest body, where devices may send `of_devices`: what anybody asks is short.
+    pub fn body_limit(self, of_devices: u64) -> u64 {
+        if self.is_personal() { of_devices } else { SHORT.min(of_devices) }
     }
 
     /// Whether a header of the client goes on to the policy server.

@@ -16,7 +16,10 @@ pub(super) const NO_SUCH_CALL: Refusal =
 
 /// Lets a request pass that can be read in one way only.
 pub(super) fn pass_on(request: Request, head: &Head, call: Call) -> Result<(State, Step), Refusal> {
-    jami::check(head, request.config.jami.body_limit)?;
+    if request.is_exposed && call.is_personal() {
+        return Err(Refusal::new(403, "a password or a token does not go without TLS: use https"));
+    }
+    jami::check(head, call.body_limit(request.config.jami.body_limit))?;
     Ok(decided(Step::Forward(Permit::for_jami(request, call))))
 }
 

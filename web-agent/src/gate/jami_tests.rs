@@ -176,6 +176,49 @@ fn credentials_go_where_they_are_asked_for() {
     }
 }
 
+/// A password is not sent in cleartext twice: the answer says why, and is no verdict on it.
+#[test]
+fn nobody_says_who_they_are_without_tls() {
+    let mut behind = GateConfig::clone(&config());
+    behind.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    let behind = Arc::new(behind);
+    let cleartext = Connection { sni: None, scheme: Scheme::Http, ..connection() };
+    for (target, exposed) in [
+        ("/api/login", 403),
+        ("/api/auth/device", 403),
+        ("/api/auth/devices", 403),
+        ("/api/info", 200),
+        ("/api/nameserver/name/a", 200),
+        ("/api/crl/a.crl", 200),
+    ] {
+        for (config, connection, expected) in
+            [(config(), &cleartext, exposed), (config(), &connection(), 200), (behind.clone(), &cleartext, 200)]
+        {
+            let head = head(&format!("POST {target}"), &[]).unwrap();
+            let step = Gate::start(&config, connection, &head, "r1").1;
+            assert_eq!(step.status(), expected, "{target}: {step:?}");
+        }
+    }
+}
+
+/// Anybody's questions are short, whatever devices may send.
+#[test]
+fn only_devices_send_much() {
+    let mut config = GateConfig::clone(&config());
+    config.jami.body_limit = 1 << 20;
+    let config = Arc::new(config);
+    for (target, longest) in [("/api/auth/contacts", 1 << 20), ("/api/login", 1 << 20), ("/api/ocsp/a", 64 << 10)] {
+        for (length, status) in [(longest, 200), (longest + 1, 413)] {
+            let head = head(&format!("POST {target}"), &[&format!("Content-Length: {length}")]).unwrap();
+            let step = Gate::start(&config, &connection(), &head, "r1").1;
+            assert_eq!(step.status(), status, "{target} {length}: {step:?}");
+            if let Step::Forward(permit) = step {
+                assert_eq!(permit.to_policy_server(), Some(longest), "{target}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_could_be_misread_does_not_pass() {
     let cases: [(&[&str], u16); 8] = [

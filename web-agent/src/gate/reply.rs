@@ -155,6 +155,13 @@ impl Reply {
         Self::unavailable(false)
     }
 
+    /// So many requests of Jami devices are under way that its turn did not come.
+    pub fn jami_busy() -> Self {
+        let mut reply = Self::jami_unavailable();
+        reply.audit.reason = "too many requests of Jami devices at once";
+        reply
+    }
+
     /// The browser is remembered, but nobody can be logged in.
     pub(super) fn not_remembered_now(request: &Request, login_url: String) -> Self {
         let audit = Audit::new(Event::Unavailable, "a remembered browser could not be logged in");
