@@ -39,7 +39,12 @@ pub async fn measure() {
     let files = prepare();
     let server = files.start().await;
     let address = server.address.to_string();
-    let properties = [("cams.policy.server.1", address.as_str()), ("cams.site.site1.jami", "true")];
+    let properties = [
+        ("cams.policy.server.1", address.as_str()),
+        ("cams.site.site1.jami", "true"),
+        ("cams.trusted.proxies", "127.0.0.1"),
+        ("cams.trusted.proxies.client.cert", "true"),
+    ];
     let agent = Agent::of_devices(&files.conf(), "a", &[(HOST, &site.url())], &properties).await;
     for (known, csr) in first.iter().take(KNOWN).enumerate() {
         ask(&mut connect(agent.address), &request(&person(known), csr), "200");

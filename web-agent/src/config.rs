@@ -112,6 +112,7 @@ impl Reader<'_> {
         let caps = self.caps();
         let revocation_listeners = self.revocation_listeners(gate.as_ref(), &listeners);
         let gate = gate?;
+        self.check_encryption(&listeners, &gate);
         self.check_certificates(&listeners, &certificates, &gate);
         Some(AgentConfig {
             cluster: cluster?,

@@ -128,6 +128,8 @@ fn mistakes_are_reported_where_they_stand() {
         ("cams.site.app.jami=yes", "10: property `cams.site.app.jami`: `yes` is not true or false"),
         ("cams.site.app.jami=true\ncams.login.uri=/api/login", "`/api/login` belongs to the API of Jami devices"),
         ("cams.site.app.jami=true\ncams.account.uri=/api/auth/me", "`/api/auth/me` belongs to the API of Jami devices"),
+        ("cams.site.app.jami=true", "no device can log in at the site `app`: no listener speaks https"),
+        ("cams.site.app.jami=true\ncams.trusted.proxies=10.0.0.1", "no device can log in at the site `app`"),
         ("cams.jami.loginconfig.entry=a b", "10: `a b` is not a name"),
         ("cams.jami.cleartext.listen.1=127.0.0.1:80", "10: `cams.jami.cleartext.listen.<n>` is of no use without"),
         (
@@ -173,7 +175,7 @@ fn jami_devices() {
     assert!(!default.gate.sites[0].jami && default.revocation_listeners.is_empty());
     assert_eq!(default.gate.jami, JamiConfig { entry: "people".to_owned(), body_limit: 100 * 1024 * 1024 });
     let given = jami(
-        "cams.site.app.jami=true\ncams.jami.loginconfig.entry=jami\ncams.jami.body.limit=7K\n\
+        "cams.trusted.proxies=10.0.0.1\ncams.trusted.proxies.client.cert=true\ncams.site.app.jami=true\ncams.jami.loginconfig.entry=jami\ncams.jami.body.limit=7K\n\
          cams.jami.cleartext.listen.1=127.0.0.1:80\ncams.jami.cleartext.listen.2=localhost:81\n",
     );
     assert_eq!(given.gate.jami, JamiConfig { entry: "jami".to_owned(), body_limit: 7 * 1024 });

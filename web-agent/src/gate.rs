@@ -290,8 +290,12 @@ fn route(mut request: Request, head: &Head) -> Result<(State, Step), Refusal> {
         Some(Service::Keys) => return keys(request),
         None => {}
     }
-    if let Some(call) = api::call(request.target.path()).filter(|_| request.site.jami) {
-        return jami::pass_on(request, head, call);
+    if request.site.jami {
+        match api::call(request.target.path()) {
+            Some(call) => return jami::pass_on(request, head, call),
+            None if api::resembles(request.target.path()) => return Err(jami::NO_SUCH_CALL),
+            None => {}
+        }
     }
     if request.site.upstream.is_none() {
         return Err(Refusal::new(404, "there is nothing here but the login"));

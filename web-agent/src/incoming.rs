@@ -188,6 +188,11 @@ pub fn is_chunked(session: &Session) -> bool {
     session.get_header(TRANSFER_ENCODING).is_some()
 }
 
+/// Bytes of the body that are still to come, where the client says how many.
+pub fn to_come(session: &mut Session) -> Option<u64> {
+    if session.is_body_done() { Some(0) } else { announced(session) }
+}
+
 fn announced(session: &Session) -> Option<u64> {
     session.get_header(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -17,6 +17,9 @@ pub enum Call {
     Revocation,
 }
 
+/// Bytes of the longest question of anybody: one about certificates.
+const SHORT: u64 = 64 * 1024;
+
 /// Where the responder for certificates is, before the id of their issuer.
 pub const OCSP: &str = "/api/ocsp/";
 
@@ -38,6 +41,23 @@ pub fn ocsp_target(raw: &[u8]) -> Option<Target> {
     Target::parse_base64(raw, OCSP)
 }
 
+/// Whether a path is one of those that say who a device is, but for case, slashes at its end, or what stands before: a
+/// client whose address was mistyped asks there, and deletes its keys at a 401.
+pub fn resembles(path: &str) -> bool {
+    is_login(path) || format!("{}/", path.to_ascii_lowercase()).contains("/api/auth/")
+}
+
+/// The same for the login alone.
+pub fn is_login(path: &str) -> bool {
+    path.trim_end_matches('/').to_ascii_lowercase().ends_with("/api/login")
+}
+
+/// Whether a policy server means what a status says: whoever asks a device who it is says how to tell, and nothing else
+/// that could answer 401 may speak for it.
+pub fn is_meant<'a>(status: u16, headers: impl IntoIterator<Item = &'a str>) -> bool {
+    status != 401 || headers.into_iter().any(|name| name.eq_ignore_ascii_case("WWW-Authenticate"))
+}
+
 /// Headers of the client's that the policy server is shown. The last three are those of a web page of another origin,
 /// which may call the API where an administrator says so.
 const SHOWN: [&str; 7] = [
@@ -54,6 +74,11 @@ impl Call {
     /// Whether who asks is shown: their credentials, and the certificate of their device.
     pub fn is_personal(self) -> bool {
         self == Self::Device
+    }
+
+    /// Bytes of the longest body, where devices may send `of_devices`: what anybody asks is short.
+    pub fn body_limit(self, of_devices: u64) -> u64 {
+        if self.is_personal() { of_devices } else { SHORT.min(of_devices) }
     }
 
     /// Whether a header of the client goes on to the policy server.

@@ -123,7 +123,8 @@ impl Drop for Admitted {
     }
 }
 
-fn network(peer: IpAddr) -> IpAddr {
+/// Whom one connection of somebody is likely to share with: an IPv4 address, or an IPv6 /56.
+pub fn network(peer: IpAddr) -> IpAddr {
     const PREFIX: u128 = u128::MAX << (128 - 56);
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & PREFIX).into(),

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,19 +14,22 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType, OrErr, Result};
 use shared_proto::check::{CheckRequest, CheckResponse, Decision};
 use shared_proto::login::AutoLoginResponse;
 
 use crate::access_log::Record;
 use crate::client::LinkError;
 use crate::decisions::Decisions;
+use crate::failure::{failed, failed_jami, status_of};
 use crate::feed::Following;
 use crate::gate::{Answer, Audit, Event, Gate, Question, Reply, Step};
-use crate::head::{Head, Refusal};
+use crate::head::Head;
 use crate::incoming;
+use crate::jami;
 use crate::open::Open;
+use crate::passing::{Passed, Passing, patience};
 use crate::permit::Permit;
 use crate::reply::Replies;
 use crate::report::{self, Reports};
@@ -66,6 +70,9 @@ pub struct AgentProxy {
     pub reports: Reports,
     /// For the next part of a body that goes to a site.
     pub upload_limit: Duration,
+    pub passing: Arc<Passing>,
+    /// For the answer of a policy server to a whole request.
+    pub answer_limit: Duration,
 }
 
 /// What belongs to one request.
@@ -73,15 +80,15 @@ pub struct Context {
     /// The configuration it began with, and ends with.
     live: Arc<Live>,
     permit: Option<Permit>,
-    /// How many of the upstream's addresses did not answer.
-    attempt: usize,
+    /// Addresses of the upstream that did not answer.
+    tried: Vec<SocketAddr>,
     record: Record,
     /// Lets the request be cut when its grant is over.
     open: Option<Open>,
     /// While its body is still to come.
     upload: Option<Upload>,
-    /// Bytes of its body that may still go to a policy server.
-    body_left: Option<u64>,
+    /// Of a request that goes to a policy server.
+    passed: Option<Passed>,
 }
 
 impl AgentProxy {
@@ -109,6 +116,14 @@ impl AgentProxy {
         let (mut gate, mut step) = start(&ctx.live.gate, &connection, &head, &ctx.record.id);
         while let Step::Ask(question) = step {
             step = gate.answer(self.answer(session, ctx, question).await?);
+        }
+        if let Step::Forward(permit) = &step
+            && permit.to_policy_server().is_some()
+        {
+            ctx.passed = self.passing.enter(permit.client()).await;
+            if ctx.passed.is_none() {
+                step = Step::Respond(Reply::jami_busy());
+            }
         }
         if let Step::Respond(reply) = &step {
             self.report(&ctx.record, &head.target, reply);
@@ -176,7 +191,15 @@ impl ProxyHttp for AgentProxy {
 
     fn new_ctx(&self) -> Context {
         let live = self.live.load_full();
-        Context { live, permit: None, attempt: 0, record: Record::default(), open: None, upload: None, body_left: None }
+        Context {
+            live,
+            permit: None,
+            tried: Vec::new(),
+            record: Record::default(),
+            open: None,
+            upload: None,
+            passed: None,
+        }
     }
 
     /// None: what passes is not ours to change.
@@ -199,14 +222,14 @@ impl ProxyHttp for AgentProxy {
             Step::Forward(permit) => {
                 permit.target().path().clone_into(&mut ctx.record.path);
                 ctx.record.user = permit.identity().map(|identity| identity.user.clone());
-                if permit.to_policy_server().is_some() {
+                if ctx.passed.is_some() {
                     incoming::invite_body(session).await?;
                 }
                 if permit.is_upgrade() {
                     // A tunnel may be silent for as long as its two ends like.
                     session.set_read_timeout(None);
                 }
-                if session.is_http2() && !session.is_body_done() {
+                if (session.is_http2() || ctx.passed.is_some()) && !session.is_body_done() {
                     ctx.upload = Some(Upload::watch(self.upload_limit));
                 }
                 ctx.permit = Some(permit);
@@ -222,24 +245,51 @@ impl ProxyHttp for AgentProxy {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
-        ctx.body_left = permit.to_policy_server();
-        let peer = ctx.live.upstreams.peer(permit, &self.policy_servers, ctx.attempt).await;
+        let peer = ctx.live.upstreams.peer(permit, &self.policy_servers, &ctx.tried).await;
         let peer = peer.map_err(|error| Error::because(ErrorType::HTTPStatus(502), "no upstream", error))?;
-        peer.ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address of the upstream answers"))
+        let mut peer =
+            peer.ok_or_else(|| Error::explain(ErrorType::HTTPStatus(502), "no address of the upstream answers"))?;
+        if let Some((passed, limit)) = ctx.passed.as_mut().zip(permit.to_policy_server()) {
+            passed.left = limit;
+            peer.options.read_timeout = Some(patience(self.answer_limit, incoming::to_come(session)));
+        }
+        Ok(peer)
     }
 
     fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent yet: the next address may try.
-        ctx.attempt += 1;
+        ctx.tried.extend(peer.address().as_inet());
         error.set_retry(true);
+        error
+    }
+
+    /// As the engine does it, which marks what the other side certainly did not act on; but a device may ask again whatever
+    /// its method is, once: everything it asks for is the same when it is done twice.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("Peer: {peer}"));
+        let may = match &mut ctx.passed {
+            Some(passed) => passed.retry(),
+            None => session.req_header().method.is_idempotent(),
+        };
+        match may && !session.as_ref().retry_buffer_truncated() {
+            true => error.retry.decide_reuse(reused),
+            false => error.set_retry(false),
+        }
         error
     }
 
@@ -269,7 +319,7 @@ impl ProxyHttp for AgentProxy {
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        if let (Some(left), Some(part)) = (&mut ctx.body_left, body) {
+        if let (Some(Passed { left, .. }), Some(part)) = (&mut ctx.passed, body) {
             // The client's fault, or the engine would go on without the rest.
             let too_large = || Error::explain(ErrorType::HTTPStatus(413), "the body is too large").into_down();
             *left = left.checked_sub(part.len() as u64).ok_or_else(too_large)?;
@@ -288,8 +338,15 @@ impl ProxyHttp for AgentProxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        ctx.upload = None;
+        match &ctx.upload {
+            Some(upload) if ctx.passed.is_some() => upload.is_answered(),
+            _ => ctx.upload = None,
+        }
         let permit = ctx.permit.as_ref().ok_or_else(no_permit)?;
+        let names = response.headers.keys().map(HeaderName::as_str);
+        if ctx.passed.is_some() && !jami::is_meant(response.status.as_u16(), names) {
+            return Err(Error::explain(ErrorType::HTTPStatus(503), "a 401 that is not about the device").into_up());
+        }
         let headers = permit.response_headers(response.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
         let mut permitted = ResponseHeader::build(response.status, Some(headers.len()))?;
         permitted.set_version(response.version);
@@ -326,8 +383,7 @@ impl ProxyHttp for AgentProxy {
         let kind = error.etype().as_str();
         tracing::warn!(id = ctx.record.id, status, kind, by = error.esource().as_str(), cause, "the request failed");
         if status > 0 && session.response_written().is_none() {
-            let is_jami = ctx.permit.as_ref().is_some_and(|permit| permit.to_policy_server().is_some());
-            let mut reply = if is_jami { failed_jami(status) } else { failed(status) };
+            let mut reply = if ctx.passed.is_some() { failed_jami(status) } else { failed(status) };
             status = reply.status;
             reply.set_cookies(ctx.permit.iter().flat_map(Permit::set_cookies));
             let sent = ctx.live.replies.send(session, reply).await;
@@ -351,17 +407,6 @@ fn no_permit() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "there is no permit")
 }
 
-/// As the engine would answer; 0 where nobody is left to answer to.
-fn status_of(error: &Error) -> u16 {
-    match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(status), _) => *status,
-        (_, ErrorSource::Upstream) => 502,
-        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => 0,
-        (_, ErrorSource::Downstream) => 400,
-        (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
-    }
-}
-
 /// For the log.
 fn auto_login(response: &AutoLoginResponse) -> &'static str {
     match response {
@@ -369,23 +414,6 @@ fn auto_login(response: &AutoLoginResponse) -> &'static str {
         AutoLoginResponse::Refused { .. } => "refused",
         AutoLoginResponse::Unavailable | AutoLoginResponse::Unknown => "unavailable",
         AutoLoginResponse::NoService => "no service",
-    }
-}
-
-fn failed(status: u16) -> Reply {
-    let reason = match status {
-        408 => "The request did not arrive in time.",
-        500..=599 => "Please try again later.",
-        _ => "The request cannot be understood.",
-    };
-    Reply::refused(Refusal::new(status, reason), true)
-}
-
-/// The clients of the API look at the status alone, and take 4xx for a verdict on their credentials.
-fn failed_jami(status: u16) -> Reply {
-    match status {
-        500.. => Reply::jami_unavailable(),
-        _ => Reply::refused(Refusal::new(status, "the request cannot be passed on"), false),
     }
 }
 

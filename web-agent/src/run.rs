@@ -34,6 +34,7 @@ use crate::listen::{self, Connections};
 use crate::open::OpenRequests;
 use crate::origin::{Authority, Origin};
 use crate::pages::{PageError, Pages};
+use crate::passing::{self, Passing, Room};
 use crate::pem::{KeyFiles, PemError};
 use crate::proxy::{AgentProxy, Live, Serves};
 use crate::reload::{self, Follower};
@@ -115,12 +116,21 @@ pub fn check(file: &Path) -> Result<(), Problems> {
 pub struct Limits {
     pub head: Duration,
     pub upload: Duration,
+    /// For the answer of a policy server to what a device asks.
+    pub answer: Duration,
+    pub room: Room,
     pub timing: Timing,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: app::HEAD_LIMIT, upload: upload::UPLOAD_LIMIT, timing: Timing::default() }
+        Self {
+            head: app::HEAD_LIMIT,
+            upload: upload::UPLOAD_LIMIT,
+            answer: passing::ANSWER_LIMIT,
+            room: Room::default(),
+            timing: Timing::default(),
+        }
     }
 }
 
@@ -171,6 +181,7 @@ impl Agent {
         let following = Arc::new(Following::start(&decisions, &handshakes, limits.timing));
         let trusted = live.clone();
         let connections = Connections::new(config.caps, move |peer| trusted.load().gate.trusts(peer));
+        let passing = Arc::new(Passing::new(limits.room));
         let (engine, mut controls) = (Arc::new(engine()), Vec::new());
         let app = |serves| {
             let proxy = AgentProxy {
@@ -182,6 +193,8 @@ impl Agent {
                 voucher: voucher.clone(),
                 reports: reports.clone(),
                 upload_limit: limits.upload,
+                passing: passing.clone(),
+                answer_limit: limits.answer,
             };
             let (app, control) = AgentApp::new(http_proxy(&engine, proxy), live.clone(), reports.clone(), limits.head);
             controls.push(control);

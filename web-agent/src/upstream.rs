@@ -72,7 +72,7 @@ enum Security {
 #[derive(Debug)]
 struct Found {
     /// One for each address of the host, never empty.
-    peers: Vec<HttpPeer>,
+    peers: Vec<(SocketAddr, HttpPeer)>,
     until: Instant,
 }
 
@@ -87,8 +87,8 @@ impl Upstreams {
         Ok(Self { by_site: sites.into_iter().filter_map(route).collect::<Result<_, _>>()? })
     }
 
-    /// The peer for the given attempt, counted from 0: each one takes the next address of the site, or the next policy server
-    /// where the permit is for those. `None` when all were tried.
+    /// The next peer after those that were `tried` in vain: another address of the site, or another policy server where the
+    /// permit is for those. `None` when all were.
     ///
     /// # Errors
     /// The name of the upstream leads nowhere.
@@ -96,14 +96,14 @@ impl Upstreams {
         &self,
         permit: &Permit,
         policy_servers: &PolicyServers,
-        attempt: usize,
+        tried: &[SocketAddr],
     ) -> Result<Option<Box<HttpPeer>>, UpstreamError> {
         if permit.to_policy_server().is_some() {
-            return Ok(policy_servers.peer(attempt).await.map(Box::new));
+            return Ok(policy_servers.peer(tried).await.map(Box::new));
         }
         let site = &permit.site().name;
         let route = self.by_site.get(site).ok_or_else(|| UpstreamError::UnknownSite(site.clone()))?;
-        let mut peer = route.find().await?.peers.get(attempt).cloned();
+        let mut peer = next(&route.find().await?.peers, tried, 1).map(|(_, peer)| peer.clone());
         if let Some(peer) = peer.as_mut().filter(|_| permit.is_upgrade()) {
             tunnel::prepare(peer);
         }
@@ -143,7 +143,7 @@ impl Route {
             return Ok(known.clone());
         }
         let found = match (self.look_up().await, known) {
-            (Ok(addresses), _) => addresses.into_iter().map(|address| self.peer(address)).collect(),
+            (Ok(addresses), _) => addresses.into_iter().map(|address| (address, self.peer(address))).collect(),
             (Err(reason), Some(known)) => {
                 tracing::warn!(host = self.host, "using the old addresses: {reason}");
                 known.peers.clone()
@@ -184,6 +184,13 @@ impl Route {
         peer.options.idle_timeout = Some(IDLE_LIMIT);
         peer
     }
+}
+
+/// The first address that was tried least, less often than `rounds`; what was tried is told by the address, as the order
+/// can be another one each time.
+fn next<'a, T>(addresses: &'a [(SocketAddr, T)], tried: &[SocketAddr], rounds: usize) -> Option<&'a (SocketAddr, T)> {
+    let times = |address: &SocketAddr| tried.iter().filter(|tried| *tried == address).count();
+    addresses.iter().filter(|(address, _)| times(address) < rounds).min_by_key(|(address, _)| times(address))
 }
 
 /// The authorities in a PEM file.

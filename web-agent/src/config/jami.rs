@@ -38,6 +38,19 @@ impl Reader<'_> {
         addresses
     }
 
+    /// Where devices enrol they show passwords and certificates, which takes TLS: here, or at a proxy that hands them on.
+    pub(super) fn check_encryption(&mut self, listeners: &[Listener], gate: &GateConfig) {
+        let Some(site) = gate.sites.iter().find(|site| site.jami) else { return };
+        if !gate.client_cert_from_proxies && !listeners.is_empty() && !listeners.iter().any(|listener| listener.tls) {
+            let message = format!(
+                "no device can log in at the site `{}`: no listener speaks https, and no proxy hands certificates on \
+                 (`cams.trusted.proxies.client.cert`)",
+                site.name
+            );
+            self.problems.add(self.file, 0, message);
+        }
+    }
+
     /// At a site where devices enrol, their API is not where the agent's own pages are.
     pub(super) fn check_own_paths(&mut self, gate: &GateConfig) {
         if !gate.sites.iter().any(|site| site.jami) {

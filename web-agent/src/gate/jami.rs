@@ -10,9 +10,16 @@ use crate::jami::{self, Call};
 use crate::permit::Permit;
 use crate::site::GateConfig;
 
+/// For a path that is nearly one of the API: never a demand to log in, at which clients delete their keys.
+pub(super) const NO_SUCH_CALL: Refusal =
+    Refusal::new(404, "the API of Jami devices has no such path: look at the address that was typed");
+
 /// Lets a request pass that can be read in one way only.
 pub(super) fn pass_on(request: Request, head: &Head, call: Call) -> Result<(State, Step), Refusal> {
-    jami::check(head, request.config.jami.body_limit)?;
+    if request.is_exposed && call.is_personal() {
+        return Err(Refusal::new(403, "a password or a token does not go without TLS: use https"));
+    }
+    jami::check(head, call.body_limit(request.config.jami.body_limit))?;
     Ok(decided(Step::Forward(Permit::for_jami(request, call))))
 }
 

@@ -68,19 +68,14 @@ fn these_paths_go_to_the_policy_server_and_no_others() {
         "/",
         "/api",
         "/api/",
-        "/api/auth",
-        "/api/auth/",
-        "/api/login/",
         "/api/login/x",
         "/api/logins",
-        "/API/login",
         "/api/info/x",
         "/api/nameserver",
         "/api/crl/",
         "/api/crl",
         "/api/ocsp/",
         "/api/x",
-        "/x/api/login",
         "/apis/login",
         "/api/auths/device",
     ];
@@ -94,6 +89,40 @@ fn these_paths_go_to_the_policy_server_and_no_others() {
     {
         assert_eq!(start(&format!("GET {target}"), &[]).status(), 400, "{target}");
     }
+}
+
+/// A client that asks a little beside the API is told that there is none, and never to log in: it would delete its keys.
+#[test]
+fn no_device_is_led_to_a_login() {
+    let nearly = [
+        "/api/auth",
+        "/api/auth/",
+        "/API/auth/device",
+        "/jams/api/auth/device",
+        "/x/Api/Auth/devices?a=b",
+        "/api/login/",
+        "//API/login",
+        "/api/%6cogin/",
+        "/jams/api/login",
+        "/jams/API/LOGIN/",
+    ];
+    for target in nearly {
+        for method in ["GET", "POST", "DELETE"] {
+            assert_eq!(start(&format!("{method} {target}"), &[]).status(), 404, "{method} {target}");
+        }
+    }
+    // At sites that are not for them it is the site's to say, but for the demand.
+    let refused = |method: &str, target: &str| {
+        let head = head(&format!("{method} {target}"), &[]).unwrap();
+        let (mut gate, step) = Gate::start(&Arc::new(gate_config()), &connection(), &head, "r1");
+        let Step::Ask(Question::Check(_)) = step else { panic!("{target}: {step:?}") };
+        gate.answer(super::tests::login_at("/cams/login")).status()
+    };
+    for target in ["/api/login", "/API/Login", "/api/login/", "/jams/api/login"] {
+        assert_eq!(refused("POST", target), 403, "{target}");
+        assert_eq!(refused("GET", target), 401, "{target}");
+    }
+    assert_eq!(refused("POST", "/api/logins"), 401);
 }
 
 /// At any other site the API is the site's own, and subject to its rules.
@@ -144,6 +173,49 @@ fn credentials_go_where_they_are_asked_for() {
         }
         assert!(names.iter().any(|name| name == "origin") && !names.iter().any(|name| name == "cookie"), "{names:?}");
         assert!(!names.iter().any(|name| name.starts_with("x-")), "{names:?}");
+    }
+}
+
+/// A password is not sent in cleartext twice: the answer says why, and is no verdict on it.
+#[test]
+fn nobody_says_who_they_are_without_tls() {
+    let mut behind = GateConfig::clone(&config());
+    behind.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    let behind = Arc::new(behind);
+    let cleartext = Connection { sni: None, scheme: Scheme::Http, ..connection() };
+    for (target, exposed) in [
+        ("/api/login", 403),
+        ("/api/auth/device", 403),
+        ("/api/auth/devices", 403),
+        ("/api/info", 200),
+        ("/api/nameserver/name/a", 200),
+        ("/api/crl/a.crl", 200),
+    ] {
+        for (config, connection, expected) in
+            [(config(), &cleartext, exposed), (config(), &connection(), 200), (behind.clone(), &cleartext, 200)]
+        {
+            let head = head(&format!("POST {target}"), &[]).unwrap();
+            let step = Gate::start(&config, connection, &head, "r1").1;
+            assert_eq!(step.status(), expected, "{target}: {step:?}");
+        }
+    }
+}
+
+/// Anybody's questions are short, whatever devices may send.
+#[test]
+fn only_devices_send_much() {
+    let mut config = GateConfig::clone(&config());
+    config.jami.body_limit = 1 << 20;
+    let config = Arc::new(config);
+    for (target, longest) in [("/api/auth/contacts", 1 << 20), ("/api/login", 1 << 20), ("/api/ocsp/a", 64 << 10)] {
+        for (length, status) in [(longest, 200), (longest + 1, 413)] {
+            let head = head(&format!("POST {target}"), &[&format!("Content-Length: {length}")]).unwrap();
+            let step = Gate::start(&config, &connection(), &head, "r1").1;
+            assert_eq!(step.status(), status, "{target} {length}: {step:?}");
+            if let Step::Forward(permit) = step {
+                assert_eq!(permit.to_policy_server(), Some(longest), "{target}");
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The permit: proof that a request may reach its site, and all that is needed to send it there. Only the gate can make
 //! one (I2): its constructor is visible there alone.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use shared_proto::check::Identity;
@@ -48,7 +49,15 @@ impl Permit {
 
     /// The longest body that may go to the policy server, in bytes; `None` where the request goes to its site.
     pub fn to_policy_server(&self) -> Option<u64> {
-        matches!(self.grant, Grant::Jami(_)).then_some(self.request.config.jami.body_limit)
+        match self.grant {
+            Grant::Jami(call) => Some(call.body_limit(self.request.config.jami.body_limit)),
+            Grant::Person(..) | Grant::Anybody => None,
+        }
+    }
+
+    /// Whose request it is.
+    pub fn client(&self) -> IpAddr {
+        self.request.client.address
     }
 
     pub fn site(&self) -> &Arc<Site> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::gate::request::{Request, is_navigation};
 use crate::head::{Head, Refusal};
+use crate::jami;
 use crate::pages::Page;
 
 /// Seconds after which what is not there now may be.
@@ -122,6 +123,11 @@ impl Reply {
             }
             return reply;
         }
+        if request.method == "POST" && jami::is_login(request.target.path()) {
+            // A Jami client at a site that is not for it would delete its keys at a 401.
+            let body = ReplyBody::Json(json!({ "error": "denied", "reason": "Jami devices do not log in here" }));
+            return Self { status: 403, headers: Vec::new(), body, close: false, audit };
+        }
         let body = ReplyBody::Json(json!({ "error": "login-required", "login_url": url }));
         let mut reply = Self { status: 401, headers: Vec::new(), body, close: false, audit };
         reply.challenge(&request.config.domain);
@@ -147,6 +153,13 @@ impl Reply {
     /// credentials.
     pub fn jami_unavailable() -> Self {
         Self::unavailable(false)
+    }
+
+    /// So many requests of Jami devices are under way that its turn did not come.
+    pub fn jami_busy() -> Self {
+        let mut reply = Self::jami_unavailable();
+        reply.audit.reason = "too many requests of Jami devices at once";
+        reply
     }
 
     /// The browser is remembered, but nobody can be logged in.

@@ -46,6 +46,8 @@ pub struct Request {
     /// The client's certificate, as a trusted proxy before us verified it, or we did. At a site where devices enrol it is
     /// worth nothing before the policy server says so.
     pub client_cert: Option<ClientCert>,
+    /// It came in cleartext, and not from a trusted proxy.
+    pub is_exposed: bool,
     /// A person's browser wants a page, so that an answer is a page too.
     pub is_navigation: bool,
     pub is_websocket: bool,
@@ -74,6 +76,7 @@ impl Request {
         let target = ocsp.filter(|_| site.jami).map_or(target, Ok)?;
         let port = site.port.unwrap_or(connection.port);
         let mut request = Self::new(config, head, request_id, site, origination, (authority, port), target);
+        request.is_exposed = connection.scheme == Scheme::Http && !config.trusts(connection.peer);
         request.client_cert = handed_on.or_else(|| shown_here(config, connection, site));
         Ok(request)
     }
@@ -123,6 +126,7 @@ impl Request {
             handover: cookies::handover(config, origination.scheme, head),
             changes: Changes::default(),
             client_cert: None,
+            is_exposed: false,
             is_navigation: is_navigation(head),
             is_websocket: head.wants_websocket(),
             authority,

@@ -28,7 +28,11 @@ use super::{Ca, install_provider};
 #[derive(Debug, Clone)]
 pub enum Act {
     Answer(u16, Value),
+    /// 401, with the scheme in which the server wants to be told who asks.
+    Challenge(&'static str),
     Raw(Vec<u8>),
+    /// Has nothing to do with the request, and says so.
+    Refuse,
     /// Says nothing, for ever.
     Hang,
     /// Sends a body that has no end.
@@ -167,14 +171,21 @@ async fn answer(
     seen: Arc<Seen>,
     script: Arc<Script>,
     close: Arc<tokio::sync::watch::Sender<bool>>,
-) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+) -> Result<Response<BoxBody<Bytes, Infallible>>, h2::Error> {
     let path = request.uri().path().to_owned();
     let is_api = path.starts_with("/api/");
     let question = if is_api {
         if path.ends_with("/unread") {
             return std::future::pending().await;
         }
-        pass_on(request, &seen).await;
+        match path.ends_with("/early") {
+            // Answered before it was read, and still open.
+            true => drop(tokio::spawn(async move {
+                let _request = request;
+                std::future::pending::<()>().await;
+            })),
+            false => pass_on(request, &seen).await,
+        }
         Value::Null
     } else {
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -186,9 +197,15 @@ async fn answer(
         act => act,
     };
     seen.questions.lock().unwrap().push((path, question));
+    let mut response = Response::builder();
     let (status, body) = match act {
+        Act::Challenge(scheme) => {
+            response = response.header("WWW-Authenticate", scheme);
+            (401, Full::from("{}").boxed())
+        }
         Act::Answer(status, value) => (status, Full::from(value.to_string()).boxed()),
         Act::Raw(bytes) => (200, Full::from(bytes).boxed()),
+        Act::Refuse => return Err(h2::Reason::REFUSED_STREAM.into()),
         Act::Hang => std::future::pending().await,
         Act::Endless => {
             let part = || Ok(Frame::data(Bytes::from(vec![b' '; 16 * 1024])));
@@ -205,7 +222,7 @@ async fn answer(
             std::future::pending().await
         }
     };
-    let mut response = Response::builder().status(status);
+    response = response.status(status);
     if is_api {
         for (name, value) in API_HEADERS {
             response = response.header(name, value);

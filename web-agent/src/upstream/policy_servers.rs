@@ -14,7 +14,7 @@ use pingora::utils::tls::CertKey;
 use shared_proto::names::POLICY_SERVER_NAME;
 use tokio::sync::watch;
 
-use super::{Route, Security, authorities};
+use super::{Route, Security, authorities, next};
 use crate::client::LinkConfig;
 use crate::connection::Standing;
 use crate::origin::Authority;
@@ -31,6 +31,9 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const STREAMS: usize = 100;
 /// A connection that was kept can have ended meanwhile: then the same address gets another chance.
 const ROUNDS: usize = 2;
+/// Bytes of an answer that wait for a slow reader. Smaller than the window of the connection by far, or one who reads nothing
+/// would hold up all that share it.
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// Where they are, what they are shown, and how it stands with each.
 #[derive(Debug)]
@@ -68,23 +71,22 @@ impl PolicyServers {
         }
     }
 
-    /// The peer for the given attempt, counted from 0: those first to which the link is up. `None` when all were tried.
-    pub(super) async fn peer(&self, attempt: usize) -> Option<HttpPeer> {
+    /// The next peer after those that were `tried` in vain: those first to which the link is up. `None` when all were.
+    pub(super) async fn peer(&self, tried: &[SocketAddr]) -> Option<HttpPeer> {
         let routes = self.routes.load_full();
         let is_up = |number: usize| self.standing.get(number).is_some_and(|server| server.borrow().sender().is_some());
         let (up, others): (Vec<_>, Vec<_>) = routes.iter().enumerate().partition(|(number, _)| is_up(*number));
-        let in_order: Vec<&Route> = up.into_iter().chain(others).map(|(_, route)| route).collect();
-        let mut left = attempt;
-        for route in in_order.iter().cycle().take(in_order.len() * ROUNDS) {
+        let mut known = Vec::new();
+        for (_, route) in up.into_iter().chain(others) {
             match route.find().await {
-                Ok(found) => match found.peers.get(left) {
-                    Some(peer) => return Some(peer.clone()),
-                    None => left -= found.peers.len(),
-                },
+                Ok(found) => known.extend(found.peers.iter().cloned()),
                 Err(error) => tracing::warn!("{error}"),
             }
+            if let Some((_, peer)) = next(&known, tried, 1) {
+                return Some(peer.clone());
+            }
         }
-        None
+        next(&known, tried, ROUNDS).map(|(_, peer)| peer.clone())
     }
 }
 
@@ -107,6 +109,7 @@ pub(super) fn peer(address: SocketAddr, authorities: &Arc<CaType>, identity: &Ar
     peer.options.ca = Some(authorities.clone());
     peer.options.alpn = ALPN::H2;
     peer.options.max_h2_streams = STREAMS;
+    peer.options.h2_stream_window_size = Some(STREAM_WINDOW);
     peer.options.h2_ping_interval = Some(PING_EVERY);
     peer.options.connection_timeout = Some(CONNECT_LIMIT);
     peer.options.total_connection_timeout = Some(CONNECT_LIMIT);
@@ -140,7 +143,7 @@ mod tests {
     }
 
     async fn serial(servers: &PolicyServers) -> String {
-        servers.peer(0).await.unwrap().client_cert_key.unwrap().serial()
+        servers.peer(&[]).await.unwrap().client_cert_key.unwrap().serial()
     }
 
     #[tokio::test]
@@ -148,14 +151,14 @@ mod tests {
         let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
         let (files, next) = (ca.issue(dir.path(), "agent", "agent"), ca.issue(dir.path(), "next", "agent"));
         let servers = PolicyServers::load(config(files.clone(), &ca.write(dir.path())), &[]).unwrap();
-        let (first, group) = (serial(&servers).await, servers.peer(0).await.unwrap().group_key);
+        let (first, group) = (serial(&servers).await, servers.peer(&[]).await.unwrap().group_key);
         std::fs::rename(&next.certificate, &files.certificate).unwrap();
         servers.refresh();
         assert_eq!(serial(&servers).await, first, "the key is still the old one");
         std::fs::rename(&next.key, &files.key).unwrap();
         servers.refresh();
         assert_ne!(serial(&servers).await, first);
-        assert_ne!(servers.peer(0).await.unwrap().group_key, group, "a connection of the old one serves nobody new");
+        assert_ne!(servers.peer(&[]).await.unwrap().group_key, group, "a connection of the old one serves nobody new");
     }
 
     /// Each twice, and always with everything that makes it safe.
@@ -164,14 +167,30 @@ mod tests {
         let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
         let config = config(ca.issue(dir.path(), "agent", "agent"), &ca.write(dir.path()));
         let servers = PolicyServers::load(config, &[]).unwrap();
-        let mut seen = Vec::new();
-        for attempt in 0.. {
-            let Some(peer) = servers.peer(attempt).await else { break };
+        let (mut seen, mut tried) = (Vec::new(), Vec::new());
+        while let Some(peer) = servers.peer(&tried).await {
             assert_eq!((peer.sni(), peer.verify_cert(), peer.verify_hostname()), (POLICY_SERVER_NAME, true, true));
             assert_eq!(peer.get_alpn(), Some(&ALPN::H2));
             assert_eq!(peer.get_ca().map(|ca| ca.len()), Some(1));
+            assert_eq!(peer.options.h2_stream_window_size, Some(STREAM_WINDOW));
             seen.push(peer.address().to_string());
+            tried.push(*peer.address().as_inet().unwrap());
         }
         assert_eq!(seen, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:1", "127.0.0.1:2"]);
+    }
+
+    /// Whatever order they come in.
+    #[test]
+    fn each_address_has_its_turns() {
+        let mut addresses = [1, 2, 3].map(|port| (SocketAddr::from(([127, 0, 0, 1], port)), ()));
+        let mut tried = Vec::new();
+        while let Some((address, ())) = next(&addresses, &tried, 2) {
+            tried.push(*address);
+            addresses.rotate_left(1);
+        }
+        let ports: Vec<u16> = tried.iter().map(SocketAddr::port).collect();
+        let mut halves: Vec<Vec<u16>> = ports.chunks(3).map(<[u16]>::to_vec).collect();
+        halves.iter_mut().for_each(|half| half.sort_unstable());
+        assert_eq!(halves, [[1, 2, 3], [1, 2, 3]], "{ports:?}");
     }
 }

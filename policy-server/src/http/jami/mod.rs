@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::FromRequestParts;
 use axum::extract::rejection::BytesRejection;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
@@ -32,6 +32,9 @@ use crate::agents::{Capability, Registered};
 use crate::audit::{Detail, Kind};
 use crate::device::Asker;
 use crate::wire::{Loaded, Server};
+
+/// When a client may try again whose agent is not registered as it has to be: somebody has to do something first.
+const RETRY_SECONDS: &str = "30";
 
 /// A path, and the operations it takes.
 pub(super) type Route = (&'static str, fn() -> MethodRouter<Arc<Server>>);
@@ -100,18 +103,17 @@ impl FromRequestParts<Arc<Server>> for Call {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Response> {
-        let Agent(agent) = Agent::from_request_parts(parts, server).await.map_err(IntoResponse::into_response)?;
-        Self::read(parts, server, agent).map_err(IntoResponse::into_response)
+        let agent = Agent::from_request_parts(parts, server).await;
+        let Agent(agent) = agent.map_err(|refusal| ApiError::not_passed_on(refusal.error).into_response())?;
+        Self::read(parts, server, agent).map_err(|reason| ApiError::not_passed_on(reason).into_response())
     }
 }
 
 impl Call {
-    fn read(parts: &Parts, server: &Server, agent: Registered) -> Result<Self, ApiError> {
+    /// The error is what is wrong with the agent, or with what it says.
+    fn read(parts: &Parts, server: &Server, agent: Registered) -> Result<Self, String> {
         let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let told = |name: &str| {
-            let missing = || ApiError::new(StatusCode::BAD_REQUEST, format!("the agent does not say {name}"));
-            text(name).map(str::to_owned).ok_or_else(missing)
-        };
+        let told = |name: &str| text(name).map(str::to_owned).ok_or_else(|| format!("the agent does not say {name}"));
         let (domain, entry, origin) =
             (told(header::SECURITY_DOMAIN)?, told(header::LOGIN_ENTRY)?, told(header::ORIGIN)?);
         let request_id = told(header::REQUEST_ID)?;
@@ -125,9 +127,9 @@ impl Call {
             let (agent, url, reason) = (Some(&*agent.name), Some(parts.uri.path()), Some(&*reason));
             let detail = Detail { request_id, agent, domain, entry, url, reason, ..Detail::default() };
             server.audit.record(Kind::AgentRefused, detail);
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "this agent may not pass on requests of Jami devices"));
+            return Err("this agent may not pass on requests of Jami devices".to_owned());
         }
-        let bad = |what| ApiError::new(StatusCode::BAD_REQUEST, format!("{what} of the agent cannot be read"));
+        let bad = |what| format!("{what} of the agent cannot be read");
         let client = told(header::CLIENT_ADDRESS)?.parse().map_err(|_| bad("the client address"))?;
         let certificate = parts.headers.get(header::CLIENT_CERT).map(|value| ClientCert::parse(value.as_bytes()));
         let certificate = certificate.transpose().map_err(|_| bad("the client certificate"))?;
@@ -174,6 +176,13 @@ pub struct ApiError {
 impl ApiError {
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), headers: Vec::new() }
+    }
+
+    /// What is the agent's fault, or ours, is nobody's verdict on the client: it would delete its keys at a 401. The text is
+    /// for the log, and for whoever looks at the answer.
+    fn not_passed_on(reason: String) -> Self {
+        tracing::warn!(reason, "a request of a Jami device is refused for what its agent is");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason).with(RETRY_AFTER, RETRY_SECONDS.to_owned())
     }
 
     pub fn with(mut self, name: HeaderName, value: String) -> Self {

@@ -10,8 +10,14 @@ fn api(path: &str, question: &Value) -> Act {
     if path.starts_with("/api/") { Act::Answer(200, json!({ "api": path })) } else { policy(path, question) }
 }
 
+/// Devices enrol at `app.test`, through a proxy that ends their TLS.
+fn jami(gate: &mut GateConfig) {
+    Arc::make_mut(&mut gate.sites[0]).jami = true;
+    gate.trusted_proxies = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+}
+
 async fn setting() -> Setting {
-    Setting::changed(api, Limits::default(), |gate| Arc::make_mut(&mut gate.sites[0]).jami = true).await
+    Setting::changed(api, Limits::default(), jami).await
 }
 
 fn only(setting: &Setting) -> PassedOn {
@@ -44,7 +50,7 @@ async fn the_policy_server_sees_the_request_in_our_words() {
         (":authority", "cams-policy-server"),
         ("accept", "*/*"),
         ("authorization", "Basic YTpi"),
-        ("cams-http-client-address", "127.0.0.1"),
+        ("cams-http-client-address", "10.0.0.1"),
         ("cams-http-login-entry", "http"),
         ("cams-http-origin", &origin),
         ("cams-http-security-domain", "system"),
@@ -106,7 +112,7 @@ async fn a_body_has_an_end() {
 async fn a_long_body_is_streamed() {
     const LENGTH: usize = 100 * 1024 * 1024;
     let change = |gate: &mut GateConfig| {
-        Arc::make_mut(&mut gate.sites[0]).jami = true;
+        jami(gate);
         gate.jami.body_limit = LENGTH as u64;
     };
     let setting = Setting::changed(api, Limits::default(), change).await;
@@ -145,7 +151,6 @@ async fn without_a_server_there_is_503_and_nothing_else() {
     fn lost(path: &str, question: &Value) -> Act {
         if path.starts_with("/api/") { Act::Close } else { policy(path, question) }
     }
-    let jami = |gate: &mut GateConfig| Arc::make_mut(&mut gate.sites[0]).jami = true;
     let broken = Setting::changed(lost, Limits::default(), jami).await;
     let mut gone = setting().await;
     gone.policy = PolicyServer::start(&gone.ca, policy).await;
@@ -154,6 +159,98 @@ async fn without_a_server_there_is_503_and_nothing_else() {
             let answer = ask(setting.http, &request).await.unwrap();
             assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{request}: {answer:?}");
             assert!(answer.body.starts_with(r#"{"error":"#), "{answer:?}");
+        }
+    }
+}
+
+/// A 401 without a challenge is not about the device: the server does not know us, or something else answers in its place.
+#[tokio::test]
+async fn only_what_is_about_the_device_is_401() {
+    fn script(path: &str, question: &Value) -> Act {
+        match path {
+            "/api/login" => Act::Challenge("Basic realm=\"Jami\""),
+            "/api/auth/devices" => Act::Challenge("Bearer"),
+            _ if path.starts_with("/api/") => Act::Answer(401, json!({ "error": "not registered" })),
+            _ => policy(path, question),
+        }
+    }
+    let setting = Setting::changed(script, Limits::default(), jami).await;
+    for (path, status, retry) in
+        [("/api/login", 401, None), ("/api/auth/devices", 401, None), ("/api/auth/device", 503, Some("5"))]
+    {
+        let answer = ask(setting.http, post(path, JSON, "{}")).await.unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (status, retry), "{path}: {answer:?}");
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{answer:?}");
+    }
+}
+
+/// A server that takes a question and says nothing is not waited for, and one that is done with a question not kept waiting
+/// for the rest of it.
+#[tokio::test]
+async fn neither_side_keeps_the_other_waiting() {
+    fn script(path: &str, question: &Value) -> Act {
+        if path == "/api/auth/device" { Act::Hang } else { api(path, question) }
+    }
+    let second = Duration::from_secs(1);
+    let setting = Setting::changed(script, Limits { answer: second, upload: second, ..Limits::default() }, jami).await;
+    let answer = ask(setting.http, post("/api/auth/device", JSON, "{}")).await.unwrap();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
+    let mut client = Client::connect(setting.http).await;
+    client.send("POST /api/auth/early HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000\r\n\r\nx").await;
+    assert!(client.until(b"\r\n\r\n").await.unwrap().starts_with("HTTP/1.1 200"));
+    tokio::time::timeout(10 * second, client.rest()).await.expect("it is cut");
+}
+
+/// What a server certainly did not act on is asked again, once, whatever the method; a longer body cannot be.
+#[tokio::test]
+async fn a_refused_stream_is_tried_again() {
+    let refusals = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let left = refusals.clone();
+    let script = move |path: &str, question: &Value| {
+        let less = |left: usize| left.checked_sub(1);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        match path.starts_with("/api/") && left.fetch_update(order, order, less).is_ok() {
+            true => Act::Refuse,
+            false => api(path, question),
+        }
+    };
+    let change = |gate: &mut GateConfig| {
+        jami(gate);
+        gate.jami.body_limit = 1024 * 1024;
+    };
+    let setting = Setting::changed(script, Limits::default(), change).await;
+    for (times, length, status) in [(1, 10, 200), (2, 10, 503), (1, 500_000, 503)] {
+        refusals.store(times, std::sync::atomic::Ordering::SeqCst);
+        let answer = ask(setting.http, post("/api/auth/device", JSON, &"x".repeat(length))).await.unwrap();
+        assert_eq!(answer.status, status, "{times} {length}: {answer:?}");
+        refusals.store(0, std::sync::atomic::Ordering::SeqCst);
+    }
+    let bodies: Vec<usize> = setting.policy.passed_on().iter().map(|seen| seen.body).collect();
+    assert_eq!(bodies, [10, 10, 10, 10, 500_000], "nothing is left out when it is sent again");
+}
+
+/// A burst waits for its turn, and does not open a connection each.
+#[tokio::test]
+async fn what_is_too_much_at_once_waits() {
+    fn script(path: &str, question: &Value) -> Act {
+        if path == "/api/auth/device" { Act::Hang } else { api(path, question) }
+    }
+    let room = crate::passing::Room { all: 2, of_network: 1, wait: Duration::from_millis(200) };
+    let setting = Setting::changed(script, Limits { room, ..Limits::default() }, jami).await;
+    let mut first = Client::connect(setting.http).await;
+    first.send(post("/api/auth/device", JSON, "{}")).await;
+    while setting.policy.passed_on().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let refused = ask(setting.http, get("/api/info", "")).await.unwrap();
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
+    let other = ask(setting.http, get("/api/info", "X-Forwarded-For: 192.0.2.7\r\n")).await.unwrap();
+    assert_eq!(other.status, 200, "another network has its own");
+    assert_eq!(ask(setting.http, get("/public/", "")).await.unwrap().status, 200, "the sites are not meant");
+    drop(first);
+    loop {
+        if ask(setting.http, get("/api/info", "")).await.unwrap().status == 200 {
+            break;
         }
     }
 }
@@ -168,7 +265,7 @@ async fn the_next_server_is_asked_where_one_cannot_be_reached() {
     // A good certificate, but not that of a policy server.
     let impostor = PolicyServer::named(&ca, "agent.test", "127.0.0.1:0".parse().unwrap(), api).await;
     let mut config = config(&dir, &ca, &policy, &site);
-    Arc::make_mut(&mut Arc::make_mut(&mut config.gate).sites[0]).jami = true;
+    jami(Arc::make_mut(&mut config.gate));
     for first in [silent.local_addr().unwrap(), impostor.address] {
         config.policy_servers.insert(0, Authority::parse(&first.to_string()).unwrap());
     }
@@ -197,7 +294,7 @@ async fn in_cleartext_nothing_but_revocation_is_served() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
     let (policy, site) = (PolicyServer::start(&ca, api).await, upstream::Site::start().await);
     let mut config = config(&dir, &ca, &policy, &site);
-    Arc::make_mut(&mut Arc::make_mut(&mut config.gate).sites[0]).jami = true;
+    jami(Arc::make_mut(&mut config.gate));
     config.revocation_listeners = vec!["127.0.0.1:0".parse().unwrap()];
     let agent = Agent::start(config, Limits::default()).unwrap();
     let address = agent.addresses()[2];
