@@ -153,6 +153,12 @@ fn jami(options: &mut Options, problems: &mut Problems) -> JamiConf {
     };
     let cors_origin = url("cams.jami.cors.domain.name", is_origin, "https://jami.example.org");
     let revocation_url = url("cams.jami.revocation.url", is_origin, "http://pki.example.org:8080");
+    let devices = "cams.jami.devices.per.user";
+    let line = options.line_of(devices);
+    let devices_per_user = options.take_parsed(devices, DEVICES_PER_USER, "a number", problems);
+    if devices_per_user == 0 {
+        problems.add(&file, line, format!("`{devices}`: with 0 nobody could enrol a device; 1 is the least"));
+    }
     JamiConf {
         device_lifetime,
         account_lifetime,
@@ -161,7 +167,7 @@ fn jami(options: &mut Options, problems: &mut Problems) -> JamiConf {
         revocation_url,
         public_name_server: options.take_bool("cams.jami.public.name.server", false, problems),
         spare_keys: options.take_parsed("cams.jami.spare.keys", SPARE_KEYS, "a number", problems),
-        devices_per_user: options.take_parsed("cams.jami.devices.per.user", DEVICES_PER_USER, "a number", problems),
+        devices_per_user,
     }
 }
 
