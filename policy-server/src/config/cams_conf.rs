@@ -219,7 +219,7 @@ mod tests {
     fn every_problem_is_reported() {
         let mut problems = Problems::default();
         let text = "cams.server.name=a b\ncams.policy.server.listen=nowhere\ncams.stor.url=x\n\
-            cams.assertion.key.lifetime=1h\n";
+            cams.assertion.key.lifetime=1h\ncams.jami.devices.per.user=0\n";
         assert!(read(Path::new("c"), text, &mut problems).is_none());
         let text = problems.to_string();
         for expected in [
@@ -230,6 +230,7 @@ mod tests {
             "`cams.store.url` is missing",
             "`cams.key.encryption.key` is missing",
             "c:4: `cams.assertion.key.lifetime`: write a time from 1d",
+            "c:5: `cams.jami.devices.per.user`: with 0",
             "c:3: unknown property `cams.stor.url`, did you mean `cams.store.url`?",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
