@@ -69,6 +69,16 @@ pub enum AdminError {
     NoDevice(String),
     #[error("there is no Jami account of `{0}`")]
     NoJamiAccount(String),
+    #[error("the Jami account of `{0}` has changed just now: look at it again")]
+    JamiAccountChanged(String),
+    #[error("nothing is changed: the login entry `{0}` of the account is gone from the configuration")]
+    NoEntry(String),
+    #[error("nothing is changed: a directory cannot be asked who has the name now: {0}")]
+    NotAsked(String),
+    #[error(
+        "nothing is changed: no directory that can be asked without a password knows somebody called `{0}` who may log in"
+    )]
+    NoPerson(String),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]

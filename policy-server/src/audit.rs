@@ -76,7 +76,7 @@ pub enum Kind {
     /// Its person is disabled or gone.
     JamiAccountSuspended,
     JamiAccountResumed,
-    /// Its name is another person's.
+    /// Its name is another person's, or an administrator revoked it.
     JamiAccountDetached,
     /// By an administrator: the account is bound to whoever has its name now.
     JamiAccountRelinked,

@@ -11,6 +11,7 @@ use shared_proto::problem::Problems;
 use tokio::time::MissedTickBehavior;
 
 use crate::audit::{Detail, Kind};
+use crate::device::account;
 use crate::directory::xml_users::{Refresh, XmlUserRepository};
 use crate::enforcement::EXPIRED;
 use crate::reader::Reader;
@@ -43,6 +44,7 @@ impl Server {
                         }
                     };
                     self.settle().await;
+                    self.notice_gone(&mut watch).await;
                 }
                 _ = purge.tick() => self.purge().await,
             }
@@ -68,7 +70,9 @@ impl Server {
                 let users = watch.users.entry((domain.name.clone(), repository.path().to_owned())).or_default();
                 if users.seen.as_ref().is_none_or(|seen| seen.moved(now)) {
                     users.seen = Some(Seen::at(repository.path(), now));
-                    self.refresh(domain, repository, &mut users.refused);
+                    if self.refresh(domain, repository, &mut users.refused) {
+                        watch.moved.insert(domain.name.clone());
+                    }
                 }
             }
         }
@@ -93,6 +97,7 @@ impl Server {
                 self.loaded.store(Arc::new(new));
                 // The files are taken over together, so every domain may decide otherwise.
                 self.owe(&domains);
+                watch.moved.extend(domains);
             }
             // Said already.
             Err(problems) if watch.refused.as_ref() == Some(&problems) => {}
@@ -128,10 +133,27 @@ impl Server {
         *said = Some(reason);
     }
 
-    fn refresh(&self, domain: &Domain, repository: &XmlUserRepository, refused: &mut Option<Problems>) {
+    /// Looks for people of Jami accounts without ids who are not in the files as they are now: the next look at the files may
+    /// find others of the same names there.
+    async fn notice_gone(&self, watch: &mut Watch) {
+        let loaded = self.loaded();
+        for name in std::mem::take(&mut watch.moved) {
+            let Some(domain) = loaded.domains.get(&name) else { continue };
+            if let Err(error) = account::look_for_gone(self, domain).await {
+                tracing::error!(%error, domain = name, "people of Jami accounts cannot be looked up again");
+                watch.moved.insert(name);
+            }
+        }
+    }
+
+    /// Whether other users count now.
+    fn refresh(&self, domain: &Domain, repository: &XmlUserRepository, refused: &mut Option<Problems>) -> bool {
         let file = repository.path().display().to_string();
         match repository.refresh() {
-            Refresh::Unchanged => *refused = None,
+            Refresh::Unchanged => {
+                *refused = None;
+                false
+            }
             Refresh::Reloaded { users, hash, warnings } => {
                 *refused = None;
                 self.owe([&domain.name]);
@@ -139,8 +161,9 @@ impl Server {
                 tracing::info!(users, %file, "the users were changed and taken over");
                 let detail = Detail { url: Some(&file), new_hash: Some(&hash), ..Detail::default() };
                 self.audit.record(Kind::UsersReloaded, detail);
+                true
             }
-            Refresh::Broken(problems) if refused.as_ref() == Some(&problems) => {}
+            Refresh::Broken(problems) if refused.as_ref() == Some(&problems) => false,
             Refresh::Broken(problems) => {
                 for problem in problems.iter() {
                     tracing::error!("{problem}");
@@ -150,6 +173,7 @@ impl Server {
                 let detail = Detail { url: Some(&file), reason: Some(&reason), ..Detail::default() };
                 self.audit.record(Kind::UsersRefused, detail);
                 *refused = Some(problems);
+                false
             }
         }
     }
@@ -196,6 +220,8 @@ struct Watch {
     /// Why the last attempt failed.
     refused: Option<Problems>,
     users: BTreeMap<(String, PathBuf), UsersWatch>,
+    /// Domains whose users are others since it was looked for people who are gone.
+    moved: BTreeSet<String>,
 }
 
 /// The same for a file of users. The first look reads it.

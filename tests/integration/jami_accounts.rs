@@ -164,7 +164,8 @@ async fn accounts_are_taken_for_a_look_once() {
     assert_eq!(one.unwrap().len() + two.unwrap().len(), 1);
     let store = &cluster.servers[0].store;
     assert!(store.take_unchecked_accounts("system", now - 1, now, 10).await.unwrap().is_empty());
-    let subject = Subject { user: "alice".to_owned(), ..account.subject };
-    store.renew_jami_subject(&account.id, &subject).await.unwrap();
+    let subject = Subject { roles: ["staff".to_owned()].into(), ..account.subject.clone() };
+    assert!(store.renew_jami_subject(&account, &subject).await.unwrap());
+    assert!(!store.renew_jami_subject(&account, &subject).await.unwrap(), "it is another one now");
     store.purge_jami_tokens(now).await.unwrap();
 }

@@ -54,6 +54,12 @@ pub struct UserJamiArgs {
     /// The person who has the name now is another one: take the name from the account and revoke its devices
     #[arg(long, conflicts_with = "relink")]
     pub release: bool,
+    /// End the account for ever: revoke it with all its devices, and free the name
+    #[arg(long, conflicts_with_all = ["relink", "release"])]
+    pub revoke: bool,
+    /// Why it is revoked, for the register and the audit log
+    #[arg(long, requires = "revoke", value_name = "TEXT", default_value = "revoked by an administrator")]
+    pub reason: String,
     #[command(flatten)]
     pub json: JsonArgs,
 }

@@ -125,14 +125,16 @@ pub async fn user(args: UserJamiArgs) -> anyhow::Result<()> {
         let (id, count) = (&account.id, devices.len());
         return output::line(format!("the account {id} has lost the name; devices revoked: {count}"));
     }
+    if args.revoke {
+        let (account, devices) = admin.revoke_jami_account(domain, name, &args.reason).await?;
+        let (id, count) = (&account.id, devices.len());
+        return output::line(format!("the account {id} is revoked, and the name is free; devices revoked: {count}"));
+    }
     if args.relink {
-        let account = admin.relink_jami_account(domain, name).await?;
-        return output::line(match account.identity.source.as_str() {
-            "" => format!("the account {} is bound to whatever proves the name at the next login", account.id),
-            source => {
-                format!("the account {} is bound to {source} {}", account.id, output::plain(&account.identity.id))
-            }
-        });
+        let (was, account) = admin.relink_jami_account(domain, name).await?;
+        let known = |of: &Account| format!("{} {}", of.identity.source, output::plain(&of.identity.id));
+        let (id, now, before) = (&account.id, known(&account), known(&was));
+        return output::line(format!("the account {id} is bound to {}; it was bound to {}", now.trim(), before.trim()));
     }
     let (account, devices) = admin.jami_account(domain, name).await?;
     show_account(&account, &devices, args.json.json)

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 
 use super::{Admin, AdminError, actor};
 use crate::audit::{Detail, Kind};
-use crate::device::{Account, Device, Identity, identity, revoke};
+use crate::auth::subject::Subject;
+use crate::device::{Account, Device, Identity, Standing, identity, revoke};
 use crate::directory::person::Name;
 use crate::store::Reason;
 use crate::wire;
@@ -43,24 +44,60 @@ impl Admin {
         Ok((account, devices))
     }
 
-    /// The person who has the name now is the person of the account: binds it to whatever proves the name, or, where no
-    /// module tells without the password, to whatever proves it at the next login.
-    pub async fn relink_jami_account(&self, domain: &str, name: &Name) -> Result<Account, AdminError> {
-        let (mut account, _) = self.jami_account(domain, name).await?;
+    /// The person who has the name now is the person of the account: binds it to what proves the name, which is looked up
+    /// now. Where nobody has an account of this name, the one that lost it last is given it again. Also what it was.
+    ///
+    /// # Errors
+    /// Where a directory does not answer, or none knows the person: nothing is changed then.
+    pub async fn relink_jami_account(&self, domain: &str, name: &Name) -> Result<(Account, Account), AdminError> {
+        let none = || AdminError::NoJamiAccount(name.to_string());
+        let named = self.store.jami_account_by_name(domain, name.key()).await?;
+        let found = match named {
+            None => self.store.jami_account_that_was(domain, name.key()).await?,
+            named => named,
+        };
+        let mut was = found.ok_or_else(none)?;
+        let subject = self.person(domain, &was).await?;
+        if was.standing == Standing::Detached {
+            was = self.store.attach_jami_account(&was).await?.ok_or_else(none)?;
+        }
+        let account = Account {
+            identity: Identity::of(&subject),
+            subject: identity::to_keep(subject),
+            standing: Standing::Stands,
+            ..was.clone()
+        };
+        if !self.store.bind_jami_account(&was, &account).await? {
+            return Err(AdminError::JamiAccountChanged(name.to_string()));
+        }
+        let reason = format!("{}; it was {}", text(&account.identity), text(&was.identity));
+        let detail = Detail { actor: Some(actor()), reason: Some(&reason), ..Detail::of_account(&account) };
+        self.audit.record(Kind::JamiAccountRelinked, detail);
+        Ok((was, account))
+    }
+
+    /// Who has the name of the account now, by all the modules of its login entry that tell without a password.
+    async fn person(&self, domain: &str, account: &Account) -> Result<Subject, AdminError> {
         let loaded = wire::load_with(&self.conf, self.vault.clone())?;
         let entry = loaded.domains.get(domain).and_then(|domain| domain.entry(&account.entry));
-        let found = match entry {
-            Some(entry) => entry.look_up(&account.user, Timestamp::now()).await,
-            None => None,
-        };
-        account.identity = found.as_ref().map_or_else(Identity::default, Identity::of);
-        account.subject = found.map_or(account.subject, identity::to_keep);
-        if !self.store.bind_jami_account(&account).await? {
-            return Err(AdminError::NoJamiAccount(name.to_string()));
-        }
-        let detail = Detail { actor: Some(actor()), ..Detail::of_account(&account) };
-        self.audit.record(Kind::JamiAccountRelinked, detail);
-        Ok(account)
+        let entry = entry.ok_or_else(|| AdminError::NoEntry(account.entry.clone()))?;
+        let found = entry.look_up(&account.user, Timestamp::now()).await.map_err(AdminError::NotAsked)?;
+        found.ok_or_else(|| AdminError::NoPerson(account.user.clone()))
+    }
+
+    /// Ends the account for ever: its certificate and its devices are revoked, and its name is free. Those devices.
+    pub async fn revoke_jami_account(
+        &self,
+        domain: &str,
+        name: &Name,
+        reason: &str,
+    ) -> Result<(Account, Vec<Device>), AdminError> {
+        let (account, _) = self.jami_account(domain, name).await?;
+        let (now, reason) = (Timestamp::now().as_second(), Reason::out_of_use(reason));
+        let ended = self.store.revoke_jami_account(&account, &reason, now).await?;
+        let devices = ended.ok_or_else(|| AdminError::JamiAccountChanged(name.to_string()))?;
+        self.record_account_end(&account, &devices, &reason);
+        Ok((account, devices))
     }
 
     /// The person who has the name now is another one: the account loses it, and its devices are revoked. Those devices.
@@ -70,11 +107,21 @@ impl Admin {
         let Some(devices) = self.store.detach_jami_account(&account, now).await? else {
             return Err(AdminError::NoJamiAccount(name.to_string()));
         };
-        let by = || Detail { actor: Some(actor()), ..Detail::default() };
-        self.audit.record(Kind::JamiAccountDetached, Detail { actor: Some(actor()), ..Detail::of_account(&account) });
-        for device in &devices {
-            revoke::record(&self.audit, &account, &device.id, &Reason::NAME_OF_ANOTHER, by());
-        }
+        self.record_account_end(&account, &devices, &Reason::NAME_OF_ANOTHER);
         Ok((account, devices))
     }
+
+    fn record_account_end(&self, account: &Account, devices: &[Device], reason: &Reason<'_>) {
+        let detail = Detail { actor: Some(actor()), reason: Some(reason.text), ..Detail::of_account(account) };
+        self.audit.record(Kind::JamiAccountDetached, detail);
+        for device in devices {
+            let by = Detail { actor: Some(actor()), ..Detail::default() };
+            revoke::record(&self.audit, account, &device.id, reason, by);
+        }
+    }
+}
+
+/// For people.
+fn text(identity: &Identity) -> String {
+    format!("bound to {} `{}`", identity.source, identity.id)
 }

@@ -65,6 +65,8 @@ pub struct LoginRun {
     /// The failure is no verdict on the password: a module could not be asked, and none refused whose word decides. The
     /// stack may report another module's `FailedLogin` all the same, as Java does.
     pub unavailable: bool,
+    /// A module could not be asked, whatever the stack made of it.
+    pub partly: bool,
     /// Somebody did not accept the credentials, whatever the stack made of it: this was a guess.
     pub refused: bool,
     /// The same credentials will not do later either: a module whose word decides rejects them, or the stack does.
@@ -156,7 +158,7 @@ impl LoginEntry {
     pub(super) fn not_run(&self, error: LoginError) -> LoginRun {
         let unavailable = error.kind == ErrorKind::Unavailable;
         let modules = self.modules.iter().map(EntryModule::not_asked).collect();
-        LoginRun { result: Err(error), modules, unavailable, refused: false, rejected: false }
+        LoginRun { result: Err(error), modules, unavailable, partly: unavailable, refused: false, rejected: false }
     }
 
     /// Runs the login stack once, without the valves that belong around every login of a person
@@ -173,7 +175,8 @@ impl LoginEntry {
         let callbacks = match self.handler.answers(answers) {
             Ok(callbacks) => callbacks,
             Err(error) => {
-                return LoginRun { result: Err(error), modules, unavailable: false, refused: true, rejected: true };
+                let (unavailable, partly) = (false, false);
+                return LoginRun { result: Err(error), modules, unavailable, partly, refused: true, rejected: true };
             }
         };
         let mut stack = Stack::new(&self.modules.iter().map(|module| module.flag).collect::<Vec<_>>());
@@ -209,7 +212,7 @@ impl LoginEntry {
         let unavailable =
             result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable || (down && !decided));
         rejected |= !unavailable && result.as_ref().is_err_and(LoginError::rejects);
-        LoginRun { result, modules, unavailable, refused, rejected }
+        LoginRun { result, modules, unavailable, partly: down, refused, rejected }
     }
 
     /// Asks the modules that proved the subject whether it still holds. A module that cannot be asked, or is too far away

@@ -4,6 +4,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::*;
 use crate::admin::Admin;
+use crate::device::Standing;
 use crate::session::Filter;
 use crate::testkit::{Site, keep_session};
 
@@ -101,4 +102,32 @@ async fn sessions_past_their_limits_are_not_listed_and_removed() {
     server.purge().await;
     assert_eq!(ids(server.sessions.list(&Filter::default()).await.unwrap()), left);
     assert_eq!(site.events("session-ended").len(), 3);
+}
+
+#[tokio::test]
+async fn whoever_is_out_of_a_file_once_is_seen_gone_even_without_a_device() {
+    let site = Site::new();
+    let server = site.server().await;
+    let mut watch = Watch::default();
+    server.follow(&mut watch);
+    let subject = server.loaded().domains["system"].entry("http").unwrap().look_up("alice", server.now()).await;
+    let subject = subject.unwrap().unwrap();
+    let store = &server.store;
+    store.put_jami_account("a", "alice").await;
+    store.set_jami_account("a", "source", &format!("'{}'", subject.proofs[0].class)).await;
+    store.set_jami_account("a", "subject", &format!("'{}'", serde_json::to_string(&subject).unwrap())).await;
+    assert_eq!(store.take_unchecked_accounts("system", 0, 1, 9).await.unwrap().len(), 1, "no ids: always");
+    for (users, expected) in [
+        (["alice", "bob"], Standing::Stands),
+        (["bob", "carol"], Standing::SeenGone),
+        (["alice", "carol"], Standing::SeenGone),
+    ] {
+        site.write_users(&users);
+        server.follow(&mut watch);
+        server.notice_gone(&mut watch).await;
+        assert_eq!(store.jami_account("a").await.unwrap().unwrap().standing, expected, "{users:?}");
+    }
+    store.set_jami_account("a", "suspended", "0").await;
+    store.set_jami_account("a", "source_id", "'1'").await;
+    assert!(store.take_unchecked_accounts("system", 9, 9, 9).await.unwrap().is_empty(), "an id, and no device");
 }

@@ -153,6 +153,12 @@ fn jami(options: &mut Options, problems: &mut Problems) -> JamiConf {
     };
     let cors_origin = url("cams.jami.cors.domain.name", is_origin, "https://jami.example.org");
     let revocation_url = url("cams.jami.revocation.url", is_origin, "http://pki.example.org:8080");
+    let devices = "cams.jami.devices.per.user";
+    let line = options.line_of(devices);
+    let devices_per_user = options.take_parsed(devices, DEVICES_PER_USER, "a number", problems);
+    if devices_per_user == 0 {
+        problems.add(&file, line, format!("`{devices}`: with 0 nobody could enrol a device; 1 is the least"));
+    }
     JamiConf {
         device_lifetime,
         account_lifetime,
@@ -161,7 +167,7 @@ fn jami(options: &mut Options, problems: &mut Problems) -> JamiConf {
         revocation_url,
         public_name_server: options.take_bool("cams.jami.public.name.server", false, problems),
         spare_keys: options.take_parsed("cams.jami.spare.keys", SPARE_KEYS, "a number", problems),
-        devices_per_user: options.take_parsed("cams.jami.devices.per.user", DEVICES_PER_USER, "a number", problems),
+        devices_per_user,
     }
 }
 
@@ -213,7 +219,7 @@ mod tests {
     fn every_problem_is_reported() {
         let mut problems = Problems::default();
         let text = "cams.server.name=a b\ncams.policy.server.listen=nowhere\ncams.stor.url=x\n\
-            cams.assertion.key.lifetime=1h\n";
+            cams.assertion.key.lifetime=1h\ncams.jami.devices.per.user=0\n";
         assert!(read(Path::new("c"), text, &mut problems).is_none());
         let text = problems.to_string();
         for expected in [
@@ -224,6 +230,7 @@ mod tests {
             "`cams.store.url` is missing",
             "`cams.key.encryption.key` is missing",
             "c:4: `cams.assertion.key.lifetime`: write a time from 1d",
+            "c:5: `cams.jami.devices.per.user`: with 0",
             "c:3: unknown property `cams.stor.url`, did you mean `cams.store.url`?",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");

@@ -30,8 +30,8 @@ pub fn holds_secret(option: &str, value: &str) -> bool {
 const JDBC_URL: &str = "jdbcUrl";
 const JDBC_PASSWORD: &str = "jdbcPassword";
 
-/// The options that say which directory a module asks.
-const DIRECTORY: [&str; 5] = ["host", "port", "domain", "jdbcUrl", "serviceId"];
+/// The options that say which directory a module asks, and what it knows people by there.
+const DIRECTORY: [&str; 7] = ["host", "port", "domain", "jdbcUrl", "serviceId", "idAttribute", "idColumn"];
 
 /// A short hash of the options that say which directory a module asks, without the passwords in them.
 pub fn settings_hash(options: &Options) -> String {
@@ -267,6 +267,7 @@ mod tests {
             ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:other@h/d", true),
             ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d\ndebug=true\nreadTimeout=1s\nbindPassword=x", true),
             ("host=b\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@h/d", false),
+            ("host=a\nidAttribute=uidNumber\njdbcUrl=jdbc:mysql://u:p@h/d", false),
             ("host=a\njdbcUrl=jdbc:mysql://u:p@h/d", true),
             ("host=a\nuserFilter=b\njdbcUrl=jdbc:mysql://u:p@other/d", false),
         ] {

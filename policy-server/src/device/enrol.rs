@@ -10,11 +10,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pkcs8::LineEnding;
 use pkcs8::der::pem;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
-use super::identity::{Identity, Verdict};
-use super::login::{Claims, prove, unclear};
+use super::identity::{Identity, command};
+use super::login::{Claims, Person, prove};
 use super::receipt::{self, Receipt};
-use super::{Account, Asker, Credentials, Device, DeviceError, Holding, Standing, revoke};
+use super::{Account, Asker, Credentials, Device, DeviceError, Holding, Issuing, Standing, revoke};
 use crate::audit::{Detail, Kind};
 use crate::auth::subject::Subject;
 use crate::pki::csr::{self, DeviceKey};
@@ -25,6 +28,10 @@ use crate::wire::Server;
 
 /// Two that enrol at once decide twice; whoever has lost this often is told to come again.
 const ATTEMPTS: usize = 5;
+/// How long somebody who enrols a first device waits for others of the name, and for a key.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Seconds after which it is worth coming again then.
+const AGAIN: u64 = 30;
 /// Characters of a device's name.
 const MAX_NAME: usize = 128;
 
@@ -53,9 +60,9 @@ pub async fn enrol(
 ) -> Result<Answer, DeviceError> {
     tokio::spawn(async move {
         let domain = asker.domain()?;
-        let subject = prove(&server, &asker, domain, &credentials).await?;
-        let user = subject.user.clone();
-        let result = issue(&server, &asker, subject, &request).await;
+        let person = prove(&server, &asker, domain, &credentials).await?;
+        let user = person.subject.user.clone();
+        let result = issue(&server, &asker, &person, &request).await;
         if let Err(error) = &result {
             let reason = error.to_string();
             let detail = Detail { user: Some(&user), reason: Some(&reason), ..asker.detail() };
@@ -66,12 +73,7 @@ pub async fn enrol(
     .await?
 }
 
-async fn issue(
-    server: &Arc<Server>,
-    asker: &Asker,
-    subject: Subject,
-    request: &Request,
-) -> Result<Answer, DeviceError> {
+async fn issue(server: &Arc<Server>, asker: &Asker, person: &Person, request: &Request) -> Result<Answer, DeviceError> {
     let key = csr::read(&request.csr).map_err(|error| DeviceError::Bad(error.to_string()))?;
     let no_authority = || {
         let what = "there is no organisation CA: run `cams ca create` or `cams ca import` at the policy server";
@@ -81,25 +83,90 @@ async fn issue(
     if server.store.is_jami_key(&key.short_id()).await? {
         return Err(DeviceError::Bad("the key is that of an account or a certificate authority".to_owned()));
     }
+    let mut first = First::new(&server.issuing);
     for _ in 0..ATTEMPTS {
-        let plan = Plan::make(server, asker, &subject, &key, &request.device_name, &authority).await?;
-        let made = plan.sign(server, key.clone(), Arc::clone(&authority)).await?;
-        match server.store.enrol(&made.enrolment(server.conf.jami.devices_per_user)).await? {
+        let mut plan = Plan::make(server, asker, person, &key, &request.device_name, &authority).await?;
+        if plan.was.is_none() && first.begin(&plan).await? {
+            // Somebody else may have been quicker.
+            plan = Plan::make(server, asker, person, &key, &request.device_name, &authority).await?;
+        }
+        let spare = if plan.was.is_none() { Some(first.key().await?) } else { None };
+        let is_first = spare.is_some();
+        let made = plan.sign(server, spare, key.clone(), Arc::clone(&authority)).await?;
+        let written = server.store.enrol(&made.enrolment(server.conf.jami.devices_per_user)).await;
+        if is_first && !matches!(written, Ok(Enrolled::Changed)) {
+            // Written down, or nobody knows: it is never another person's.
+            first.forget();
+        }
+        match written? {
             Enrolled::Done(revoked) => return Ok(made.answer(server, asker, &revoked)),
-            Enrolled::TooMany => {
-                let (user, quota) = (&subject.user, server.conf.jami.devices_per_user);
-                tracing::warn!(
-                    user,
-                    quota,
-                    "a device is refused: revoke those that are not used any more (`cams device \
-                     list --user NAME`), or raise `cams.jami.devices.per.user`"
-                );
-                return Err(DeviceError::Refused(format!("the account has {quota} devices already")));
-            }
+            Enrolled::TooMany => return Err(too_many(&asker.domain, &person.subject.user, server)),
             Enrolled::Changed => {}
         }
     }
+    // What was tried so often may be what is in the way.
+    first.forget();
     Err(DeviceError::Unavailable("others enrol for the same account all the time".to_owned()))
+}
+
+fn too_many(domain: &str, user: &str, server: &Server) -> DeviceError {
+    let (quota, show) = (server.conf.jami.devices_per_user, command(domain, user, ""));
+    tracing::warn!(
+        domain,
+        user,
+        quota,
+        "a device is refused: revoke those that are not used any more (`{show}`), or raise `cams.jami.devices.per.user`"
+    );
+    DeviceError::Refused(format!("the account has {quota} devices already"))
+}
+
+/// A first enrolment: one for each name at a time, with one key that goes back where it is not used.
+struct First<'a> {
+    issuing: &'a Issuing,
+    end: Instant,
+    turn: Option<OwnedMutexGuard<()>>,
+    /// As PKCS#8.
+    key: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl<'a> First<'a> {
+    fn new(issuing: &'a Issuing) -> Self {
+        Self { issuing, end: Instant::now() + PATIENCE, turn: None, key: None }
+    }
+
+    /// False where its turn is now already.
+    async fn begin(&mut self, plan: &Plan) -> Result<bool, DeviceError> {
+        if self.turn.is_some() {
+            return Ok(false);
+        }
+        let turn = self.issuing.turn(&plan.domain, &plan.key);
+        self.turn = Some(timeout_at(self.end, turn).await.map_err(|_| DeviceError::Busy(AGAIN))?);
+        Ok(true)
+    }
+
+    async fn key(&mut self) -> Result<RsaKey, DeviceError> {
+        let key = match &self.key {
+            Some(der) => der,
+            None => {
+                let key =
+                    timeout_at(self.end, self.issuing.spare.take()).await.map_err(|_| DeviceError::Busy(AGAIN))??;
+                self.key.insert(key.to_pkcs8()?)
+            }
+        };
+        Ok(RsaKey::from_pkcs8(key)?)
+    }
+
+    fn forget(&mut self) {
+        self.key = None;
+    }
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take().and_then(|der| RsaKey::from_pkcs8(&der).ok()) {
+            self.issuing.spare.give_back(key);
+        }
+    }
 }
 
 /// What is to be done, by what the store says.
@@ -125,23 +192,14 @@ impl Plan {
     async fn make(
         server: &Server,
         asker: &Asker,
-        subject: &Subject,
+        person: &Person,
         key: &DeviceKey,
         name: &str,
         authority: &OrganisationCa,
     ) -> Result<Self, DeviceError> {
-        let identity = Identity::of(subject);
-        let claims = Claims::find(&server.store, &asker.domain, &subject.user, &identity).await?;
-        let (was, loses_name) = match claims.verdict {
-            Verdict::New => (None, None),
-            Verdict::Named => (claims.named, None),
-            Verdict::Renamed => (claims.known, None),
-            Verdict::InPlace => (None, claims.named),
-            Verdict::RenamedInPlace => (claims.known, claims.named),
-            Verdict::Unclear => return Err(unclear(asker.domain()?, &subject.user)),
-        };
+        let Claims { key: name_key, own, renamed, loses_name } = Claims::find(server, asker, person).await?;
         let now = server.now();
-        let was = match was {
+        let was = match own {
             Some(account) => {
                 let held = holding(server, &account).await?;
                 Some((account, held))
@@ -151,7 +209,6 @@ impl Plan {
         let account = was.as_ref().map(|(account, _)| account.id.as_str());
         let found = server.store.jami_device(&key.id()).await?;
         let issue = check_device(server, account, found.as_ref()).await?;
-        let renamed = matches!(claims.verdict, Verdict::Renamed | Verdict::RenamedInPlace);
         let renew = was.as_ref().is_none_or(|(_, held)| {
             renamed || held.authority != authority.id() || !is_fresh(held.issued, held.not_after, now.as_second())
         });
@@ -165,8 +222,8 @@ impl Plan {
             revoked: None,
             reason: String::new(),
         };
-        let (domain, entry, subject) = (asker.domain.clone(), asker.entry.clone(), subject.clone());
-        let key = claims.key;
+        let (domain, entry, key) = (asker.domain.clone(), asker.entry.clone(), name_key);
+        let (subject, identity) = (person.subject.clone(), person.proved.identity.clone());
         Ok(Self { now, key, domain, entry, subject, identity, was, loses_name, device, is_new_device, issue, renew })
     }
 
@@ -190,13 +247,10 @@ impl Plan {
     async fn sign(
         self,
         server: &Server,
+        spare: Option<RsaKey>,
         device: DeviceKey,
         authority: Arc<OrganisationCa>,
     ) -> Result<Made, DeviceError> {
-        let spare = match self.was {
-            None => Some(server.issuing.spare.take().await?),
-            Some(_) => None,
-        };
         let (conf, urls, keys) = (&server.conf.jami, server.issuing.urls.clone(), server.issuing.keys.clone());
         let (account, device_lifetime) = (conf.account_lifetime, conf.device_lifetime);
         let opened = Arc::clone(&server.issuing.opened);

@@ -4,22 +4,13 @@
 //! told is refused, until an administrator says which it is.
 
 use crate::auth::error::{ErrorKind, LoginError};
-use crate::auth::subject::{Attributes, Subject};
+use crate::auth::subject::{Attributes, Proof, Subject};
 use crate::directory::person::{Name, fold};
-
-/// Classes of modules whose ids name one person whichever of them is asked: UUIDs, and random ones of ours. Primary keys of
-/// two databases may be the same number.
-const WORLDWIDE: [&str; 3] = [
-    "com.cafesoft.cams.auth.login.module.ActiveDirectoryLoginModule",
-    "com.cafesoft.cams.auth.login.module.LdapLoginModule",
-    "com.cafesoft.cams.auth.login.module.LocalLoginModule",
-];
 
 /// What an account is bound to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Class of the login module that knows the person. Empty, the next login under the account's name binds it: an
-    /// administrator said so.
+    /// Class of the login module that knows the person.
     pub source: String,
     /// What it knows the person by for ever; empty where it has no such thing.
     pub id: String,
@@ -27,17 +18,40 @@ pub struct Identity {
 
 impl Identity {
     pub fn of(subject: &Subject) -> Self {
-        let named = subject.proofs.iter().find(|proof| proof.source_id.is_some());
-        let proof = named.or_else(|| subject.proofs.first());
-        proof.map_or_else(Self::default, |proof| Self {
+        naming(subject).map_or_else(Self::default, |proof| Self {
             source: proof.class.clone(),
             id: proof.source_id.clone().unwrap_or_default(),
         })
     }
 
-    /// Whether the person can be found by it, whatever the name is now.
-    pub fn is_worldwide(&self) -> bool {
-        !self.id.is_empty() && WORLDWIDE.contains(&self.source.as_str())
+    /// The proof that an account with this identity rests on.
+    pub fn proof<'a>(&self, subject: &'a Subject) -> Option<&'a Proof> {
+        let is_it = |proof: &&Proof| proof.class == self.source && proof.source_id.as_deref().unwrap_or("") == self.id;
+        subject.proofs.iter().find(is_it)
+    }
+}
+
+/// The proof that says who it is: the first one with an id, else the first.
+pub fn naming(subject: &Subject) -> Option<&Proof> {
+    let named = subject.proofs.iter().find(|proof| proof.source_id.is_some());
+    named.or_else(|| subject.proofs.first())
+}
+
+/// Who somebody is, as a login proved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    pub identity: Identity,
+    /// Which directory said so: see [`Proof::settings`].
+    pub place: String,
+    /// Its ids name one person whichever directory is asked. Primary keys of two databases may be the same number.
+    pub worldwide: bool,
+}
+
+impl Proved {
+    pub fn of(subject: &Subject, worldwide: bool) -> Self {
+        let identity = Identity::of(subject);
+        let place = naming(subject).map(|proof| proof.settings.clone()).unwrap_or_default();
+        Self { worldwide: worldwide && !identity.id.is_empty(), identity, place }
     }
 }
 
@@ -46,6 +60,8 @@ impl Identity {
 pub struct Bound<'a> {
     pub user: &'a str,
     pub identity: &'a Identity,
+    /// As in [`Proved`].
+    pub place: &'a str,
     /// Its person was seen gone from a source that has no ids: who has the name now may be somebody else.
     pub seen_gone: bool,
 }
@@ -59,32 +75,53 @@ pub enum Verdict {
     Named,
     /// That of the id, which takes the name.
     Renamed,
-    /// None yet; that of the name was another person's, and loses it.
+    /// None yet; that of the name was another person's, and loses it where its directory says so too.
     InPlace,
-    /// That of the id, which takes the name from another person's account.
+    /// That of the id, which takes the name from another person's account, where that one's directory says so too.
     RenamedInPlace,
     /// An administrator must say whether the person of the named account is meant.
     Unclear,
+    /// The directory of the named account was configured anew, and nothing there tells one person from another.
+    Moved,
 }
 
 /// `named` is the account of the name, `known` the one that is bound to the same id, where the id is worldwide.
-pub fn decide(proved: &Identity, user: &str, named: Option<Bound<'_>>, known: Option<Bound<'_>>) -> Verdict {
-    let by_id = known.filter(|known| proved.is_worldwide() && known.identity == proved).is_some();
+pub fn decide(proved: &Proved, user: &str, named: Option<Bound<'_>>, known: Option<Bound<'_>>) -> Verdict {
+    let own = &proved.identity;
+    let by_id = known.filter(|known| proved.worldwide && known.identity == own).is_some();
     let Some(named) = named else { return if by_id { Verdict::Renamed } else { Verdict::New } };
     let bound = named.identity;
-    if bound.source.is_empty() {
-        return Verdict::Named;
-    }
-    let same_source = bound.source == proved.source;
-    if named.seen_gone || !same_source || bound.id.is_empty() != proved.id.is_empty() {
+    if named.seen_gone || bound.source != own.source || bound.id.is_empty() != own.id.is_empty() {
         return Verdict::Unclear;
     }
-    match bound.id == proved.id {
+    let same_place = named.place == proved.place;
+    match bound.id == own.id {
+        true if proved.worldwide => Verdict::Named,
+        true if !same_place => Verdict::Moved,
         // Sources without ids tell spellings apart, accounts do not.
-        true if bound.id.is_empty() && named.user != user => Verdict::Unclear,
+        true if own.id.is_empty() && named.user != user => Verdict::Unclear,
         true => Verdict::Named,
+        // A directory that was filled anew, or names that only look alike, are no proof of another person.
+        false if !same_place || named.user != user => Verdict::Unclear,
         false if by_id => Verdict::RenamedInPlace,
         false => Verdict::InPlace,
+    }
+}
+
+/// The command that settles whose an account is, for logs: to be pasted into a shell as it is.
+pub fn command(domain: &str, user: &str, option: &str) -> String {
+    let option = if option.is_empty() { String::new() } else { format!("{option} ") };
+    let end = if user.starts_with('-') { "-- " } else { "" };
+    format!("cams user jami --domain {} {option}{end}{}", quoted(domain), quoted(user))
+}
+
+/// One word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

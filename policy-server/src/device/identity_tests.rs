@@ -1,6 +1,4 @@
 use super::*;
-use crate::auth::modules;
-use crate::auth::subject::Proof;
 
 const XML: &str = "com.cafesoft.cams.auth.login.module.XmlLoginModule";
 const SQL: &str = "com.cafesoft.cams.auth.login.module.JdbcLoginModule";
@@ -11,25 +9,22 @@ fn identity(source: &str, id: &str) -> Identity {
     Identity { source: source.to_owned(), id: id.to_owned() }
 }
 
-#[test]
-fn the_worldwide_sources_are_modules() {
-    WORLDWIDE.iter().for_each(|class| assert!(modules::find(class).is_some(), "{class}"));
+fn proved(source: &str, id: &str, place: &str) -> Proved {
+    let worldwide = [LDAP, LOCAL].contains(&source) && !id.is_empty();
+    Proved { identity: identity(source, id), place: place.to_owned(), worldwide }
 }
 
 /// Who logs in as `alice`; to what the account of that name is bound; to what another account is.
 #[test]
 fn nobody_gets_the_account_of_somebody_else() {
     use Verdict::{InPlace, Named, New, Renamed, RenamedInPlace, Unclear};
-    for (proved, named, known, expected) in [
+    for (own, named, known, expected) in [
         ((LDAP, "1"), None, None, New),
         ((XML, ""), None, None, New),
         // The same person.
         ((LDAP, "1"), Some((LDAP, "1")), None, Named),
         ((SQL, "1"), Some((SQL, "1")), None, Named),
         ((XML, ""), Some((XML, "")), None, Named),
-        // An administrator said that it is.
-        ((SQL, "7"), Some(("", "")), None, Named),
-        ((XML, ""), Some(("", "")), None, Named),
         // Another person for certain.
         ((LDAP, "2"), Some((LDAP, "1")), None, InPlace),
         ((SQL, "2"), Some((SQL, "1")), None, InPlace),
@@ -45,35 +40,68 @@ fn nobody_gets_the_account_of_somebody_else() {
         // Nobody can tell.
         ((LDAP, "1"), Some((XML, "")), None, Unclear),
         ((XML, ""), Some((LDAP, "1")), None, Unclear),
+        ((XML, ""), Some(("", "")), None, Unclear),
         ((LDAP, "1"), Some((SQL, "1")), None, Unclear),
         ((LDAP, "1"), Some((LDAP, "")), None, Unclear),
         ((LDAP, ""), Some((LDAP, "1")), None, Unclear),
         ((LDAP, "1"), Some((XML, "")), Some((LDAP, "1")), Unclear),
     ] {
-        let (proved, of) = (identity(proved.0, proved.1), |it: Option<(&str, &str)>| it.map(|(s, i)| identity(s, i)));
-        let (named, known) = (of(named), of(known));
+        let of = |it: Option<(&str, &str)>| it.map(|(s, i)| identity(s, i));
+        let (proved, named, known) = (proved(own.0, own.1, "here"), of(named), of(known));
         for seen_gone in [false, true] {
-            let bound = |identity| Bound { user: "alice", identity, seen_gone };
+            let bound = |identity| Bound { user: "alice", identity, place: "here", seen_gone };
             let verdict = decide(&proved, "alice", named.as_ref().map(bound), known.as_ref().map(bound));
             // Who was seen gone comes back by the word of an administrator alone.
-            let was_bound = named.as_ref().is_some_and(|named| !named.source.is_empty());
-            let expected = if seen_gone && was_bound { Unclear } else { expected };
+            let expected = if seen_gone && named.is_some() { Unclear } else { expected };
             assert_eq!(verdict, expected, "{proved:?} {named:?} {known:?} {seen_gone}");
         }
     }
 }
 
+/// What a directory that was configured anew, or another spelling, makes of the same id and of another one.
 #[test]
 fn another_spelling_is_another_person_where_there_are_no_ids() {
-    for (source, id, expected) in [(XML, "", Verdict::Unclear), (LDAP, "1", Verdict::Named), (SQL, "1", Verdict::Named)]
-    {
-        let own = identity(source, id);
-        let named = Bound { user: "Alice", identity: &own, seen_gone: false };
-        assert_eq!(decide(&own, "alice", Some(named), None), expected, "{source}");
-        assert_eq!(key("Alice"), key("alice"));
+    use Verdict::{InPlace, Moved, Named, Unclear};
+    for (source, bound, own, user, place, expected) in [
+        (LDAP, "1", "1", "Alice", "there", Named),
+        (SQL, "1", "1", "Alice", "here", Named),
+        (SQL, "1", "1", "alice", "there", Moved),
+        (XML, "", "", "alice", "here", Named),
+        (XML, "", "", "alice", "there", Moved),
+        (XML, "", "", "Alice", "here", Unclear),
+        (LDAP, "1", "2", "alice", "here", InPlace),
+        (LDAP, "1", "2", "alice", "there", Unclear),
+        (LDAP, "1", "2", "Alice", "here", Unclear),
+        (SQL, "1", "2", "alice", "there", Unclear),
+    ] {
+        let identity = identity(source, bound);
+        let named = Bound { user, identity: &identity, place, seen_gone: false };
+        let verdict = decide(&proved(source, own, "here"), "alice", Some(named), None);
+        assert_eq!(verdict, expected, "{source} {bound} {own} {user} {place}");
     }
+    // The same number twice is no rename, where ids are not worldwide.
+    let own = Proved { worldwide: false, ..proved(LDAP, "1", "here") };
+    let known = Bound { user: "bob", identity: &own.identity, place: "here", seen_gone: false };
+    assert_eq!(decide(&own, "alice", None, Some(known)), Verdict::New);
+}
+
+#[test]
+fn names_are_compared_folded() {
+    assert_eq!(key("Alice"), key("alice"));
     for bad in ["", " alice", "a\u{202e}b", &"x".repeat(2_000)] {
         assert_eq!(key(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn a_suggested_command_is_one_command() {
+    for (user, expected) in [
+        ("alice", "cams user jami --domain system --relink alice"),
+        ("o'hara; rm -rf $HOME", r"cams user jami --domain system --relink 'o'\''hara; rm -rf $HOME'"),
+        ("-h", "cams user jami --domain system --relink -- -h"),
+        ("", "cams user jami --domain system --relink ''"),
+    ] {
+        assert_eq!(command("system", user, "--relink"), expected);
     }
 }
 

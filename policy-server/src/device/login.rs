@@ -6,17 +6,19 @@ use std::sync::Arc;
 use shared_proto::client_cert::ClientCert;
 use shared_proto::secret::Secret;
 
-use super::account::{Look, Standing, look};
-use super::identity::{self, Bound, Identity, Verdict, decide, to_keep};
+use super::account::{Look, Standing, look, say_moved};
+use super::identity::{self, Bound, Proved, Verdict, command, decide, naming, to_keep};
 use super::token::{Scope, give};
 use super::{Account, Asker, Credentials, DeviceError};
 use crate::audit::{Detail, Kind};
 use crate::auth::callback::{PASSWORD, USERNAME};
+use crate::auth::error::ErrorKind;
+use crate::auth::modules;
 use crate::auth::pipeline::Depth;
 use crate::auth::subject::Subject;
 use crate::auth::valve::LoginAttempt;
 use crate::pki::fingerprint;
-use crate::store::{Shown, Store, StoreError};
+use crate::store::{Shown, StoreError};
 use crate::wire::{Domain, Server};
 
 /// How exactly it is known when a device was last there, in seconds.
@@ -32,9 +34,9 @@ pub struct Ticket {
 pub async fn by_password(server: Arc<Server>, asker: Asker, credentials: Credentials) -> Result<Ticket, DeviceError> {
     tokio::spawn(async move {
         let domain = asker.domain()?;
-        let subject = prove(&server, &asker, domain, &credentials).await?;
-        let user = subject.user.clone();
-        let ticket = ticket_of_person(&server, &asker, subject).await;
+        let person = prove(&server, &asker, domain, &credentials).await?;
+        let user = person.subject.user.clone();
+        let ticket = ticket_of_person(&server, &asker, person).await;
         record(&server, Detail { user: Some(&user), ..asker.detail() }, &ticket);
         ticket
     })
@@ -79,12 +81,9 @@ async fn ticket_of_device(server: &Server, asker: &Asker, shown: &mut Shown) -> 
     match look(server, asker.domain()?, &mut shown.account, Depth::Full).await? {
         Look::Stands => {}
         Look::Ended => {
-            let why = format!(
-                "the account is {}: see `cams user jami {}`",
-                shown.account.standing.text(),
-                shown.account.user
-            );
-            return Err(DeviceError::Refused(why));
+            let (standing, show) =
+                (shown.account.standing.text(), command(&shown.account.domain, &shown.account.user, ""));
+            return Err(DeviceError::Refused(format!("the account is {standing}: see `{show}`")));
         }
         Look::Unsure => {
             return Err(DeviceError::Unavailable("the directory cannot be asked about the account".to_owned()));
@@ -98,66 +97,103 @@ async fn ticket_of_device(server: &Server, asker: &Asker, shown: &mut Shown) -> 
 }
 
 /// For somebody who has enrolled before: there is no account without a device.
-async fn ticket_of_person(server: &Server, asker: &Asker, subject: Subject) -> Result<Ticket, DeviceError> {
-    let proved = Identity::of(&subject);
-    let claims = Claims::find(&server.store, &asker.domain, &subject.user, &proved).await?;
-    let mut account = match claims.verdict {
-        Verdict::Named => claims.named,
-        Verdict::Renamed | Verdict::RenamedInPlace => claims.known,
-        Verdict::New | Verdict::InPlace => None,
-        Verdict::Unclear => return Err(unclear(asker.domain()?, &subject.user)),
-    }
-    .ok_or_else(|| DeviceError::Refused("the person has no Jami account yet: a device must be enrolled".to_owned()))?;
-    // It is proved anew, whatever it was bound to before: an administrator may have said that it is the same person.
-    account.identity = proved;
-    account.entry.clone_from(&asker.entry);
-    account.subject = subject;
-    if !server.store.bind_jami_account(&account).await? {
+async fn ticket_of_person(server: &Server, asker: &Asker, person: Person) -> Result<Ticket, DeviceError> {
+    let claims = Claims::find(server, asker, &person).await?;
+    let none = || DeviceError::Refused("the person has no Jami account yet: a device must be enrolled".to_owned());
+    let was = claims.own.ok_or_else(none)?;
+    let (entry, standing) = (asker.entry.clone(), Standing::Stands);
+    let account = Account { identity: person.proved.identity, entry, subject: person.subject, standing, ..was.clone() };
+    if !server.store.bind_jami_account(&was, &account).await? {
         return Err(DeviceError::Unavailable("the account has changed meanwhile".to_owned()));
     }
-    if account.standing != Standing::Stands {
+    if was.standing != Standing::Stands {
         server.audit.record(Kind::JamiAccountResumed, Detail::of_account(&account));
     }
     let (token, scope) = give(server, &account, None).await?;
     Ok(Ticket { token, scope })
 }
 
-/// The accounts that may be a person's, and which of them is.
+/// Somebody whom the login stack proved.
+pub(super) struct Person {
+    pub subject: Subject,
+    pub proved: Proved,
+    /// A module of the stack could not be asked: another one may know the person better.
+    pub partly: bool,
+}
+
+/// Which account is a person's.
 pub(super) struct Claims {
     /// What the person's name is compared by.
     pub key: String,
-    /// The account of the name.
-    pub named: Option<Account>,
-    /// The account of the id.
-    pub known: Option<Account>,
-    pub verdict: Verdict,
+    pub own: Option<Account>,
+    /// It is to take the name that the person has now.
+    pub renamed: bool,
+    /// The account of the person who had the name.
+    pub loses_name: Option<Account>,
 }
 
 impl Claims {
-    pub(super) async fn find(store: &Store, domain: &str, user: &str, proved: &Identity) -> Result<Self, DeviceError> {
+    pub(super) async fn find(server: &Server, asker: &Asker, person: &Person) -> Result<Self, DeviceError> {
+        let (store, domain, user, proved) = (&server.store, asker.domain()?, &person.subject.user, &person.proved);
         let bad = || DeviceError::Refused("the user name holds what no other person should be shown".to_owned());
         let key = identity::key(user).ok_or_else(bad)?;
-        let named = store.jami_account_by_name(domain, &key).await?;
-        let is_own = named.as_ref().is_some_and(|named| named.identity == *proved);
-        let known = match !is_own && proved.is_worldwide() {
-            true => store.jami_account_by_identity(domain, proved).await?,
+        let named = store.jami_account_by_name(&domain.name, &key).await?;
+        let is_own = named.as_ref().is_some_and(|named| named.identity == proved.identity);
+        let known = match !is_own && proved.worldwide {
+            true => store.jami_account_by_identity(&domain.name, &proved.identity).await?,
             false => None,
         };
         let verdict = decide(proved, user, named.as_ref().map(bound), known.as_ref().map(bound));
-        Ok(Self { key, named, known, verdict })
+        if person.partly && !matches!(verdict, Verdict::Named | Verdict::Renamed) {
+            let why = "a module of the login entry could not be asked who the person is";
+            return Err(DeviceError::Unavailable(why.to_owned()));
+        }
+        let (own, renamed, loses_name) = match verdict {
+            Verdict::New => (None, false, None),
+            Verdict::Named => (named, false, None),
+            Verdict::Renamed => (known, true, None),
+            Verdict::InPlace => (None, false, Some(gone(server, domain, user, named).await?)),
+            Verdict::RenamedInPlace => (known, true, Some(gone(server, domain, user, named).await?)),
+            Verdict::Unclear => return Err(unclear(domain, user)),
+            Verdict::Moved => {
+                say_moved(&domain.name, user);
+                return Err(DeviceError::Unavailable("the directory was configured anew".to_owned()));
+            }
+        };
+        Ok(Self { key, own, renamed, loses_name })
+    }
+}
+
+/// The account of the name, where the very directory that vouched for its person says now that this is another one, or
+/// none. Everything of that person ends: anybody else's word would not be enough.
+async fn gone(server: &Server, domain: &Domain, user: &str, named: Option<Account>) -> Result<Account, DeviceError> {
+    let Some(account) = named else { return Err(unclear(domain, user)) };
+    let (Some(entry), Some(proof)) = (domain.entry(&account.entry), account.identity.proof(&account.subject)) else {
+        return Err(unclear(domain, user));
+    };
+    match entry.ask_again(proof, server.now()).await {
+        Some(modules::Standing::Current(who)) if who.source_id.is_some() && who.source_id != proof.source_id => {
+            Ok(account)
+        }
+        Some(modules::Standing::Gone(error)) if error.kind == ErrorKind::FailedLogin => Ok(account),
+        Some(modules::Standing::Unknown(why)) => Err(DeviceError::Unavailable(why)),
+        _ => Err(unclear(domain, user)),
     }
 }
 
 fn bound(account: &Account) -> Bound<'_> {
-    Bound { user: &account.user, identity: &account.identity, seen_gone: account.standing == Standing::SeenGone }
+    let place = account.identity.proof(&account.subject).map_or("", |proof| &proof.settings);
+    let seen_gone = account.standing == Standing::SeenGone;
+    Bound { user: &account.user, identity: &account.identity, place, seen_gone }
 }
 
-pub(super) fn unclear(domain: &Domain, user: &str) -> DeviceError {
+fn unclear(domain: &Domain, user: &str) -> DeviceError {
+    let [relink, release] = ["--relink", "--release"].map(|option| command(&domain.name, user, option));
     tracing::warn!(
         domain = domain.name,
         user,
-        "the Jami account of this name is bound to another user source: if it is the same person, run \
-         `cams user jami {user} --relink`, if it is another one, `cams user jami {user} --release`"
+        "the Jami account of this name is bound to another user source: if it is the same person, run `{relink}`, if it is \
+         another one, `{release}`"
     );
     DeviceError::Refused("the account of this name is bound to another user source".to_owned())
 }
@@ -168,7 +204,7 @@ pub(super) async fn prove(
     asker: &Asker,
     domain: &Domain,
     credentials: &Credentials,
-) -> Result<Subject, DeviceError> {
+) -> Result<Person, DeviceError> {
     let gone = || DeviceError::Refused("the login entry is gone from the configuration".to_owned());
     let entry = domain.entry(&asker.entry).ok_or_else(gone)?;
     let typed = [(USERNAME, Secret::from(credentials.user.as_str())), (PASSWORD, credentials.password.clone())];
@@ -182,7 +218,9 @@ pub(super) async fn prove(
     let error = match run.result {
         Ok(subject) => {
             server.audit.record(Kind::Login, Detail { user: Some(&subject.user), ..detail });
-            return Ok(to_keep(subject));
+            let worldwide = naming(&subject).is_some_and(|proof| entry.has_worldwide_ids(proof));
+            let proved = Proved::of(&subject, worldwide);
+            return Ok(Person { subject: to_keep(subject), proved, partly: run.partly });
         }
         Err(error) => error,
     };

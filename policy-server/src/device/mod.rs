@@ -16,10 +16,12 @@ pub mod search;
 pub mod sync;
 pub mod token;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use shared_proto::secret::Secret;
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinError;
 
 pub use account::{Account, Device, Holding, Standing};
@@ -86,6 +88,9 @@ pub enum DeviceError {
     /// The device is revoked for ever.
     #[error("the device is revoked")]
     Revoked,
+    /// Too many others are waiting as well.
+    #[error("others are before it: it may come again in {0} s")]
+    Busy(u64),
     /// No verdict: something that has to be asked cannot be, or is too busy.
     #[error("{0}")]
     Unavailable(String),
@@ -107,13 +112,30 @@ pub struct Issuing {
     opened: Arc<OpenedAccounts>,
     /// The organisation CA that was current when it was last needed.
     authority: Mutex<Option<Arc<OrganisationCa>>>,
+    /// First enrolments that are going on, by domain and name.
+    turns: Mutex<BTreeMap<(String, String), Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl Issuing {
     pub fn new(keys: KeyRing, conf: &JamiConf) -> Self {
         let urls = Urls { base: conf.revocation_url.clone() };
         let (spare, opened) = (SpareKeys::new(conf.spare_keys), Arc::new(OpenedAccounts::new(keys.clone())));
-        Self { keys, urls, spare, opened, authority: Mutex::default() }
+        Self { keys, urls, spare, opened, authority: Mutex::default(), turns: Mutex::default() }
+    }
+
+    /// Waits until nobody else enrols a first device under this name, and keeps others waiting as long as it is held.
+    async fn turn(&self, domain: &str, key: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let entry = turns.entry((domain.to_owned(), key.to_owned())).or_default();
+            entry.upgrade().unwrap_or_else(|| {
+                let turn = Arc::default();
+                *entry = Arc::downgrade(&turn);
+                turn
+            })
+        };
+        turn.lock_owned().await
     }
 
     /// The organisation CA, if there is one; keys for new accounts are made from now on.

@@ -21,6 +21,8 @@ pub struct SpareKeys {
     /// One for each key that is to be made: as many as are taken.
     orders: mpsc::Sender<()>,
     made: tokio::sync::Mutex<channel::UnboundedReceiver<Made>>,
+    /// Taken and not used.
+    returned: Mutex<Vec<RsaKey>>,
     /// What the threads work with, until they are started.
     idle: Mutex<Option<(Receiver<()>, channel::UnboundedSender<Made>)>>,
 }
@@ -30,7 +32,8 @@ impl SpareKeys {
     pub fn new(spare: usize) -> Self {
         let (orders, next) = mpsc::channel();
         let (done, made) = channel::unbounded_channel();
-        Self { spare: spare.max(1), orders, made: tokio::sync::Mutex::new(made), idle: Mutex::new(Some((next, done))) }
+        let (made, idle) = (tokio::sync::Mutex::new(made), Mutex::new(Some((next, done))));
+        Self { spare: spare.max(1), orders, made, returned: Mutex::default(), idle }
     }
 
     /// There is a certificate authority: keys will be needed. Does nothing the second time.
@@ -52,11 +55,19 @@ impl SpareKeys {
     /// # Errors
     /// [`PkiError::KeyGeneration`] where none can be made.
     pub async fn take(&self) -> Result<RsaKey, PkiError> {
+        if let Some(key) = self.returned.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(key);
+        }
         self.start();
         let taken = self.made.lock().await.recv().await;
         // Only now: however many come and go again while they wait, no more keys are made than are taken.
         self.order();
         taken.unwrap_or(Err(PkiError::KeyGeneration))
+    }
+
+    /// A key that was taken and of which nothing was written down: the next one gets it.
+    pub fn give_back(&self, key: RsaKey) {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(key);
     }
 
     fn order(&self) {
@@ -122,6 +133,9 @@ mod tests {
         sender.send(Ok(key)).unwrap();
         assert_eq!(keys.take().await.unwrap().id(), id);
         assert_eq!(orders.try_iter().count(), 1, "one for the one that was taken");
+        keys.give_back(RsaKey::small());
+        assert!(keys.take().await.is_ok());
+        assert_eq!(orders.try_iter().count(), 0, "what came back was ordered before");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use shared_proto::event::Change;
 use sqlx::{Any, Row, Transaction};
 
 use super::jami_accounts::{detach, to_text};
+use super::jami_devices::Reason;
 use super::{Store, StoreError};
 use crate::device::{Account, Device, Holding, Standing};
 use crate::pki::Issued;
@@ -61,7 +62,9 @@ impl Store {
         let mut work = self.begin().await?;
         let mut revoked = Vec::new();
         if let Some(other) = enrolment.loses_name {
-            let Some(devices) = detach(&mut work, &other.id, now).await? else { return Ok(Enrolled::Changed) };
+            let Some(devices) = detach(&mut work, &other.id, &Reason::NAME_OF_ANOTHER, now).await? else {
+                return Ok(Enrolled::Changed);
+            };
             revoked = devices;
         }
         let written = match enrolment.was {
@@ -131,7 +134,8 @@ async fn update_account(
     let done = sqlx::query(
         "UPDATE jami_accounts SET user_name = $1, user_key = $2, source = $3, source_id = $4, entry = $5, subject = $6, \
          authority = $7, certificate = $8, rechecked = $9, suspended = 0 WHERE id = $10 AND user_name = $11 \
-         AND source = $12 AND source_id = $13 AND certificate = $14 AND suspended = $15 AND detached IS NULL",
+         AND source = $12 AND source_id = $13 AND certificate = $14 AND suspended = $15 AND subject = $16 \
+         AND detached IS NULL",
     )
     .bind(&account.user)
     .bind(key)
@@ -148,6 +152,7 @@ async fn update_account(
     .bind(&was.identity.id)
     .bind(STANDARD.encode(&held.certificate))
     .bind(was.standing.code())
+    .bind(to_text(&was.subject)?)
     .execute(&mut **work)
     .await?;
     Ok(done.rows_affected() == 1)

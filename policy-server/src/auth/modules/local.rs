@@ -135,6 +135,10 @@ impl LoginModule for LocalLoginModule {
         outcome
     }
 
+    fn has_worldwide_ids(&self) -> bool {
+        true
+    }
+
     fn recheck(&self) -> Option<&dyn Recheck> {
         Some(self)
     }

@@ -95,6 +95,12 @@ pub trait LoginModule: Send + Sync {
         None
     }
 
+    /// Whether its ids ([`ModuleIdentity::source_id`](super::subject::ModuleIdentity::source_id)) name one person for ever
+    /// whichever directory of the kind is asked, as UUIDs do.
+    fn has_worldwide_ids(&self) -> bool {
+        false
+    }
+
     /// For a module whose directory can be asked about a user without the password.
     fn recheck(&self) -> Option<&dyn Recheck> {
         None

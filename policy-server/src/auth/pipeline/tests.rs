@@ -424,3 +424,18 @@ async fn a_directory_that_hangs_is_left_alone_for_a_while() {
         assert_eq!((at_once, asked.load(Ordering::Relaxed)), expected);
     }
 }
+
+#[tokio::test]
+async fn half_an_answer_is_none_on_who_has_a_name() {
+    let unknown = Standing::Unknown("down".to_owned());
+    for (standings, expected) in [
+        (vec![current(&["a"])], Ok(true)),
+        (vec![gone()], Ok(false)),
+        (vec![current(&["a"]), unknown.clone()], Err("down".to_owned())),
+        (vec![unknown, current(&["a"])], Err("down".to_owned())),
+    ] {
+        let modules = standings.into_iter().map(|standing| (Flag::Optional, succeed("a"), Some(Some(standing))));
+        let found = entry(modules.collect()).look_up("alice", Timestamp::now()).await;
+        assert_eq!(found.map(|subject| subject.is_some()), expected);
+    }
+}

@@ -178,6 +178,10 @@ impl ApiError {
             DeviceError::Revoked => unauthorised("Basic"),
             DeviceError::Throttled(seconds) => Self::new(StatusCode::TOO_MANY_REQUESTS, "too many failed logins")
                 .with(RETRY_AFTER, seconds.to_string()),
+            DeviceError::Busy(seconds) => {
+                let again = Self::new(StatusCode::SERVICE_UNAVAILABLE, "not now: try again later");
+                again.with(RETRY_AFTER, seconds.to_string())
+            }
             DeviceError::Bad(reason) => {
                 tracing::info!(reason, "what a device sent cannot be used");
                 Self::new(StatusCode::BAD_REQUEST, "the certificate request cannot be used")

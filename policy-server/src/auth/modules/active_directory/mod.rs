@@ -267,6 +267,10 @@ impl LoginModule for ActiveDirectoryLoginModule {
         self.directory.patience()
     }
 
+    fn has_worldwide_ids(&self) -> bool {
+        true
+    }
+
     fn recheck(&self) -> Option<&dyn Recheck> {
         self.directory.has_search_account().then_some(self)
     }

@@ -346,6 +346,10 @@ impl LoginModule for LdapLoginModule {
         self.directory.patience()
     }
 
+    fn has_worldwide_ids(&self) -> bool {
+        self.settings.has_uuids()
+    }
+
     fn recheck(&self) -> Option<&dyn Recheck> {
         self.directory.has_search_account().then_some(self)
     }

@@ -73,6 +73,11 @@ impl Settings {
         (problems.len() == before).then_some(settings)
     }
 
+    /// Whether the server itself makes what `idAttribute` names, as a UUID.
+    pub fn has_uuids(&self) -> bool {
+        ["entryUUID", "objectGUID", "nsUniqueId", "ipaUniqueID"].iter().any(|name| self.id.eq_ignore_ascii_case(name))
+    }
+
     /// What is read of a person's entry.
     pub fn attributes(&self) -> Vec<&str> {
         let mut names = self.own_attributes();

@@ -90,7 +90,7 @@ impl Fixture {
 fn run(result: Result<Subject, LoginError>) -> LoginRun {
     let refused = result.as_ref().is_err_and(LoginError::refuses);
     let unavailable = result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable);
-    LoginRun { result, modules: Vec::new(), unavailable, refused, rejected: refused }
+    LoginRun { result, modules: Vec::new(), unavailable, partly: unavailable, refused, rejected: refused }
 }
 
 fn wrong() -> LoginRun {
