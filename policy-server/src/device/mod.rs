@@ -15,6 +15,7 @@ pub mod revoke;
 pub mod search;
 pub mod sync;
 pub mod token;
+pub mod turns;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,6 +78,8 @@ pub enum DeviceError {
     Credentials,
     #[error("too many failed logins: the next one counts in {0} s")]
     Throttled(u64),
+    #[error("the device has logged in too often: it may again in {0} s")]
+    TooOften(u64),
     /// What was sent cannot be used by anybody.
     #[error("{0}")]
     Bad(String),
@@ -114,6 +117,11 @@ impl Issuing {
         let urls = Urls { base: conf.revocation_url.clone() };
         let (spare, opened) = (SpareKeys::new(conf.spare_keys), Arc::new(OpenedAccounts::new(keys.clone())));
         Self { keys, urls, spare, opened, authority: Mutex::default() }
+    }
+
+    /// The keys of accounts that are open.
+    pub fn opened(&self) -> Arc<OpenedAccounts> {
+        Arc::clone(&self.opened)
     }
 
     /// The organisation CA, if there is one; keys for new accounts are made from now on.
