@@ -8,7 +8,7 @@ use shared_proto::secret::Secret;
 
 use super::account::{Look, Standing, look};
 use super::identity::{self, Bound, Identity, Verdict, decide, to_keep};
-use super::token::{Scope, give};
+use super::token::{Scope, give, may_log_in};
 use super::{Account, Asker, Credentials, DeviceError};
 use crate::audit::{Detail, Kind};
 use crate::auth::callback::{PASSWORD, USERNAME};
@@ -76,6 +76,7 @@ async fn ticket_of_device(server: &Server, asker: &Asker, shown: &mut Shown) -> 
             "the certificate of the device is over: it must be enrolled again".to_owned(),
         ));
     }
+    may_log_in(&shown.device.id)?;
     match look(server, asker.domain()?, &mut shown.account, Depth::Full).await? {
         Look::Stands => {}
         Look::Ended => {

@@ -160,7 +160,7 @@ pub(super) async fn detach(
     if query.bind(now).bind(account).execute(&mut **work).await?.rows_affected() == 0 {
         return Ok(None);
     }
-    let devices = revoke_devices(work, "account = $1", account, &Reason::NAME_OF_ANOTHER, now).await?;
+    let devices = revoke_devices(work, account, None, &Reason::NAME_OF_ANOTHER, now).await?;
     revoke_certificates(work, account, Reason::NAME_OF_ANOTHER.code, now).await?;
     let query = sqlx::query("DELETE FROM jami_tokens WHERE account = $1");
     query.bind(account).execute(&mut **work).await?;
