@@ -18,7 +18,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 /// Other servers sync the same account at the same time; whoever has lost this often is told to come again.
 const ATTEMPTS: usize = 16;
 
-/// Each may hold some hundred megabytes while it reads the largest list there may be.
+/// Each may hold a hundred megabytes while it reads the largest list there may be.
 pub static TURNS: Turns = Turns::new(2);
 
 #[derive(Debug, thiserror::Error)]

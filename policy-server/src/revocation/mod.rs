@@ -46,7 +46,7 @@ pub enum RevocationError {
 
 /// Somebody of ours who issues certificates.
 enum Authority {
-    Organisation(OrganisationCa),
+    Organisation(Box<OrganisationCa>),
     Account(Arc<AccountAuthority>),
 }
 
@@ -81,7 +81,7 @@ enum Sealed {
 impl Sealed {
     fn open(&self, keys: &KeyRing, opened: &OpenedAccounts) -> Result<Authority, PkiError> {
         Ok(match self {
-            Self::Organisation(found) => Authority::Organisation(OrganisationCa::open(found.clone(), keys)?),
+            Self::Organisation(found) => Authority::Organisation(Box::new(OrganisationCa::open(found.clone(), keys)?)),
             Self::Account { id, certificate, sealed } => Authority::Account(opened.open(id, sealed, certificate)?),
         })
     }
