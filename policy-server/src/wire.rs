@@ -351,8 +351,8 @@ impl Server {
         // Problems of all files first, so that nothing is created beside a configuration that cannot work.
         check(file)?;
         let Foundation { conf, store, vault, audit, agent_ca, assertions } = foundation(file).await?;
-        let revocation = Revocation::new(store.clone(), vault.keys.clone(), &conf.jami);
         let issuing = Issuing::new(vault.keys.clone(), &conf.jami);
+        let revocation = Revocation::new(store.clone(), vault.keys.clone(), issuing.opened(), &conf.jami);
         let shared = Shared::new(DigestPool::new(cores, HASH_QUEUE), Some(vault));
         let mut problems = Problems::default();
         let loaded = load(&conf, &shared, &Reader::default(), &mut problems);

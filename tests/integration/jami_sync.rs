@@ -2,6 +2,7 @@
 //! and at two servers on one PostgreSQL.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -11,6 +12,8 @@ use policy_server::store::Store;
 use serde_json::{Value, json};
 use tests::{JamiClient, Postgres, Quickstart, within_async};
 
+/// In milliseconds.
+const NOW: i64 = 1_000_000_000;
 const CONTACT: &str = "29347542eb07159f316577e1ae16243d152f6b7b";
 
 fn contact(number: usize, added: usize) -> Value {
@@ -202,14 +205,18 @@ async fn two_servers_lose_nothing_of_what_devices_bring_at_once() {
          certificate, sealed, created, rechecked, suspended) \
          VALUES ('a', 'system', 'alice', 'alice', '', '', '', '', '', '', '', 0, 0, 0)",
     );
+    // Each server takes one of an account at a time.
+    let turns: [Arc<tokio::sync::Mutex<()>>; 2] = Default::default();
     let devices: Vec<_> = (0..16)
         .map(|device| {
-            let store = stores[device % 2].clone();
+            let (store, turn) = (stores[device % 2].clone(), Arc::clone(&turns[device % 2]));
             tokio::spawn(async move {
                 // One contact of its own at a time, and one that all change.
                 for number in 1..=10 {
                     let sent = vec![contact(device * 100 + number, number), contact(0, device * 100 + number)];
-                    sync(&store, "a", Kind::Contacts, Kind::Contacts.read(sent).unwrap()).await.unwrap();
+                    let sent = Kind::Contacts.read(sent, NOW).unwrap();
+                    let _turn = turn.lock().await;
+                    sync(&store, "a", Kind::Contacts, sent, NOW).await.unwrap();
                 }
             })
         })
@@ -217,6 +224,6 @@ async fn two_servers_lose_nothing_of_what_devices_bring_at_once() {
     for device in devices {
         device.await.unwrap();
     }
-    let all = sync(&stores[0], "a", Kind::Contacts, Default::default()).await.unwrap();
+    let all = sync(&stores[0], "a", Kind::Contacts, Default::default(), NOW).await.unwrap();
     assert_eq!((all.len(), &all[&format!("{:040}", 0)]["added"]), (161, &json!(1510)));
 }

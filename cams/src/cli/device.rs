@@ -34,7 +34,8 @@ pub enum DeviceCommand {
     Revoke {
         /// As `cams device list` shows it
         id: String,
-        /// Why, for the audit log
+        /// Why, for the audit log; `key-compromise`, `affiliation-changed`, `superseded`, `cessation-of-operation` and
+        /// `privilege-withdrawn` are also what the revocation list says, which otherwise says `cessation-of-operation`
         #[arg(long, value_name = "TEXT", default_value = "by an administrator", value_parser = person::line)]
         reason: String,
         #[command(flatten)]

@@ -1,5 +1,7 @@
 //! The organisation's certificate authority at the command line. Keys go into the store sealed and never come out.
 
+use std::sync::Arc;
+
 use der::pem::{LineEnding, encode_string};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,9 +11,9 @@ use x509_parser::public_key::PublicKey;
 use super::{Admin, AdminError, actor};
 use crate::audit::{Detail, Kind};
 use crate::pki::import::Import;
-use crate::pki::{OrganisationCa, PkiError, Urls, fingerprint};
+use crate::pki::{OpenedAccounts, OrganisationCa, PkiError, Urls, fingerprint};
 use crate::revocation::Revocation;
-use crate::store::{Holders, KeptList};
+use crate::store::{Holders, KeptList, SealedAuthority};
 use crate::token::hex;
 
 /// What is known of a CA. Moments are RFC 3339, in UTC.
@@ -88,7 +90,9 @@ impl Admin {
             Some(issuer) => issuer.to_owned(),
             None => self.current_ca().await?.ok_or(AdminError::NoCa)?.id().to_owned(),
         };
-        let revocation = Revocation::new(self.store.clone(), self.vault.keys.clone(), &self.conf.jami);
+        let keys = self.vault.keys.clone();
+        let opened = Arc::new(OpenedAccounts::new(keys.clone()));
+        let revocation = Revocation::new(self.store.clone(), keys, opened, &self.conf.jami);
         let kept = revocation.list(&issuer, Timestamp::now()).await?;
         Ok((issuer.clone(), kept.ok_or(AdminError::NoIssuer(issuer))?))
     }
@@ -97,20 +101,30 @@ impl Admin {
         Ok(OrganisationCa::current(&self.store, &self.vault.keys).await?)
     }
 
-    /// The id of the CA that is to be replaced, if there is any.
-    async fn former_ca(&self, replace: bool) -> Result<Option<String>, AdminError> {
-        let former = self.current_ca().await?.map(|ca| ca.id().to_owned());
-        match former {
-            Some(id) if !replace => Err(AdminError::CaExists(id)),
+    /// The CA that is to be replaced, if there is any.
+    async fn former_ca(&self, replace: bool) -> Result<Option<SealedAuthority>, AdminError> {
+        match self.store.current_authority().await? {
+            Some(former) if !replace => Err(AdminError::CaExists(former.id)),
             former => Ok(former),
         }
     }
 
-    async fn keep_ca(&self, ca: &OrganisationCa, former: Option<String>, kind: Kind) -> Result<CaFacts, AdminError> {
-        if !ca.keep(&self.store, &self.vault.keys, Timestamp::now()).await? {
-            return Err(AdminError::CaKnown(ca.id().to_owned()));
+    /// Only in the place of the one that was seen: whoever was quicker is not replaced by somebody who does not know.
+    async fn keep_ca(
+        &self,
+        ca: &OrganisationCa,
+        former: Option<SealedAuthority>,
+        kind: Kind,
+    ) -> Result<CaFacts, AdminError> {
+        let number = former.as_ref().map_or(0, |former| former.number);
+        if !ca.keep(&self.store, &self.vault.keys, number, Timestamp::now()).await? {
+            let current = self.store.current_authority().await?.filter(|current| current.number != number);
+            return Err(match current {
+                Some(current) if current.id != ca.id() => AdminError::CaExists(current.id),
+                _ => AdminError::CaKnown(ca.id().to_owned()),
+            });
         }
-        let reason = former.map(|id| format!("in the place of {id}"));
+        let reason = former.map(|former| format!("in the place of {}", former.id));
         let detail =
             Detail { authority: Some(ca.id()), reason: reason.as_deref(), actor: Some(actor()), ..Detail::default() };
         self.audit.record(kind, detail);

@@ -33,7 +33,7 @@ impl Admin {
         let (device, account) = self.jami_device(id).await?;
         let by = Detail { actor: Some(actor()), ..Detail::default() };
         let reason = Reason::out_of_use(reason);
-        Ok(revoke::revoke(&self.store, &self.audit, &account, &device.id, &reason, by).await?)
+        Ok(revoke::revoke(&self.store, &self.audit, &account, &device.id, &reason, None, by).await?)
     }
 
     /// The account that has this name, and its devices.

@@ -8,7 +8,7 @@ use shared_proto::secret::Secret;
 
 use super::account::{Look, Standing, look, say_moved};
 use super::identity::{self, Bound, Proved, Verdict, command, decide, naming, to_keep};
-use super::token::{Scope, give};
+use super::token::{Scope, give, may_log_in};
 use super::{Account, Asker, Credentials, DeviceError};
 use crate::audit::{Detail, Kind};
 use crate::auth::callback::{PASSWORD, USERNAME};
@@ -78,6 +78,7 @@ async fn ticket_of_device(server: &Server, asker: &Asker, shown: &mut Shown) -> 
             "the certificate of the device is over: it must be enrolled again".to_owned(),
         ));
     }
+    may_log_in(&shown.device.id)?;
     match look(server, asker.domain()?, &mut shown.account, Depth::Full).await? {
         Look::Stands => {}
         Look::Ended => {

@@ -2,8 +2,10 @@
 //!
 //! A list is a set of records, each a JSON object with a key. Of two records of one key the later one stays as it is,
 //! unknown members too: later by the latest of its times, of which those in milliseconds are preferred. What happened at the
-//! same moment is joined member by member. So in whatever order, and however often, lists arrive, all devices end up with
-//! the same one. Nothing is ever taken out: what was removed stays, with its time, or another device would bring it back.
+//! same moment is joined member by member: of texts and flags, which a client changes without a new time, the sender's
+//! counts. So in whatever order, and however often, lists arrive, the times and what goes by them end up the same; the order
+//! decides only about texts and flags of one moment. Nothing is ever taken out: what was removed stays, with its time, or
+//! another device would bring it back.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,8 +16,13 @@ use serde_json::{Map, Value};
 pub const MAX_RECORD: usize = 256 << 10;
 /// Bytes of the key of a conversation.
 const MAX_KEY: usize = 256;
+/// A time may be ahead of ours by so much, in milliseconds: one that is far ahead would win for ever.
+const AHEAD: i64 = 86_400_000;
 /// Objects and lists within a record, one in the other.
 const MAX_DEPTH: usize = 16;
+
+/// The flag of a contact that stays once one device has set it, as clients have it too.
+const CONFIRMED: &str = "confirmed";
 
 /// A JSON object.
 pub type Record = Map<String, Value>;
@@ -39,6 +46,8 @@ pub enum Unfit {
     Key(&'static str),
     #[error("`{0}` is not {1}")]
     Type(&'static str, &'static str),
+    #[error("`{0}` is more than a day ahead: the clock of the device is wrong")]
+    Future(&'static str),
     #[error("an element is larger than {MAX_RECORD} bytes, or nests too deeply")]
     TooLarge,
 }
@@ -81,35 +90,44 @@ impl Kind {
         }
     }
 
+    /// All of them, each with how many milliseconds one of it is.
+    fn scaled_times(self) -> impl Iterator<Item = (&'static str, i64)> {
+        self.times().iter().flat_map(|(seconds, millis)| [(*seconds, 1000), (*millis, 1)])
+    }
+
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Contacts => &["confirmed", "banned"],
+            Self::Contacts => &[CONFIRMED, "banned"],
             Self::Conversations | Self::ConversationRequests => &[],
         }
     }
 
-    /// The elements of a list as a device sent it.
+    /// The elements of a list as a device sent it. `now` is in milliseconds since 1970, here as elsewhere.
     ///
     /// # Errors
     /// At the first that is not as clients write them: a time that is no number would win against every other for ever, and
     /// end the merge of each client that reads it. Members that nobody here knows may be anything, and `null` is as none.
-    pub fn read(self, elements: Vec<Value>) -> Result<Records, Unfit> {
+    pub fn read(self, elements: Vec<Value>, now: i64) -> Result<Records, Unfit> {
         let mut records = Records::new();
         for element in elements {
             let Value::Object(mut record) = element else { return Err(Unfit::NoObject) };
             record.retain(|_, value| !value.is_null());
-            let key = self.check(&record)?;
-            self.add(&mut records, key, record);
+            let key = self.check(&record, now)?;
+            self.add(&mut records, key, record, now);
         }
         Ok(records)
     }
 
     /// The key of a record that is fit to be kept.
-    fn check(self, record: &Record) -> Result<String, Unfit> {
-        for name in self.times().iter().flat_map(|(seconds, millis)| [*seconds, *millis]) {
+    fn check(self, record: &Record, now: i64) -> Result<String, Unfit> {
+        for (name, _) in self.scaled_times() {
             if record.get(name).is_some_and(|time| time.as_i64().is_none_or(|time| time < 0)) {
                 return Err(Unfit::Type(name, "a time as an integer"));
             }
+        }
+        let is_ahead = |(name, scale)| time(record, name, scale) > now.saturating_add(AHEAD);
+        if let Some((name, _)) = self.scaled_times().find(|time| is_ahead(*time)) {
+            return Err(Unfit::Future(name));
         }
         if let Some(name) = self.flags().iter().find(|name| record.get(**name).is_some_and(|flag| !flag.is_boolean())) {
             return Err(Unfit::Type(name, "true or false"));
@@ -125,20 +143,20 @@ impl Kind {
     }
 
     /// Merges what a device has into what is kept; the keys of what changed by that.
-    pub fn merge(self, kept: &mut Records, sent: Records) -> Vec<String> {
-        let changed = sent.into_iter().filter_map(|(key, record)| self.add(kept, key.clone(), record).then_some(key));
-        changed.collect()
+    pub fn merge(self, kept: &mut Records, sent: Records, now: i64) -> Vec<String> {
+        let mut add = |key: &String, record| self.add(kept, key.clone(), record, now);
+        sent.into_iter().filter_map(|(key, record)| add(&key, record).then_some(key)).collect()
     }
 
     /// Whether it changed anything.
-    fn add(self, records: &mut Records, key: String, record: Record) -> bool {
+    fn add(self, records: &mut Records, key: String, record: Record, now: i64) -> bool {
         match records.entry(key) {
             Entry::Vacant(place) => {
                 place.insert(record);
                 true
             }
             Entry::Occupied(mut place) => {
-                let joined = self.join(place.get().clone(), record);
+                let joined = self.join(place.get().clone(), record, now);
                 let changed = joined != *place.get();
                 place.insert(joined);
                 changed
@@ -147,44 +165,58 @@ impl Kind {
     }
 
     /// The later one; at the same moment, both.
-    fn join(self, one: Record, other: Record) -> Record {
-        match self.moment(&one).cmp(&self.moment(&other)) {
-            std::cmp::Ordering::Less => other,
-            std::cmp::Ordering::Equal => join_members(one, other),
-            std::cmp::Ordering::Greater => one,
+    fn join(self, kept: Record, sent: Record, now: i64) -> Record {
+        match self.moment(&kept, now).cmp(&self.moment(&sent, now)) {
+            std::cmp::Ordering::Less => sent,
+            std::cmp::Ordering::Equal => {
+                let is_so = |record: &Record| record.get(CONFIRMED) == Some(&Value::Bool(true));
+                let confirmed = is_so(&kept) || is_so(&sent);
+                let mut joined = join_members(kept, sent);
+                if self.flags().contains(&CONFIRMED) && confirmed {
+                    joined.insert(CONFIRMED.to_owned(), true.into());
+                }
+                joined
+            }
+            std::cmp::Ordering::Greater => kept,
         }
     }
 
-    /// The latest time in a record, in milliseconds. Joining two records never makes it another.
-    fn moment(self, record: &Record) -> i64 {
-        let time = |name: &str| record.get(name).and_then(Value::as_i64).unwrap_or(0);
-        let times = self.times().iter();
-        times.map(|(seconds, millis)| time(seconds).saturating_mul(1000).max(time(millis))).max().unwrap_or(0)
+    /// The latest time in a record, in milliseconds; one that is too far ahead to be true is none. Joining two records never
+    /// makes it another.
+    fn moment(self, record: &Record, now: i64) -> i64 {
+        let times = self.scaled_times().map(|(name, scale)| time(record, name, scale));
+        times.filter(|time| *time <= now.saturating_add(AHEAD)).max().unwrap_or(0)
     }
 }
 
-fn join_members(mut one: Record, other: Record) -> Record {
-    for (name, value) in other {
-        let joined = match one.remove(&name) {
+/// In milliseconds; 0 where there is none.
+fn time(record: &Record, name: &str, scale: i64) -> i64 {
+    record.get(name).and_then(Value::as_i64).unwrap_or(0).saturating_mul(scale)
+}
+
+fn join_members(mut kept: Record, sent: Record) -> Record {
+    for (name, value) in sent {
+        let joined = match kept.remove(&name) {
             Some(own) => join_values(own, value),
             None => value,
         };
-        one.insert(name, joined);
+        kept.insert(name, joined);
     }
-    one
+    kept
 }
 
-/// The same whichever comes first: what either says is so (a contact is confirmed) is so, of two numbers the greater
-/// counts (what was added and removed at once is removed), and of two other values the one that says more.
-fn join_values(one: Value, other: Value) -> Value {
-    match (one, other) {
-        (Value::Bool(one), Value::Bool(other)) => Value::Bool(one || other),
-        (Value::Object(one), Value::Object(other)) => Value::Object(join_members(one, other)),
-        (one, other) => {
-            if rank(&one) >= rank(&other) {
-                one
+/// Of two texts or flags (the last message shown, the conversation with a contact) the sender's; otherwise the same
+/// whichever comes first: of two numbers the greater (what was added and removed at once is removed), of two other values the
+/// one that says more.
+fn join_values(kept: Value, sent: Value) -> Value {
+    match (kept, sent) {
+        (Value::Bool(_), sent @ Value::Bool(_)) | (Value::String(_), sent @ Value::String(_)) => sent,
+        (Value::Object(kept), Value::Object(sent)) => Value::Object(join_members(kept, sent)),
+        (kept, sent) => {
+            if rank(&kept) >= rank(&sent) {
+                kept
             } else {
-                other
+                sent
             }
         }
     }

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::*;
 
+/// In milliseconds.
+const NOW: i64 = 1_000_000_000;
 const URI: &str = "29347542eb07159f316577e1ae16243d152f6b7b";
 
 /// What becomes of a contact that is kept and one that is sent, whichever is which.
@@ -13,10 +15,10 @@ fn check(one: Value, other: Value, expected: Value) {
         contact
     };
     for (kept, sent) in [(&one, &other), (&other, &one)] {
-        let mut records = Kind::Contacts.read(vec![with_key(kept.clone())]).unwrap();
-        let sent = Kind::Contacts.read(vec![with_key(sent.clone())]).unwrap();
+        let mut records = Kind::Contacts.read(vec![with_key(kept.clone())], NOW).unwrap();
+        let sent = Kind::Contacts.read(vec![with_key(sent.clone())], NOW).unwrap();
         let before = records.clone();
-        let changed = Kind::Contacts.merge(&mut records, sent);
+        let changed = Kind::Contacts.merge(&mut records, sent, NOW);
         assert_eq!(Value::Object(records[URI].clone()), with_key(expected.clone()), "{one} {other}");
         assert_eq!(changed.is_empty(), records == before, "{one} {other}");
     }
@@ -58,8 +60,9 @@ fn the_later_side_of_a_contact_stays() {
     let unknown = json!({"added": 100, "x": {"y": [1, null, "z"]}});
     check(unknown.clone(), json!({"added": 50, "z": 1}), unknown.clone());
     check(unknown, json!({"added": 100, "z": 1, "w": null}), json!({"added": 100, "x": {"y": [1, null, "z"]}, "z": 1}));
-    // No time overflows.
-    check(json!({"added": i64::MAX}), json!({"added": 1}), json!({"added": i64::MAX}));
+    // The greatest time there may be.
+    let last = (NOW + AHEAD) / 1000;
+    check(json!({"added": last}), json!({"added": 1}), json!({"added": last}));
 }
 
 #[test]
@@ -70,10 +73,10 @@ fn conversations_and_requests_go_by_their_own_times() {
         (Kind::ConversationRequests, "conversationId", "received", "declined"),
         (Kind::ConversationRequests, "conversationId", "receivedMs", "declinedMs"),
     ] {
-        let mut kept = kind.read(vec![json!({key: "c", first: 100, "mode": 0})]).unwrap();
+        let mut kept = kind.read(vec![json!({key: "c", first: 100, "mode": 0})], NOW).unwrap();
         let later = json!({key: "c", first: 100, last: 1_000_000, "members": [{"uri": URI}]});
-        assert_eq!(kind.merge(&mut kept, kind.read(vec![later.clone()]).unwrap()), ["c"]);
-        assert_eq!(kind.merge(&mut kept, kind.read(vec![json!({key: "c", first: 200})]).unwrap()), [""; 0]);
+        assert_eq!(kind.merge(&mut kept, kind.read(vec![later.clone()], NOW).unwrap(), NOW), ["c"]);
+        assert_eq!(kind.merge(&mut kept, kind.read(vec![json!({key: "c", first: 200})], NOW).unwrap(), NOW), [""; 0]);
         assert_eq!(Value::Object(kept["c"].clone()), later);
     }
 }
@@ -83,7 +86,7 @@ fn what_no_client_sends_is_refused() {
     let nested = |depth: usize| (0..depth).fold(json!(1), |value, _| json!([value]));
     let long = "x".repeat(MAX_RECORD);
     let good = json!({"uri": URI, "added": 1, "confirmed": true, "removed": null, "x": nested(MAX_DEPTH)});
-    assert_eq!(Kind::Contacts.read(vec![good]).map(|records| records[URI].contains_key("removed")), Ok(false));
+    assert_eq!(Kind::Contacts.read(vec![good], NOW).map(|records| records[URI].contains_key("removed")), Ok(false));
     for (contact, expected) in [
         (json!(1), Unfit::NoObject),
         (json!([]), Unfit::NoObject),
@@ -106,12 +109,12 @@ fn what_no_client_sends_is_refused() {
         (json!({"uri": URI, "x": long}), Unfit::TooLarge),
     ] {
         let shown = contact.to_string();
-        assert_eq!(Kind::Contacts.read(vec![contact]), Err(expected), "{}", &shown[..shown.len().min(99)]);
+        assert_eq!(Kind::Contacts.read(vec![contact], NOW), Err(expected), "{}", &shown[..shown.len().min(99)]);
     }
     for key in ["", "a\0b", &"c".repeat(MAX_KEY + 1)] {
-        assert_eq!(Kind::Conversations.read(vec![json!({"id": key})]), Err(Unfit::Key("id")));
+        assert_eq!(Kind::Conversations.read(vec![json!({"id": key})], NOW), Err(Unfit::Key("id")));
         let request = json!({"conversationId": key});
-        assert_eq!(Kind::ConversationRequests.read(vec![request]), Err(Unfit::Key("conversationId")));
+        assert_eq!(Kind::ConversationRequests.read(vec![request], NOW), Err(Unfit::Key("conversationId")));
     }
 }
 
@@ -164,17 +167,71 @@ impl Random {
     }
 }
 
+/// What the order of arrival does not decide at equal times: all but texts and flags.
+fn settled(record: &Record) -> Record {
+    let value = |value: &Value| value.as_object().map_or_else(|| value.clone(), |object| settled(object).into());
+    let left = record.iter().filter(|(_, value)| !(value.is_string() || value.is_boolean()));
+    left.map(|(name, member)| (name.clone(), value(member))).collect()
+}
+
+/// Where a client changes what has no time of its own, its last word counts.
+#[test]
+fn at_equal_times_texts_and_flags_are_the_senders() {
+    for (kept, sent, expected) in [
+        (json!({"lastDisplayed": "zz"}), json!({"lastDisplayed": "a"}), json!({"lastDisplayed": "a"})),
+        (json!({"conversationId": "b"}), json!({"conversationId": ""}), json!({"conversationId": ""})),
+        (json!({"banned": true}), json!({"banned": false}), json!({"banned": false})),
+        (json!({"banned": true}), json!({}), json!({"banned": true})),
+        (json!({"confirmed": true}), json!({"confirmed": false}), json!({"confirmed": true})),
+        (json!({"x": {"y": "long"}}), json!({"x": {"y": "s"}}), json!({"x": {"y": "s"}})),
+    ] {
+        let record = |mut members: Value| {
+            members["uri"] = URI.into();
+            members["added"] = 100.into();
+            Kind::Contacts.read(vec![members], NOW).unwrap()
+        };
+        let mut records = record(kept);
+        Kind::Contacts.merge(&mut records, record(sent), NOW);
+        assert_eq!(records, record(expected));
+    }
+}
+
+#[test]
+fn times_far_ahead_are_refused_and_never_win() {
+    for (kind, key, id) in [
+        (Kind::Contacts, "uri", URI),
+        (Kind::Conversations, "id", "c"),
+        (Kind::ConversationRequests, "conversationId", "c"),
+    ] {
+        for (name, scale) in kind.scaled_times() {
+            let at = |time: i64| vec![json!({key: id, name: time})];
+            let last = (NOW + AHEAD) / scale;
+            assert!(kind.read(at(last), NOW).is_ok(), "{name}");
+            for time in [last + 1, i64::MAX] {
+                assert_eq!(kind.read(at(time), NOW), Err(Unfit::Future(name)));
+                // It was taken when the clock here was wrong.
+                let mut kept = kind.read(at(time), i64::MAX).unwrap();
+                let sent = kind.read(at(1), NOW).unwrap();
+                kind.merge(&mut kept, sent.clone(), NOW);
+                assert_eq!(kept, sent, "{name}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_order_and_the_number_of_merges_do_not_matter() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for _ in 0..20_000 {
         for kind in Kind::ALL {
             let [a, b, c] = [0; 3].map(|_| random.record(kind));
-            let join = |one: &Record, other: &Record| kind.join(one.clone(), other.clone());
+            let join = |one: &Record, other: &Record| kind.join(one.clone(), other.clone(), NOW);
             assert_eq!(join(&a, &a), a);
-            assert_eq!(join(&a, &b), join(&b, &a), "{a:?} {b:?}");
+            assert_eq!(settled(&join(&a, &b)), settled(&join(&b, &a)), "{a:?} {b:?}");
+            let confirmed = |record: &Record| record.get(CONFIRMED) == Some(&json!(true));
+            assert_eq!(confirmed(&join(&a, &b)), confirmed(&join(&b, &a)), "{a:?} {b:?}");
             assert_eq!(join(&join(&a, &b), &c), join(&a, &join(&b, &c)), "{a:?} {b:?} {c:?}");
-            assert_eq!(kind.moment(&join(&a, &b)), kind.moment(&a).max(kind.moment(&b)));
+            assert_eq!(kind.moment(&join(&a, &b), NOW), kind.moment(&a, NOW).max(kind.moment(&b, NOW)));
         }
     }
 }
@@ -186,8 +243,8 @@ fn devices_converge() {
     for _ in 0..200 {
         let (mut server, mut devices) = (Records::new(), vec![Records::new(); 4]);
         let sync = |server: &mut Records, device: &mut Records| {
-            Kind::Contacts.merge(server, device.clone());
-            Kind::Contacts.merge(device, server.clone());
+            Kind::Contacts.merge(server, device.clone(), NOW);
+            Kind::Contacts.merge(device, server.clone(), NOW);
         };
         for now in 0..60_u32 {
             let device = random.below(devices.len());

@@ -15,6 +15,7 @@ pub mod revoke;
 pub mod search;
 pub mod sync;
 pub mod token;
+pub mod turns;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -79,6 +80,8 @@ pub enum DeviceError {
     Credentials,
     #[error("too many failed logins: the next one counts in {0} s")]
     Throttled(u64),
+    #[error("the device has logged in too often: it may again in {0} s")]
+    TooOften(u64),
     /// What was sent cannot be used by anybody.
     #[error("{0}")]
     Bad(String),
@@ -136,6 +139,11 @@ impl Issuing {
             })
         };
         turn.lock_owned().await
+    }
+
+    /// The keys of accounts that are open.
+    pub fn opened(&self) -> Arc<OpenedAccounts> {
+        Arc::clone(&self.opened)
     }
 
     /// The organisation CA, if there is one; keys for new accounts are made from now on.

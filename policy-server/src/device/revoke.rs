@@ -3,19 +3,22 @@
 
 use super::Account;
 use crate::audit::{Audit, Detail, Kind};
+use crate::session::TokenHash;
 use crate::store::{Reason, Store, StoreError};
 
-/// False where the account has no such device, or it is revoked already. `by` says at whose request.
+/// False where the account has no such device, or it is revoked already. `by` says at whose request,
+/// and `asker` is the token that came with it.
 pub async fn revoke(
     store: &Store,
     audit: &Audit,
     account: &Account,
     device: &str,
     reason: &Reason<'_>,
+    asker: Option<&TokenHash>,
     by: Detail<'_>,
 ) -> Result<bool, StoreError> {
     let now = jiff::Timestamp::now().as_second();
-    let Some(revoked) = store.revoke_jami_device(account, device, reason, now).await? else { return Ok(false) };
+    let Some(revoked) = store.revoke_jami_device(account, device, reason, asker, now).await? else { return Ok(false) };
     record(audit, account, &revoked.id, reason, by);
     Ok(true)
 }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::identity;
+use super::turns::Turns;
 use crate::auth::pipeline::LoginEntry;
 use crate::auth::subject::Subject;
 use crate::directory::person::{Name, Person, Profile, fold, line};
@@ -24,8 +25,11 @@ pub const PAGE: u32 = 24;
 const MAX_HITS: u32 = 1_000;
 /// People whose directory is asked at once.
 const AT_ONCE: usize = 4;
+const AT_ONCE_OF_ALL: usize = 8;
 /// All searches of this server together take no more of the directories, which logins need too.
-static PLACES: Semaphore = Semaphore::const_new(8);
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE_OF_ALL);
+/// One search at a time for each account: nobody has all the places.
+pub static TURNS: Turns = Turns::new(AT_ONCE_OF_ALL * 2);
 /// For a search, and for the name of somebody who waits for an enrolment.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);

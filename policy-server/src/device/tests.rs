@@ -17,6 +17,7 @@ use crate::auth::pipeline::Depth;
 use crate::auth::subject::Subject;
 use crate::device::account::{Look, look};
 use crate::enforcement;
+use crate::session::TokenHash;
 use crate::store::Reason;
 use crate::testkit::{PASSWORD, Site, agent};
 use crate::wire::Server;
@@ -33,17 +34,22 @@ struct Place {
 impl Place {
     /// Users of these names, an organisation CA, and two devices for everybody.
     async fn new(users: &[&str]) -> Self {
-        let place = Self::without_authority(users).await;
+        Self::with(users, "").await
+    }
+
+    /// With these settings.
+    async fn with(users: &[&str], settings: &str) -> Self {
+        let place = Self::without_authority(users, settings).await;
         let (server, now) = (&place.server, Timestamp::now());
         let authority = OrganisationCa::create("Test", None, 20, now).unwrap();
-        assert!(authority.keep(&server.store, &server.issuing.keys, now).await.unwrap());
+        assert!(authority.keep(&server.store, &server.issuing.keys, 0, now).await.unwrap());
         place
     }
 
-    async fn without_authority(users: &[&str]) -> Self {
+    async fn without_authority(users: &[&str], settings: &str) -> Self {
         let site = Site::new();
         site.write_users(users);
-        let conf = std::fs::read_to_string(site.conf()).unwrap() + "\ncams.jami.devices.per.user=2\n";
+        let conf = std::fs::read_to_string(site.conf()).unwrap() + "\ncams.jami.devices.per.user=2\n" + settings;
         std::fs::write(site.conf(), conf).unwrap();
         let server = site.server().await;
         Self { site, server }
@@ -191,13 +197,18 @@ async fn a_device_enrols_logs_in_and_is_revoked() {
     let device = &place.devices("alice").await[0].id;
     let by = Detail::default;
     let (store, audit, account) = (&place.server.store, &place.server.audit, place.account("alice").await);
-    let reason = Reason::out_of_use("lost");
+    let reason = Reason::out_of_use("key-compromise");
+    let asker = Some(&TokenHash::of(&password));
+    let another = place.log_in("alice").await.unwrap();
     let other = Account { id: "another".to_owned(), ..account.clone() };
-    assert!(!revoke::revoke(store, audit, &other, device, &reason, by()).await.unwrap());
+    assert!(!revoke::revoke(store, audit, &other, device, &reason, asker, by()).await.unwrap());
     assert!(place.counts(&own).await, "not the device of that account");
-    assert!(revoke::revoke(store, audit, &account, device, &reason, by()).await.unwrap());
-    assert!(!revoke::revoke(store, audit, &account, device, &reason, by()).await.unwrap(), "once");
+    assert!(revoke::revoke(store, audit, &account, device, &reason, asker, by()).await.unwrap());
+    assert!(!revoke::revoke(store, audit, &account, device, &reason, asker, by()).await.unwrap(), "once");
     assert!(!place.counts(&own).await && place.counts(&password).await);
+    assert!(!place.counts(&another).await, "whoever else knew the password");
+    let revoked = store.revoked(&account.id, 0).await.unwrap();
+    assert_eq!(revoked.iter().map(|revoked| revoked.reason).collect::<Vec<_>>(), [1], "key-compromise");
     assert!(!place.is_live(&phone).await && place.is_live(&laptop).await);
     assert!(matches!(place.show(&phone).await, Err(DeviceError::Revoked)));
     assert!(place.refused("alice", PHONE).await.contains("revoked"));
@@ -236,9 +247,49 @@ fn elsewhere(leaf: &Leaf) -> ClientCert {
     ClientCert::parse(changed.as_bytes()).unwrap()
 }
 
+/// Revoked ones take no place, but who enrols and revokes in turn fills the store.
+#[tokio::test]
+async fn no_more_devices_enrol_in_a_day_than_five_times_the_quota() {
+    let place = Place::new(&["alice"]).await;
+    let phone = place.enrol("alice", PHONE).await;
+    let (store, now) = (&place.server.store, Timestamp::now().as_second());
+    for (number, age) in (0..30).map(|number| (number, if number < 8 { 100 } else { 100_000 })) {
+        store.put_revoked_device(&number.to_string(), &phone.account, now - age).await;
+    }
+    place.enrol("alice", LAPTOP).await;
+    for device in place.devices("alice").await.iter().filter(|device| device.revoked.is_none()) {
+        let (account, reason) = (place.account("alice").await, Reason::out_of_use("lost"));
+        store.revoke_jami_device(&account, &device.id, &reason, None, now).await.unwrap().unwrap();
+    }
+    assert!(place.refused("alice", TABLET).await.contains("devices already"));
+}
+
+/// Lifetimes are those of the settings; what is over is refused, and enrolls again with the same key.
+#[tokio::test]
+async fn certificates_last_as_long_as_the_settings_say_and_are_renewed() {
+    let lifetimes = "\ncams.jami.device.lifetime=1m\ncams.jami.user.account.lifetime=10m\n";
+    let place = Place::with(&["alice"], lifetimes).await;
+    let before = Timestamp::now().as_second();
+    let answer = place.try_enrol("alice", PASSWORD, PHONE).await.unwrap();
+    let ends: Vec<i64> = Pem::iter_from_buffer(answer.chain.as_bytes())
+        .map(|pem| pem.unwrap().parse_x509().unwrap().validity().not_after.timestamp() - before)
+        .collect();
+    assert!((60..120).contains(&ends[0]) && (600..660).contains(&ends[1]) && ends[2] > 86_400, "{ends:?}");
+    let phone = Leaf::of(&answer);
+    place.show(&phone).await.unwrap();
+    let device = &place.devices("alice").await[0].id;
+    place.server.store.end_jami_certificates(device, before - 1).await;
+    assert!(matches!(place.show(&phone).await, Err(DeviceError::Refused(why)) if why.contains("over")));
+    assert!(!place.is_live(&phone).await);
+    let again = place.enrol("alice", PHONE).await;
+    assert_eq!(again.account, phone.account);
+    assert_ne!(again.certificate.der(), phone.certificate.der());
+    place.show(&again).await.unwrap();
+}
+
 #[tokio::test]
 async fn without_a_certificate_authority_nothing_is_issued() {
-    let place = Place::without_authority(&["alice"]).await;
+    let place = Place::without_authority(&["alice"], "").await;
     let result = place.try_enrol("alice", PASSWORD, PHONE).await;
     assert!(matches!(&result, Err(DeviceError::Unavailable(why)) if why.contains("cams ca create")));
     assert!(place.server.store.jami_account_by_name("system", "alice").await.unwrap().is_none());

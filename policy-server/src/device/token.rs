@@ -1,11 +1,14 @@
 //! Tokens: what a device, or somebody with a password, shows with every further request. Opaque, and of no use without the
 //! store, which keeps hashes only.
 
+use std::sync::LazyLock;
+
 use shared_proto::secret::Secret;
 
 use super::account::{Look, Standing, look};
 use super::{Account, Asker, Device, DeviceError};
 use crate::auth::pipeline::Depth;
+use crate::revocation::{Allowances, Rate};
 use crate::session::{TokenHash, new_token};
 use crate::store::TokenOwner;
 use crate::wire::Server;
@@ -39,6 +42,17 @@ impl Scope {
     }
 }
 
+/// Logins of a device: ten at once, and one in five seconds in the long run. A client needs one an hour.
+const RATE: Rate = Rate { burst: 10, cost: 5_000 };
+const AGAIN: u64 = 5;
+static LOGINS: LazyLock<Allowances> = LazyLock::new(|| Allowances::new(RATE));
+
+/// # Errors
+/// [`DeviceError::TooOften`]: a client takes neither a 401 nor a 403 for that.
+pub(super) fn may_log_in(device: &str) -> Result<(), DeviceError> {
+    if LOGINS.allow(device) { Ok(()) } else { Err(DeviceError::TooOften(AGAIN)) }
+}
+
 /// A new token for the account, or for one of its devices.
 pub(super) async fn give(
     server: &Server,
@@ -65,5 +79,17 @@ pub async fn owner(server: &Server, asker: &Asker, token: &Secret) -> Result<Tok
     match look(server, asker.domain()?, &mut owner.account, Depth::AtHand).await? {
         Look::Stands | Look::Unsure => Ok(owner),
         Look::Ended => Err(DeviceError::Credentials),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_logs_in_ten_times_at_once() {
+        let allowed = (0..50).filter(|_| may_log_in("a device of this test alone").is_ok()).count();
+        assert!((10..=11).contains(&allowed), "{allowed}");
+        assert!(matches!(may_log_in("a device of this test alone"), Err(DeviceError::TooOften(1..))));
     }
 }

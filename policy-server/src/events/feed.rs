@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use shared_proto::event::{Line, PublicMap};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -35,7 +33,7 @@ pub struct Feed {
     told: Position,
     /// The hash of the configuration whose public maps the agent has.
     shown: String,
-    /// The organisation CAs that the agent knows of; `None` before it was told.
+    /// The ids of the organisation CAs that the agent knows of; `None` before it was told.
     authorities: Option<Vec<String>>,
     lines: VecDeque<Line>,
     more: bool,
@@ -145,10 +143,12 @@ impl Feed {
         if !self.agent.rights.capabilities.contains(&Capability::Jami) {
             return Ok(());
         }
-        let found = self.server.store.authorities().await?;
-        let certificates: Vec<String> = found.iter().map(|found| STANDARD.encode(&found.certificate)).collect();
-        if self.authorities.as_ref() != Some(&certificates) {
-            self.authorities = Some(certificates.clone());
+        let known = self.authorities.as_deref().unwrap_or_default();
+        let other = self.server.store.other_authorities(known).await?;
+        // An agent that was told nothing yet is told of none.
+        if other.is_some() || self.authorities.is_none() {
+            let (ids, certificates) = other.unwrap_or_default().into_iter().unzip();
+            self.authorities = Some(ids);
             self.lines.push_back(Line::Authorities { certificates });
         }
         Ok(())

@@ -251,7 +251,7 @@ fn check(modulus: &[u8], exponent: &[u8]) -> Result<(), CsrError> {
         return Err(CsrError::KeySize(bits));
     }
     let exponent = exponent.iter().try_fold(0_u64, |number, byte| Some(number.checked_mul(256)? + u64::from(*byte)));
-    if !exponent.is_some_and(|e| e % 2 == 1 && (MIN_EXPONENT..=MAX_EXPONENT).contains(&e)) {
+    if !exponent.is_some_and(is_exponent) {
         return Err(CsrError::Exponent);
     }
     match weakness(modulus) {
@@ -267,6 +267,11 @@ fn names_another(subject: &[u8], id: &str) -> der::Result<bool> {
     let is_id = |value: &[u8]| value.len() == id.len() && value.iter().all(u8::is_ascii_hexdigit);
     let mut uids = names.iter().flat_map(|name| name.iter()).filter(|part| part.oid == UID);
     Ok(uids.any(|part| is_id(part.value.value()) && !part.value.value().eq_ignore_ascii_case(id.as_bytes())))
+}
+
+/// Whether a public exponent is one that RSA keys here may have.
+pub(super) fn is_exponent(exponent: u64) -> bool {
+    exponent % 2 == 1 && (MIN_EXPONENT..=MAX_EXPONENT).contains(&exponent)
 }
 
 #[cfg(test)]

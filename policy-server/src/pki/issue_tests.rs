@@ -228,10 +228,10 @@ async fn authorities_are_kept_sealed_and_the_newest_issues() {
     let keys = KeyRing::new(Key::generate().unwrap(), vec![]);
     assert!(OrganisationCa::current(&store, &keys).await.unwrap().is_none());
     let first = OrganisationCa::create("Example CA", Some("Example"), 20, now()).unwrap();
-    assert!(first.keep(&store, &keys, now()).await.unwrap());
-    assert!(!first.keep(&store, &keys, now()).await.unwrap(), "it is there");
+    assert!(first.keep(&store, &keys, 0, now()).await.unwrap());
+    assert!(!first.keep(&store, &keys, 1, now()).await.unwrap(), "it is there");
     let second = small_ca(NOW - 1, NOW + YEAR);
-    assert!(second.keep(&store, &keys, now()).await.unwrap());
+    assert!(second.keep(&store, &keys, 1, now()).await.unwrap());
     let current = OrganisationCa::current(&store, &keys).await.unwrap().unwrap();
     assert_eq!((current.id(), current.certificate_der()), (second.id(), second.certificate_der()));
     let loaded = OrganisationCa::load(&store, &keys, first.id()).await.unwrap().unwrap();

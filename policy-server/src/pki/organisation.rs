@@ -42,11 +42,12 @@ impl OrganisationCa {
         Ok(Self { signer: Signer::new(key, certificate)? })
     }
 
-    /// Keeps it in the store, from now on as the current one; false where it is there already.
-    pub async fn keep(&self, store: &Store, keys: &KeyRing, now: Timestamp) -> Result<bool, PkiError> {
+    /// Keeps it in the store, from now on as the current one in the place of the one with the number `former` (0: of none);
+    /// false where that one is not the current one, or this one is there already.
+    pub async fn keep(&self, store: &Store, keys: &KeyRing, former: i64, now: Timestamp) -> Result<bool, PkiError> {
         let sealed = keys.seal(&purpose(self.id()), &self.key().to_pkcs8()?)?;
         let new = NewAuthority { id: self.id(), certificate: self.certificate_der(), sealed: &sealed };
-        Ok(store.add_authority(&new, now.as_second()).await?)
+        Ok(store.add_authority(&new, former, now.as_second()).await?)
     }
 
     /// The one that issues, if there is any.
@@ -59,7 +60,8 @@ impl OrganisationCa {
         store.authority(id).await?.map(|found| Self::open(found, keys)).transpose()
     }
 
-    fn open(found: SealedAuthority, keys: &KeyRing) -> Result<Self, PkiError> {
+    /// Opens its key, which takes a moment.
+    pub fn open(found: SealedAuthority, keys: &KeyRing) -> Result<Self, PkiError> {
         let key = keys.open(&purpose(&found.id), &found.sealed).map_err(|_| PkiError::WrongKey)?;
         Self::new(CaKey::from_pkcs8(&key)?, found.certificate)
     }

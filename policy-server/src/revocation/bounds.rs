@@ -2,23 +2,30 @@
 //! of one client, few answers that are remembered.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::limit::Allowance;
+use super::limit::{Allowance, Rate};
 use crate::auth::valves::throttle::bucket;
+use crate::store::KeptList;
 
 /// Signatures that may wait for others. One takes some milliseconds, and nobody waits for an answer longer than two seconds.
 const WAITING: usize = 32;
-/// Clients that are told apart; more share allowances, at random.
-const ALLOWANCES: usize = 4096;
+/// Those that are told apart; more share allowances, at random.
+const ALLOWANCES: usize = 16_384;
+/// Questions of a client.
+const QUESTIONS: Rate = Rate { burst: 50, cost: 200 };
 /// Answers that are remembered, and the bytes of a longest key of one.
 const ANSWERS: usize = 4096;
 const LONGEST_KEY: usize = 1024;
+
+/// Lists that are remembered, and the bytes of all of them.
+const LISTS: usize = 256;
+const LIST_BYTES: usize = 16 << 20;
 
 /// Too much is being signed at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,26 +58,40 @@ impl Signing {
     }
 }
 
-/// How much each client asks. Its size does not depend on how many there are.
-pub struct Clients {
+/// How often each of many does something. Its size does not depend on how many there are.
+pub struct Allowances {
+    rate: Rate,
     since: Instant,
     hasher: RandomState,
     allowances: Mutex<Vec<Allowance>>,
 }
 
+impl Allowances {
+    pub fn new(rate: Rate) -> Self {
+        let allowances = Mutex::new(vec![Allowance::default(); ALLOWANCES]);
+        Self { rate, since: Instant::now(), hasher: RandomState::new(), allowances }
+    }
+
+    /// Whether this one may do it once more.
+    pub fn allow(&self, who: impl Hash) -> bool {
+        let slot = usize::try_from(self.hasher.hash_one(who) % ALLOWANCES as u64).unwrap_or_default();
+        let now = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
+        allowances.get_mut(slot).is_some_and(|allowance| allowance.take(self.rate, now))
+    }
+}
+
+/// How much each client asks.
+pub struct Clients(Allowances);
+
 impl Clients {
     pub fn new() -> Self {
-        let allowances = Mutex::new(vec![Allowance::default(); ALLOWANCES]);
-        Self { since: Instant::now(), hasher: RandomState::new(), allowances }
+        Self(Allowances::new(QUESTIONS))
     }
 
     /// Whether this client may ask once more.
     pub fn allow(&self, client: IpAddr) -> bool {
-        let network = bucket::network(client, 32, 64);
-        let slot = usize::try_from(self.hasher.hash_one(network) % ALLOWANCES as u64).unwrap_or_default();
-        let now = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
-        allowances.get_mut(slot).is_some_and(|allowance| allowance.take(now))
+        self.0.allow(bucket::network(client, 32, 64))
     }
 }
 
@@ -105,6 +126,33 @@ impl Answers {
         }
         if kept.len() < ANSWERS {
             kept.insert(key, Answer { until: now + time, bytes: answer.to_vec() });
+        }
+    }
+}
+
+/// Lists as they were last signed, so that a long one is not fetched for everybody who asks.
+#[derive(Default)]
+pub struct Lists {
+    kept: Mutex<HashMap<String, KeptList>>,
+}
+
+impl Lists {
+    /// The DER of the list of this issuer with the number and the end that the store says.
+    pub fn get(&self, issuer: &str, head: &KeptList) -> Option<Vec<u8>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |kept: &&KeptList| (kept.number, kept.next_update) == (head.number, head.next_update);
+        kept.get(issuer).filter(same).map(|kept| kept.list.clone())
+    }
+
+    pub fn keep(&self, issuer: &str, list: &KeptList) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(issuer);
+        let bytes: usize = kept.values().map(|kept| kept.list.len()).sum();
+        if kept.len() >= LISTS || bytes + list.list.len() > LIST_BYTES {
+            kept.clear();
+        }
+        if list.list.len() <= LIST_BYTES {
+            kept.insert(issuer.to_owned(), list.clone());
         }
     }
 }
@@ -153,5 +201,20 @@ mod tests {
         assert_eq!((answers.get(b"over"), answers.get(&[0; LONGEST_KEY + 1])), (None, None));
         (0..2 * ANSWERS).for_each(|n| answers.keep(n.to_be_bytes().to_vec(), b"answer", hour));
         assert_eq!(answers.kept.lock().unwrap().len(), ANSWERS);
+    }
+    #[test]
+    fn a_list_stands_for_its_number_alone_and_few_are_kept() {
+        let lists = Lists::default();
+        let list = |number, bytes| KeptList { number, list: vec![0; bytes], next_update: 9, stale: 0 };
+        lists.keep("a", &list(1, 10));
+        assert_eq!(lists.get("a", &list(1, 0)).map(|list| list.len()), Some(10));
+        assert_eq!((lists.get("a", &list(2, 0)), lists.get("b", &list(1, 0))), (None, None));
+        assert_eq!(lists.get("a", &KeptList { next_update: 8, ..list(1, 0) }), None);
+        lists.keep("b", &list(1, LIST_BYTES));
+        assert_eq!((lists.get("a", &list(1, 0)).is_some(), lists.get("b", &list(1, 0)).is_some()), (false, true));
+        lists.keep("b", &list(2, LIST_BYTES + 1));
+        assert_eq!(lists.kept.lock().unwrap().len(), 0);
+        (0..2 * LISTS).for_each(|issuer| lists.keep(&issuer.to_string(), &list(1, 1)));
+        assert!((1..=LISTS).contains(&lists.kept.lock().unwrap().len()));
     }
 }

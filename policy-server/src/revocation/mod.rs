@@ -12,14 +12,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rcgen::PublicKeyData;
 use tokio::sync::Mutex;
+use x509_parser::parse_x509_certificate;
 
 use crate::config::cams_conf::JamiConf;
 use crate::pki::crl::{List, Reason};
 use crate::pki::ocsp::{Issuer, OcspError, Refusal, Request, Status, Times};
-use crate::pki::{AccountAuthority, OrganisationCa, PkiError};
-use crate::store::{KeptList, Standing, Store, StoreError};
+use crate::pki::{AccountAuthority, OpenedAccounts, OrganisationCa, PkiError};
+use crate::store::{KeptList, SealedAuthority, Standing, Store, StoreError};
 use crate::token::KeyRing;
-use bounds::{Answers, Busy, Clients, Signing};
+pub(crate) use bounds::Allowances;
+use bounds::{Answers, Busy, Clients, Lists, Signing};
+pub(crate) use limit::Rate;
 
 /// An OCSP answer counts for so long, in seconds, and is given again for a part of it.
 const ANSWER_SECONDS: i64 = 300;
@@ -43,8 +46,8 @@ pub enum RevocationError {
 
 /// Somebody of ours who issues certificates.
 enum Authority {
-    Organisation(OrganisationCa),
-    Account(AccountAuthority),
+    Organisation(Box<OrganisationCa>),
+    Account(Arc<AccountAuthority>),
 }
 
 impl Authority {
@@ -57,16 +60,38 @@ impl Authority {
 
     fn answer(&self, request: &Request, statuses: &[Status], times: Times) -> Result<Vec<u8>, OcspError> {
         match self {
-            Self::Organisation(ca) => request.answer(statuses, self.issuer(), times, ca.key()),
-            Self::Account(account) => request.answer(statuses, self.issuer(), times, account.key()),
+            Self::Organisation(ca) => {
+                let issuer = Issuer { name: ca.subject_der(), key: ca.key().der_bytes() };
+                request.answer(statuses, issuer, times, ca.key())
+            }
+            Self::Account(account) => {
+                let issuer = Issuer { name: account.subject_der(), key: account.key().der_bytes() };
+                request.answer(statuses, issuer, times, account.key())
+            }
         }
     }
+}
 
-    fn issuer(&self) -> Issuer<'_> {
-        match self {
-            Self::Organisation(ca) => Issuer { name: ca.subject_der(), key: ca.key().der_bytes() },
-            Self::Account(account) => Issuer { name: account.subject_der(), key: account.key().der_bytes() },
-        }
+/// One whose key is not open. To open it is a part of signing, and for the threads that sign.
+enum Sealed {
+    Organisation(SealedAuthority),
+    Account { id: String, certificate: Vec<u8>, sealed: Vec<u8> },
+}
+
+impl Sealed {
+    fn open(&self, keys: &KeyRing, opened: &OpenedAccounts) -> Result<Authority, PkiError> {
+        Ok(match self {
+            Self::Organisation(found) => Authority::Organisation(Box::new(OrganisationCa::open(found.clone(), keys)?)),
+            Self::Account { id, certificate, sealed } => Authority::Account(opened.open(id, sealed, certificate)?),
+        })
+    }
+
+    /// Whether the request is about certificates of this one, as its own certificate says.
+    fn is_asked(&self, request: &Request) -> Result<bool, PkiError> {
+        let (Self::Organisation(SealedAuthority { certificate, .. }) | Self::Account { certificate, .. }) = self;
+        let (_, certificate) = parse_x509_certificate(certificate).map_err(|_| PkiError::BrokenCertificate)?;
+        let (name, key) = (certificate.subject().as_raw(), &*certificate.public_key().subject_public_key.data);
+        Ok(request.is_about(Issuer { name, key }))
     }
 }
 
@@ -74,19 +99,26 @@ impl Authority {
 pub struct Revocation {
     store: Store,
     keys: KeyRing,
+    opened: Arc<OpenedAccounts>,
     /// From one list to its next update, in seconds.
     lifetime: i64,
     signing: Signing,
     clients: Clients,
     answers: Answers,
+    lists: Lists,
     turns: [Mutex<()>; TURNS],
 }
 
 impl Revocation {
-    pub fn new(store: Store, keys: KeyRing, conf: &JamiConf) -> Self {
+    pub fn new(store: Store, keys: KeyRing, opened: Arc<OpenedAccounts>, conf: &JamiConf) -> Self {
         let lifetime = i64::try_from(conf.crl_lifetime.as_secs()).unwrap_or(i64::MAX);
-        let (signing, clients, answers) = (Signing::new(), Clients::new(), Answers::new());
-        Self { store, keys, lifetime, signing, clients, answers, turns: Default::default() }
+        let (signing, clients, answers, lists) = (Signing::new(), Clients::new(), Answers::new(), Lists::default());
+        Self { store, keys, opened, lifetime, signing, clients, answers, lists, turns: Default::default() }
+    }
+
+    /// Whether this client may ask once more what anybody may ask; counts it if so.
+    pub fn may_ask(&self, client: IpAddr) -> bool {
+        self.clients.allow(client)
     }
 
     /// The list of the issuer with this id, which has every revocation that came before the question; `None` where there is no
@@ -102,6 +134,8 @@ impl Revocation {
         if let Some(kept) = self.fresh(issuer, now).await? {
             return Ok(Some(kept));
         }
+        // Whom nobody knows waits for nobody, and keeps nobody waiting.
+        let Some(authority) = self.authority(issuer).await? else { return Ok(None) };
         let turn = issuer.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % TURNS;
         let _turn = match self.turns.get(turn) {
             Some(turn) => Some(turn.lock().await),
@@ -111,7 +145,6 @@ impl Revocation {
         if let Some(kept) = self.fresh(issuer, now).await? {
             return Ok(Some(kept));
         }
-        let Some(authority) = self.authority(issuer).await? else { return Ok(None) };
         self.make_list(issuer, authority, now).await.map(Some)
     }
 
@@ -127,7 +160,7 @@ impl Revocation {
         client: IpAddr,
         now: Timestamp,
     ) -> Result<Option<Vec<u8>>, RevocationError> {
-        if !self.clients.allow(client) {
+        if !self.may_ask(client) {
             return Ok(Some(Refusal::TryLater.to_der()));
         }
         let request = match Request::read(request) {
@@ -138,7 +171,7 @@ impl Revocation {
             return Ok(None);
         }
         let Some(authority) = self.authority(issuer).await? else { return Ok(None) };
-        if !request.is_about(authority.issuer()) {
+        if !authority.is_asked(&request)? {
             return Ok(Some(Refusal::Unauthorized.to_der()));
         }
         let statuses = self.statuses(issuer, &request).await?;
@@ -150,7 +183,12 @@ impl Revocation {
         }
         let time = ANSWER_SECONDS.min(self.lifetime);
         let times = Times { made: now.as_second(), next_update: now.as_second() + time };
-        let signed = self.signing.run(move || authority.answer(&request, &statuses, times)).await;
+        let (keys, opened) = (self.keys.clone(), Arc::clone(&self.opened));
+        let sign = move || {
+            let authority = authority.open(&keys, &opened)?;
+            Ok::<_, RevocationError>(authority.answer(&request, &statuses, times)?)
+        };
+        let signed = self.signing.run(sign).await;
         let answer = match signed {
             Ok(answer) => answer?,
             Err(Busy) => return Ok(Some(Refusal::TryLater.to_der())),
@@ -164,18 +202,30 @@ impl Revocation {
 
     /// The newest list, where nothing was revoked since and half of its time has not gone by.
     async fn fresh(&self, issuer: &str, now: i64) -> Result<Option<KeptList>, StoreError> {
-        Ok(self.store.kept_list(issuer).await?.filter(|kept| is_fresh(kept, self.lifetime, now)))
+        let is_fresh = |kept: &KeptList| is_fresh(kept, self.lifetime, now);
+        let Some(head) = self.store.list_head(issuer).await?.filter(is_fresh) else { return Ok(None) };
+        if let Some(list) = self.lists.get(issuer, &head) {
+            return Ok(Some(KeptList { list, ..head }));
+        }
+        let kept = self.store.kept_list(issuer).await?.filter(is_fresh);
+        if let Some(kept) = &kept {
+            self.lists.keep(issuer, kept);
+        }
+        Ok(kept)
     }
 
-    async fn make_list(&self, issuer: &str, authority: Authority, now: i64) -> Result<KeptList, RevocationError> {
+    async fn make_list(&self, issuer: &str, authority: Sealed, now: i64) -> Result<KeptList, RevocationError> {
         let authority = Arc::new(authority);
         loop {
             let former = self.store.revocation_list(issuer).await?;
             // RFC 5280, section 3.3: an expired certificate stays in one more list.
             let revoked = self.store.revoked(issuer, now.saturating_sub(self.lifetime)).await?;
             let (number, next_update) = (former.number + 1, now.saturating_add(self.lifetime));
-            let authority = Arc::clone(&authority);
-            let sign = move || authority.sign_list(&List { number, this_update: now, next_update, revoked: &revoked });
+            let (authority, keys, opened) = (Arc::clone(&authority), self.keys.clone(), Arc::clone(&self.opened));
+            let sign = move || {
+                let list = List { number, this_update: now, next_update, revoked: &revoked };
+                authority.open(&keys, &opened)?.sign_list(&list)
+            };
             let new = KeptList { number, list: self.signing.run(sign).await??, next_update, stale: 0 };
             if self.store.publish_list(issuer, &new, former.stale).await? {
                 return Ok(new);
@@ -205,12 +255,12 @@ impl Revocation {
         Ok(statuses)
     }
 
-    async fn authority(&self, id: &str) -> Result<Option<Authority>, PkiError> {
-        if let Some(ca) = OrganisationCa::load(&self.store, &self.keys, id).await? {
-            return Ok(Some(Authority::Organisation(ca)));
+    async fn authority(&self, id: &str) -> Result<Option<Sealed>, StoreError> {
+        if let Some(found) = self.store.authority(id).await? {
+            return Ok(Some(Sealed::Organisation(found)));
         }
-        let Some((certificate, sealed)) = self.store.sealed_account(id).await? else { return Ok(None) };
-        Ok(Some(Authority::Account(AccountAuthority::open(id, &sealed, certificate, &self.keys)?)))
+        let found = self.store.sealed_account(id).await?;
+        Ok(found.map(|(certificate, sealed)| Sealed::Account { id: id.to_owned(), certificate, sealed }))
     }
 }
 
@@ -224,3 +274,6 @@ fn is_fresh(kept: &KeptList, lifetime: i64, now: i64) -> bool {
     let left = kept.next_update.saturating_sub(now);
     kept.number > 0 && kept.stale == 0 && left > lifetime / 2 && left <= lifetime.saturating_add(CLOCKS)
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,7 +224,7 @@ pub(super) async fn detach(
     if query.bind(now).bind(account).execute(&mut **work).await?.rows_affected() == 0 {
         return Ok(None);
     }
-    let devices = revoke_devices(work, "account = $1", account, reason, now).await?;
+    let devices = revoke_devices(work, account, None, reason, now).await?;
     revoke_certificates(work, account, reason.code, now).await?;
     let query = sqlx::query("DELETE FROM jami_tokens WHERE account = $1");
     query.bind(account).execute(&mut **work).await?;

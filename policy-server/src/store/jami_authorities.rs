@@ -29,16 +29,19 @@ pub struct SealedAuthority {
 }
 
 impl Store {
-    /// Keeps it as the current one; false where one of this id is there already, which stays as it is.
-    pub async fn add_authority(&self, new: &NewAuthority<'_>, now: i64) -> Result<bool, StoreError> {
+    /// Keeps it as the current one, in the place of the one with the number `former`, or of none for 0; false where another
+    /// one is current, or one of this id is there already, which stays as it is.
+    pub async fn add_authority(&self, new: &NewAuthority<'_>, former: i64, now: i64) -> Result<bool, StoreError> {
+        // Of two that see the same number at once, one has it.
         let done = sqlx::query(
             "INSERT INTO jami_authorities (id, certificate, sealed, number, created) \
-             SELECT $1, $2, $3, COALESCE(MAX(number), 0) + 1, CAST($4 AS BIGINT) FROM jami_authorities WHERE true \
-             ON CONFLICT (id) DO NOTHING",
+             SELECT $1, $2, $3, CAST($4 AS BIGINT) + 1, CAST($5 AS BIGINT) \
+             WHERE (SELECT COALESCE(MAX(number), 0) FROM jami_authorities) = $4 ON CONFLICT DO NOTHING",
         )
         .bind(new.id)
         .bind(STANDARD.encode(new.certificate))
         .bind(STANDARD.encode(new.sealed))
+        .bind(former)
         .bind(now)
         .execute(&self.writer)
         .await?;
@@ -53,6 +56,19 @@ impl Store {
     pub async fn authority(&self, id: &str) -> Result<Option<SealedAuthority>, StoreError> {
         let row = sqlx::query(ONE).bind(id).fetch_optional(&self.reader).await?;
         row.as_ref().map(authority).transpose()
+    }
+
+    /// The certificates of all there ever were, as base64, unless their ids are these, in this order: the current one first.
+    pub async fn other_authorities(&self, known: &[String]) -> Result<Option<Vec<(String, String)>>, StoreError> {
+        let ids = sqlx::query_scalar("SELECT id FROM jami_authorities ORDER BY number DESC");
+        let ids: Vec<String> = ids.fetch_all(&self.reader).await?;
+        if ids == known {
+            return Ok(None);
+        }
+        let rows = sqlx::query("SELECT id, certificate FROM jami_authorities ORDER BY number DESC");
+        let rows = rows.fetch_all(&self.reader).await?;
+        let found = rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("certificate")?)));
+        Ok(Some(found.collect::<Result<_, sqlx::Error>>()?))
     }
 
     /// All there ever were, the current one first.
@@ -84,12 +100,18 @@ mod tests {
     async fn the_newest_is_the_current_one_and_none_is_replaced() {
         let (store, _dir) = temporary().await;
         assert_eq!(store.current_authority().await.unwrap(), None);
-        let add = async |id: &str, certificate: &[u8]| {
-            store.add_authority(&NewAuthority { id, certificate, sealed: b"sealed" }, 1).await.unwrap()
+        let add = async |id: &str, certificate: &[u8], former: i64| {
+            store.add_authority(&NewAuthority { id, certificate, sealed: b"sealed" }, former, 1).await.unwrap()
         };
-        assert!(add("b", b"first").await);
-        assert!(add("a", b"second").await);
-        assert!(!add("b", b"third").await, "it is there");
+        assert!(!add("b", b"first", 1).await, "there is no such one");
+        assert!(add("b", b"first", 0).await);
+        assert!(!add("a", b"other", 0).await, "another one was quicker");
+        assert!(add("a", b"second", 1).await);
+        assert!(!add("b", b"third", 2).await, "it is there");
+        let others = store.other_authorities(&[]).await.unwrap().unwrap();
+        assert_eq!(others, [("a", "c2Vjb25k"), ("b", "Zmlyc3Q=")].map(|(id, der)| (id.to_owned(), der.to_owned())));
+        let known = others.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!(store.other_authorities(&known).await.unwrap(), None);
         let current = store.current_authority().await.unwrap().unwrap();
         assert_eq!((current.id.as_str(), current.certificate.as_slice()), ("a", &b"second"[..]));
         assert_eq!(current.sealed, b"sealed");

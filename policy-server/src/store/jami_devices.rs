@@ -8,6 +8,7 @@ use super::jami_accounts::{ACCOUNT, account, bytes};
 use super::revocation::revoke_certificates;
 use super::{Store, StoreError};
 use crate::device::{Account, Device};
+use crate::session::TokenHash;
 
 /// The columns of a device `d`, under names of their own.
 const DEVICE: &str = "d.id AS d_id, d.account AS d_account, d.name AS d_name, d.created AS d_created, \
@@ -22,11 +23,20 @@ pub struct Reason<'a> {
 }
 
 impl<'a> Reason<'a> {
+    /// Those of RFC 5280 that can be true here.
+    const CODES: [(&'static str, i64); 5] = [
+        ("key-compromise", 1),
+        ("affiliation-changed", 3),
+        ("superseded", 4),
+        ("cessation-of-operation", 5),
+        ("privilege-withdrawn", 9),
+    ];
     pub const NAME_OF_ANOTHER: Reason<'static> = Reason { text: "its name belongs to another person", code: 3 };
 
-    /// It is not to be used any more: cessationOfOperation.
+    /// It is not to be used any more: cessationOfOperation, unless the text is the name of another code.
     pub fn out_of_use(text: &'a str) -> Self {
-        Self { text, code: 5 }
+        let known = Self::CODES.iter().find(|(name, _)| *name == text);
+        Self { text, code: known.map_or(5, |(_, code)| *code) }
     }
 }
 
@@ -120,40 +130,46 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes a device of this account, with its certificates and tokens; `None` where there is none that is not revoked.
+    /// Revokes a device of this account, with its certificates and tokens, and the tokens that were given for the person's
+    /// password, save that of the one who asks; `None` where there is none that is not revoked.
     pub async fn revoke_jami_device(
         &self,
         account: &Account,
         device: &str,
         reason: &Reason<'_>,
+        asker: Option<&TokenHash>,
         now: i64,
     ) -> Result<Option<Device>, StoreError> {
         let mut work = self.begin().await?;
-        let Some(revoked) = revoke_devices(&mut work, "id = $1", device, reason, now).await?.pop() else {
-            return Ok(None);
-        };
-        if revoked.account != account.id {
-            return Ok(None);
-        }
+        let devices = revoke_devices(&mut work, &account.id, Some(device), reason, now).await?;
+        let Some(revoked) = devices.into_iter().next() else { return Ok(None) };
+        sqlx::query("DELETE FROM jami_tokens WHERE account = $1 AND device = '' AND token_hash <> $2")
+            .bind(&account.id)
+            .bind(asker.map_or("", TokenHash::as_str))
+            .execute(&mut *work)
+            .await?;
         self.commit(work, &[Change::DomainChanged { domain: account.domain.clone() }]).await?;
         Ok(Some(revoked))
     }
 }
 
-/// Revokes the devices that the condition on `$1` picks, as a part of this work: with all their certificates, which the
-/// next list of their account names, and without their tokens. Those that were not revoked before.
+/// Revokes a device of this account, or all of them, as a part of this work: with all their certificates, which the next list
+/// of the account names, and without their tokens. Those that were not revoked before.
 pub(super) async fn revoke_devices(
     work: &mut Transaction<'static, Any>,
-    condition: &'static str,
-    value: &str,
+    account: &str,
+    device_id: Option<&str>,
     reason: &Reason<'_>,
     now: i64,
 ) -> Result<Vec<Device>, StoreError> {
+    let one = if device_id.is_some() { "AND d.id = $4" } else { "" };
     let query = format!(
-        "UPDATE jami_devices AS d SET revoked = $2, reason = $3 WHERE {condition} AND revoked IS NULL RETURNING {}",
+        "UPDATE jami_devices AS d SET revoked = $2, reason = $3 WHERE d.account = $1 {one} AND d.revoked IS NULL \
+         RETURNING {}",
         DEVICE.replace("d.", "")
     );
-    let query = sqlx::query(AssertSqlSafe(query)).bind(value).bind(now).bind(reason.text);
+    let query = sqlx::query(AssertSqlSafe(query)).bind(account).bind(now).bind(reason.text);
+    let query = device_id.into_iter().fold(query, |query, id| query.bind(id));
     let rows = query.fetch_all(&mut **work).await?;
     let devices: Vec<Device> = rows.iter().map(device).collect::<Result<_, _>>()?;
     for Device { id, .. } in &devices {
@@ -174,4 +190,27 @@ pub(super) fn device(row: &AnyRow) -> Result<Device, StoreError> {
         revoked: row.try_get("d_revoked")?,
         reason: row.try_get("d_reason")?,
     })
+}
+
+#[cfg(test)]
+impl Store {
+    /// A device that is revoked, with nothing but its row.
+    pub(crate) async fn put_revoked_device(&self, id: &str, account: &str, created: i64) {
+        sqlx::query(
+            "INSERT INTO jami_devices (id, account, short_id, name, created, last_seen, revoked, reason) \
+             VALUES ($1, $2, '', '', $3, $3, $3, '')",
+        )
+        .bind(id)
+        .bind(account)
+        .bind(created)
+        .execute(&self.writer)
+        .await
+        .unwrap();
+    }
+
+    /// The certificates of this device end at this time.
+    pub(crate) async fn end_jami_certificates(&self, device: &str, not_after: i64) {
+        let query = sqlx::query("UPDATE jami_certificates SET not_after = $1 WHERE subject = $2");
+        query.bind(not_after).bind(device).execute(&self.writer).await.unwrap();
+    }
 }

@@ -11,6 +11,11 @@ use super::{Store, StoreError};
 use crate::device::{Account, Device, Holding, Standing};
 use crate::pki::Issued;
 
+/// Devices of an account within a day, revoked ones among them: so many times those it may have, and never more than this.
+const QUOTAS_A_DAY: u32 = 5;
+const MOST_A_DAY: u32 = 1_000;
+const DAY: i64 = 86_400;
+
 /// All that an enrolment changes.
 pub struct Enrolment<'a> {
     /// As it is to be from now on.
@@ -82,6 +87,7 @@ impl Store {
             true if count(&mut work, &account.id).await? >= i64::from(enrolment.quota) => {
                 return Ok(Enrolled::TooMany);
             }
+            true if is_too_often(&mut work, enrolment).await? => return Ok(Enrolled::TooMany),
             true => add_device(&mut work, enrolment).await?,
             false if !update_device(&mut work, enrolment).await? => return Ok(Enrolled::Changed),
             false => {}
@@ -161,6 +167,19 @@ async fn update_account(
 async fn count(work: &mut Transaction<'static, Any>, account: &str) -> Result<i64, StoreError> {
     let query = sqlx::query("SELECT COUNT(*) AS total FROM jami_devices WHERE account = $1 AND revoked IS NULL");
     Ok(query.bind(account).fetch_one(&mut **work).await?.try_get("total")?)
+}
+
+/// Revoked devices stay for ever: who enrols and revokes in turn must not fill the store.
+async fn is_too_often(work: &mut Transaction<'static, Any>, enrolment: &Enrolment<'_>) -> Result<bool, StoreError> {
+    let Enrolment { account, quota, now, .. } = *enrolment;
+    let limit = quota.saturating_mul(QUOTAS_A_DAY).min(MOST_A_DAY).max(quota);
+    let query = sqlx::query("SELECT COUNT(*) AS total FROM jami_devices WHERE account = $1 AND created > $2");
+    let total: i64 = query.bind(&account.id).bind(now - DAY).fetch_one(&mut **work).await?.try_get("total")?;
+    let is_too_often = total >= i64::from(limit);
+    if is_too_often {
+        tracing::warn!(user = account.user, limit, "the user has enrolled too many devices within a day");
+    }
+    Ok(is_too_often)
 }
 
 async fn add_device(work: &mut Transaction<'static, Any>, enrolment: &Enrolment<'_>) -> Result<(), StoreError> {

@@ -44,6 +44,7 @@ pub use jami_authorities::{NewAuthority, SealedAuthority};
 pub use jami_devices::{Issue, Reason, Shown};
 pub use jami_enrolment::{Enrolled, Enrolment};
 pub use jami_people::Holder;
+pub use jami_records::corrupt_records;
 pub use jami_tokens::TokenOwner;
 pub use keys::SealedKey;
 use location::Location;

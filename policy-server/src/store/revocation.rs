@@ -90,6 +90,19 @@ impl Store {
         rows.iter().map(line).collect()
     }
 
+    /// The newest list without its DER: what tells whether it still counts.
+    pub async fn list_head(&self, issuer: &str) -> Result<Option<KeptList>, StoreError> {
+        let row = sqlx::query("SELECT number, next_update, stale FROM jami_revocation_lists WHERE issuer = $1")
+            .bind(issuer)
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(|row| {
+            let (number, next_update) = (row.try_get("number")?, row.try_get("next_update")?);
+            Ok(KeptList { number, list: Vec::new(), next_update, stale: row.try_get("stale")? })
+        })
+        .transpose()
+    }
+
     /// `None` before there is a first one.
     pub async fn kept_list(&self, issuer: &str) -> Result<Option<KeptList>, StoreError> {
         let row = sqlx::query("SELECT number, list, next_update, stale FROM jami_revocation_lists WHERE issuer = $1")

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{ApiError, Call};
 use crate::device::{Account, Credentials, token};
+use crate::session::TokenHash;
 use crate::wire::Server;
 
 /// A request with a token that counts now, and whose it is.
@@ -23,6 +24,7 @@ pub struct Bearer {
     pub account: Account,
     /// `None` for a token that a password was given for.
     pub device: Option<String>,
+    pub token: TokenHash,
 }
 
 impl FromRequestParts<Arc<Server>> for Bearer {
@@ -33,7 +35,7 @@ impl FromRequestParts<Arc<Server>> for Bearer {
         let token = bearer(&parts.headers).ok_or_else(|| unauthorised("Bearer").into_response())?;
         let owner = token::owner(server, &call.asker(), &token).await;
         let owner = owner.map_err(|error| ApiError::from_device(error, "Bearer").into_response())?;
-        Ok(Self { call, account: owner.account, device: owner.device })
+        Ok(Self { call, account: owner.account, device: owner.device, token: TokenHash::of(&token) })
     }
 }
 

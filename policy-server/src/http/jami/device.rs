@@ -139,14 +139,14 @@ async fn revoke_device(
     bearer: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let Bearer { call, account, device } = bearer;
+    let Bearer { call, account, device, token } = bearer;
     if device.is_some() {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "revoking a device takes the password"));
     }
     let unavailable = |error| ApiError::from_device(DeviceError::Store(error), "Bearer");
     let reason = Reason::out_of_use("by the person");
     let by = Detail { entry: None, ..call.detail() };
-    let revoked = revoke::revoke(&server.store, &server.audit, &account, &id, &reason, by).await;
+    let revoked = revoke::revoke(&server.store, &server.audit, &account, &id, &reason, Some(&token), by).await;
     if !revoked.map_err(unavailable)? {
         // Once more is no mistake: the client may not have heard the answer.
         let own = server.store.jami_device(&id).await.map_err(unavailable)?;
@@ -178,7 +178,7 @@ impl ApiError {
             DeviceError::Revoked => unauthorised("Basic"),
             DeviceError::Throttled(seconds) => Self::new(StatusCode::TOO_MANY_REQUESTS, "too many failed logins")
                 .with(RETRY_AFTER, seconds.to_string()),
-            DeviceError::Busy(seconds) => {
+            DeviceError::Busy(seconds) | DeviceError::TooOften(seconds) => {
                 let again = Self::new(StatusCode::SERVICE_UNAVAILABLE, "not now: try again later");
                 again.with(RETRY_AFTER, seconds.to_string())
             }
@@ -194,6 +194,33 @@ impl ApiError {
                 tracing::error!(%error, "a device cannot be answered now");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not now: try again later")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::receipt::Receipt;
+
+    #[test]
+    fn the_setting_says_whose_name_server_clients_ask() {
+        for (is_public, expected) in [(false, "/api/nameserver"), (true, "https://ns.jami.net")] {
+            let receipt = Receipt { text: "receipt".to_owned(), signature: "signature".to_owned() };
+            let subject = Subject {
+                user: "alice".to_owned(),
+                roles: Default::default(),
+                attributes: Default::default(),
+                proofs: vec![],
+            };
+            let answer = Answer { chain: "chain".to_owned(), receipt, subject };
+            let members = enrolled(answer, is_public, Map::from_iter([("nameServer".to_owned(), "other".into())]));
+            let members = Value::Object(members);
+            let sound = json!({
+                "certificateChain": "chain", "deviceReceipt": "receipt", "receiptSignature": "signature",
+                "nameServer": expected,
+            });
+            assert_eq!(members, sound);
         }
     }
 }

@@ -30,13 +30,23 @@ pub(super) const ROUTES: &[Route] = &[
     ("/api/ocsp/{issuer}/{*request}", || get(ask_in_path)),
 ];
 
-async fn list(_: Call, State(server): State<Arc<Server>>, Path(file): Path<String>) -> Result<Response, ApiError> {
+async fn list(call: Call, State(server): State<Arc<Server>>, Path(file): Path<String>) -> Result<Response, ApiError> {
+    call.may_ask(&server)?;
     let issuer = file.strip_suffix(".crl").ok_or_else(unknown)?;
     let now = server.now();
     let kept = server.revocation.list(issuer, now).await.map_err(failed)?.ok_or_else(unknown)?;
     let seconds = LIST_SECONDS.min(kept.next_update - now.as_second()).max(0);
     let cache = format!("public, max-age={seconds}");
     Ok(([(CONTENT_TYPE, LIST.to_owned()), (CACHE_CONTROL, cache)], kept.list).into_response())
+}
+
+impl Call {
+    /// What anybody may ask, everybody may ask so often, all questions of these kinds together.
+    pub(super) fn may_ask(&self, server: &Server) -> Result<(), ApiError> {
+        let too_many = || ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many questions");
+        let is_allowed = server.revocation.may_ask(self.client);
+        is_allowed.then_some(()).ok_or_else(|| too_many().with(RETRY_AFTER, "1".to_owned()))
+    }
 }
 
 /// RFC 6960, appendix A.1.

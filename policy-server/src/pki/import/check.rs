@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::error::X509Error;
 use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
 use x509_parser::oid_registry::{OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE};
 use x509_parser::prelude::FromDer;
@@ -12,6 +13,8 @@ use x509_parser::{oid_registry as oid, parse_x509_certificate};
 use super::ImportError;
 use crate::pki::OrganisationCa;
 use crate::pki::crl::List;
+use crate::pki::csr::is_exponent;
+use crate::pki::modulus::{Weakness, weakness};
 
 const YEAR: i64 = 365 * 86_400;
 
@@ -31,6 +34,7 @@ pub enum Doubt {
 pub fn certificate(der: &[u8], now: i64) -> Result<Vec<Doubt>, ImportError> {
     let (_, certificate) = parse_x509_certificate(der).map_err(|_| ImportError::Broken)?;
     role(&certificate)?;
+    key(&certificate)?;
     validity(&certificate, now)?;
     signature(&certificate)?;
     extensions(&certificate)?;
@@ -65,6 +69,18 @@ fn role(certificate: &X509Certificate<'_>) -> Result<(), ImportError> {
     Ok(())
 }
 
+/// What a device's key must not be, a CA's must not be either.
+fn key(certificate: &X509Certificate<'_>) -> Result<(), ImportError> {
+    let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else { return Ok(()) };
+    let modulus = key.modulus.strip_prefix(&[0]).unwrap_or(key.modulus);
+    match (weakness(modulus), key.try_exponent()) {
+        (Some(Weakness::SmallFactor), _) => Err(ImportError::WeakKey("its modulus has a small factor")),
+        (Some(Weakness::Roca), _) => Err(ImportError::WeakKey("its generator makes keys that can be broken (ROCA)")),
+        (None, Ok(exponent)) if is_exponent(exponent) => Ok(()),
+        (None, _) => Err(ImportError::WeakKey("its exponent is even, or not between 65537 and 2^32")),
+    }
+}
+
 fn validity(certificate: &X509Certificate<'_>, now: i64) -> Result<(), ImportError> {
     let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
     let text = |seconds| Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();
@@ -81,6 +97,10 @@ fn signature(certificate: &X509Certificate<'_>) -> Result<(), ImportError> {
     let weak = [("1.2.840.113549.1.1.4", "MD5"), ("1.2.840.113549.1.1.5", "SHA-1"), ("1.2.840.10045.4.1", "SHA-1")];
     let id = certificate.signature_algorithm.algorithm.to_id_string();
     let found = weak.iter().find(|(weak, _)| *weak == id);
+    // One that cannot be checked here, as of MD5, is of no weight: it is the key that counts.
+    if is_self_signed && certificate.verify_signature(None) == Err(X509Error::SignatureVerificationError) {
+        return Err(ImportError::Signature);
+    }
     found.filter(|_| !is_self_signed).map_or(Ok(()), |(_, name)| Err(ImportError::WeakSignature(name)))
 }
 
@@ -131,4 +151,30 @@ pub fn name(ca: &OrganisationCa, now: i64) -> Result<(), ImportError> {
     }
     let (_, certificate) = parse_x509_certificate(ca.certificate_der()).map_err(|_| ImportError::Broken)?;
     list.verify_signature(certificate.public_key()).map_err(|_| ImportError::OtherKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_keys_and_wrong_signatures_are_refused() {
+        let now = Timestamp::now();
+        let ca = OrganisationCa::create("Test", None, 20, now).unwrap();
+        let (sound, now) = (ca.certificate_der(), now.as_second());
+        certificate(sound, now).unwrap();
+        // 65537, after the last byte of the modulus.
+        let exponent = sound.windows(5).position(|bytes| bytes == [2, 3, 1, 0, 1]).unwrap();
+        for (place, bit, expected) in [
+            (sound.len() - 1, 1, "not signed by its own key"),
+            (exponent - 1, 1, "small factor"),
+            (exponent + 4, 1, "exponent is even"),
+            (exponent + 2, 1, "exponent is even, or not between"),
+        ] {
+            let mut changed = sound.to_vec();
+            changed[place] ^= bit;
+            let error = certificate(&changed, now).unwrap_err().to_string();
+            assert!(error.contains(expected), "{place}: {error}");
+        }
+    }
 }

@@ -38,6 +38,10 @@ pub enum ImportError {
     Pkcs12(String),
     #[error("the key cannot be used: RSA of 2048 to 8192 bits and ECDSA with P-256 or P-384 can")]
     Key,
+    #[error("the RSA key is weak: {0}")]
+    WeakKey(&'static str),
+    #[error("the certificate is not signed by its own key, as it says it is")]
+    Signature,
     #[error("the key is not the key of the certificate")]
     OtherKey,
     #[error("the certificate cannot be read")]

@@ -13,6 +13,7 @@ CREATE TABLE jami_authorities (
 
 -- `source` is the class of the login module that knows the person, `source_id` what it knows the person by for ever.
 -- `subject` is what the last login proved. An account with `detached` set has no name any more: its person is gone.
+-- `revision` counts the changes of the account's `jami_records`.
 CREATE TABLE jami_accounts (
     id TEXT PRIMARY KEY,
     domain TEXT NOT NULL,
@@ -28,7 +29,8 @@ CREATE TABLE jami_accounts (
     created BIGINT NOT NULL,
     rechecked BIGINT NOT NULL,
     suspended BIGINT NOT NULL,
-    detached BIGINT
+    detached BIGINT,
+    revision BIGINT NOT NULL DEFAULT 0
 );
 
 -- One account has the name.
