@@ -444,7 +444,7 @@ async fn an_administrator_ends_an_account_or_brings_one_back() {
 
 #[tokio::test]
 async fn first_enrolments_of_a_name_take_turns() {
-    let place = Place::without_authority(&["alice"]).await;
+    let place = Place::without_authority(&["alice"], "").await;
     let issuing = &place.server.issuing;
     let held = issuing.turn("system", "alice").await;
     let wait = std::time::Duration::from_millis(20);

@@ -17,8 +17,10 @@ use crate::store::KeptList;
 const WAITING: usize = 32;
 /// Those that are told apart; more share allowances, at random.
 const ALLOWANCES: usize = 16_384;
-/// Questions of a client.
-const QUESTIONS: Rate = Rate { burst: 50, cost: 200 };
+/// Questions of a client about certificates.
+pub const CERTIFICATES: Rate = Rate { burst: 50, cost: 200 };
+/// Of names there are more: each client asks for all of its contacts, and a whole office may have one address.
+pub const NAMES: Rate = Rate { burst: 1_000, cost: 20 };
 /// Answers that are remembered, and the bytes of a longest key of one.
 const ANSWERS: usize = 4096;
 const LONGEST_KEY: usize = 1024;
@@ -85,8 +87,8 @@ impl Allowances {
 pub struct Clients(Allowances);
 
 impl Clients {
-    pub fn new() -> Self {
-        Self(Allowances::new(QUESTIONS))
+    pub fn new(rate: Rate) -> Self {
+        Self(Allowances::new(rate))
     }
 
     /// Whether this client may ask once more.
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_network_has_one_allowance_however_it_is_written() {
-        let clients = Clients::new();
+        let clients = Clients::new(CERTIFICATES);
         let allowed = |address: &str| (0..200).filter(|_| clients.allow(address.parse().unwrap())).count();
         assert!((50..60).contains(&allowed("192.0.2.1")));
         assert!(allowed("::ffff:192.0.2.1") < 10);

@@ -21,7 +21,7 @@ use crate::pki::{AccountAuthority, OpenedAccounts, OrganisationCa, PkiError};
 use crate::store::{KeptList, SealedAuthority, Standing, Store, StoreError};
 use crate::token::KeyRing;
 pub(crate) use bounds::Allowances;
-use bounds::{Answers, Busy, Clients, Lists, Signing};
+use bounds::{Answers, Busy, CERTIFICATES, Clients, Lists, NAMES, Signing};
 pub(crate) use limit::Rate;
 
 /// An OCSP answer counts for so long, in seconds, and is given again for a part of it.
@@ -104,6 +104,8 @@ pub struct Revocation {
     lifetime: i64,
     signing: Signing,
     clients: Clients,
+    /// The same for names, which are asked for by the same strangers.
+    names: Clients,
     answers: Answers,
     lists: Lists,
     turns: [Mutex<()>; TURNS],
@@ -112,13 +114,20 @@ pub struct Revocation {
 impl Revocation {
     pub fn new(store: Store, keys: KeyRing, opened: Arc<OpenedAccounts>, conf: &JamiConf) -> Self {
         let lifetime = i64::try_from(conf.crl_lifetime.as_secs()).unwrap_or(i64::MAX);
-        let (signing, clients, answers, lists) = (Signing::new(), Clients::new(), Answers::new(), Lists::default());
-        Self { store, keys, opened, lifetime, signing, clients, answers, lists, turns: Default::default() }
+        let (signing, clients, answers, lists) =
+            (Signing::new(), Clients::new(CERTIFICATES), Answers::new(), Lists::default());
+        let names = Clients::new(NAMES);
+        Self { store, keys, opened, lifetime, signing, clients, names, answers, lists, turns: Default::default() }
     }
 
     /// Whether this client may ask once more what anybody may ask; counts it if so.
     pub fn may_ask(&self, client: IpAddr) -> bool {
         self.clients.allow(client)
+    }
+
+    /// The same for a name, or whose an id is.
+    pub fn may_ask_for_names(&self, client: IpAddr) -> bool {
+        self.names.allow(client)
     }
 
     /// The list of the issuer with this id, which has every revocation that came before the question; `None` where there is no

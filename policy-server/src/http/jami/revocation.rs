@@ -41,8 +41,8 @@ async fn list(call: Call, State(server): State<Arc<Server>>, Path(file): Path<St
 }
 
 impl Call {
-    /// What anybody may ask, everybody may ask so often, all questions of these kinds together.
-    pub(super) fn may_ask(&self, server: &Server) -> Result<(), ApiError> {
+    /// What anybody may ask, everybody may ask so often.
+    fn may_ask(&self, server: &Server) -> Result<(), ApiError> {
         let too_many = || ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many questions");
         let is_allowed = server.revocation.may_ask(self.client);
         is_allowed.then_some(()).ok_or_else(|| too_many().with(RETRY_AFTER, "1".to_owned()))

@@ -175,9 +175,16 @@ async fn profile(State(server): State<Arc<Server>>, bearer: Bearer, user: Segmen
     Ok(private(Json(profile_of(&found.ok_or_else(nobody)?))))
 }
 
+/// Everybody may ask so often. To a client, any 4xx but 400 means that nobody has the name.
+fn may_ask(server: &Server, call: &Call) -> Result<(), ApiError> {
+    let too_many = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many questions");
+    let is_allowed = server.revocation.may_ask_for_names(call.client);
+    is_allowed.then_some(()).ok_or_else(|| too_many().with(RETRY_AFTER, "1".to_owned()))
+}
+
 /// The account of a name. Anybody may ask.
 async fn address(State(server): State<Arc<Server>>, call: Call, name: Segment) -> Result<Response, ApiError> {
-    call.may_ask(&server)?;
+    may_ask(&server, &call)?;
     let bad = || ApiError::new(StatusCode::BAD_REQUEST, "this is no name");
     let name: Name = name.ok().and_then(|Path(name)| name.parse().ok()).ok_or_else(bad)?;
     let holder = server.store.jami_holder(&call.domain, &name).await.map_err(|error| unavailable(&error))?;
@@ -187,7 +194,7 @@ async fn address(State(server): State<Arc<Server>>, call: Call, name: Segment) -
 
 /// The name of an account. Anybody may ask.
 async fn name(State(server): State<Arc<Server>>, call: Call, id: Segment) -> Result<Response, ApiError> {
-    call.may_ask(&server)?;
+    may_ask(&server, &call)?;
     let bad = || ApiError::new(StatusCode::BAD_REQUEST, "this is no Jami ID");
     let Path(id) = id.map_err(|_| bad())?;
     let id = id.strip_prefix("0x").or_else(|| id.strip_prefix("0X")).unwrap_or(&id).to_ascii_lowercase();
