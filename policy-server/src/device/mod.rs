@@ -104,6 +104,9 @@ pub enum DeviceError {
     GivenUp(#[from] JoinError),
 }
 
+/// Held while somebody enrols a first device.
+type Turn = tokio::sync::Mutex<()>;
+
 /// What enrolments share.
 pub struct Issuing {
     keys: KeyRing,
@@ -113,7 +116,7 @@ pub struct Issuing {
     /// The organisation CA that was current when it was last needed.
     authority: Mutex<Option<Arc<OrganisationCa>>>,
     /// First enrolments that are going on, by domain and name.
-    turns: Mutex<BTreeMap<(String, String), Weak<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<BTreeMap<(String, String), Weak<Turn>>>,
 }
 
 impl Issuing {
