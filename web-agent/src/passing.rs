@@ -32,7 +32,7 @@ pub struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { all: 64, of_network: 16, wait: Duration::from_secs(10) }
+        Self { all: 64, of_network: 16, wait: Duration::from_secs(30) }
     }
 }
 
