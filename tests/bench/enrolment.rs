@@ -1,5 +1,5 @@
-//! What enrolling a Jami device costs for somebody who has an account, next to the signatures that it takes, which the same
-//! machine makes in turns with it; and what people who are logged in feel of first enrolments, for which keys are made.
+//! What enrolling a Jami device costs for somebody who has an account, next to what it takes, signatures and the check of the
+//! password, which the same machine does in turns with it; and what people who are logged in feel of first enrolments, for which keys are made.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tests::quickstart::replace;
 use tests::{Agent, Link, WebServer, jami_keys};
 
 use crate::load::processor_time;
-use crate::logins::{HOST, TURN, ask, connect, cores, paced, without_throttle};
+use crate::logins::{HOST, TURN, ask, connect, cores, hash, paced, without_throttle};
 use crate::{figure, spread};
 
 /// The certificate, the receipt and what is announced in it.
@@ -53,11 +53,16 @@ pub async fn measure() {
     let both = || processor_time(server.process.pid()) + processor_time(agent.process.pid());
     let (mut signed, mut enrolled, mut of_signing, mut of_enrolling) = (0, 0, Duration::ZERO, Duration::ZERO);
     let (mut signing, mut enrolling) = (Duration::ZERO, Duration::ZERO);
+    let (mut hashed, mut hashing, mut of_hashing) = (0, Duration::ZERO, Duration::ZERO);
     for turn in 0..TURNS {
         let (before, start) = (processor_time(std::process::id()), Instant::now());
         signed += sign(&key);
         signing += start.elapsed();
         of_signing += processor_time(std::process::id()) - before;
+        let (before, start) = (processor_time(std::process::id()), Instant::now());
+        hashed += hash();
+        hashing += start.elapsed();
+        of_hashing += processor_time(std::process::id()) - before;
         let (before, start) = (both(), Instant::now());
         enrolled += enrol_all(agent.address, &more[turn * DEVICES..(turn + 1) * DEVICES]);
         enrolling += start.elapsed();
@@ -69,9 +74,12 @@ pub async fn measure() {
     let (of_signature, of_enrolment) = (cost(of_signing, signed), cost(of_enrolling, enrolled));
     let line = |rate: f64, time: f64| format!("{rate:6.1} a second and core   {time:5.1} ms of processor time each");
     figure("RSA-4096 signatures alone", &line(signatures, of_signature));
-    let (of_rate, of_time) =
-        (enrolments * SIGNATURES as f64 / signatures, of_signature * SIGNATURES as f64 / of_enrolment);
-    let ratios = format!("{of_rate:.2} and {of_time:.2} of what {SIGNATURES} signatures allow");
+    let (hashes, of_hash) = (rate(hashed, hashing), cost(of_hashing, hashed));
+    figure("Argon2id hashes alone", &line(hashes, of_hash));
+    // What a login costs does not depend on the digest of who logs in: it would tell who is there.
+    let of_rate = enrolments * (SIGNATURES as f64 / signatures + 1.0 / hashes);
+    let of_time = (of_signature * SIGNATURES as f64 + of_hash) / of_enrolment;
+    let ratios = format!("{of_rate:.2} and {of_time:.2} of what {SIGNATURES} signatures and a hash allow");
     figure("enrolments, people with accounts", &format!("{}   {ratios}", line(enrolments, of_enrolment)));
 
     let link = Link::connect(server.address, &files.add_agent("probe")).await;
@@ -93,7 +101,7 @@ pub async fn measure() {
     figure("first enrolments meanwhile", &(next.load(Ordering::Relaxed) - KNOWN).to_string());
 }
 
-/// People whose digests cost nothing, so that what is measured is not hashing; and an authority.
+/// People, and an authority.
 fn prepare() -> Files {
     let files = Files::new("One", None);
     let digest = cams_with_input(["digest", "--scheme", "SSHA256"], PASSWORD.as_bytes()).success();
