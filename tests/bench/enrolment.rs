@@ -17,7 +17,7 @@ use tests::quickstart::replace;
 use tests::{Agent, Link, WebServer, jami_keys};
 
 use crate::load::processor_time;
-use crate::logins::{HOST, TURN, ask, connect, cores, hash, paced, without_throttle};
+use crate::logins::{HOST, TURN, ask, connect, cores, hash, on_every_core, paced, without_throttle};
 use crate::{figure, spread};
 
 /// The certificate, the receipt and what is announced in it.
@@ -125,18 +125,13 @@ fn person(number: usize) -> String {
 
 /// Signs on every core.
 fn sign(key: &RsaKey) -> usize {
-    let one = |end: Instant| {
+    on_every_core(|end| {
         let mut count = 0;
         while Instant::now() < end {
             key.sign_sha512(&[0; 600]).expect("it signs");
             count += 1;
         }
         count
-    };
-    let end = Instant::now() + TURN;
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(move || one(end))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
     })
 }
 

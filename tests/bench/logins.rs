@@ -105,9 +105,14 @@ pub fn hash() -> usize {
         }
         count
     };
+    on_every_core(one)
+}
+
+/// For a turn, work that counts what it has done at the end of it.
+pub fn on_every_core(work: impl Fn(Instant) -> usize + Sync) -> usize {
     let end = Instant::now() + TURN;
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(move || one(end))).collect();
+        let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(|| work(end))).collect();
         threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
     })
 }

@@ -5,11 +5,6 @@ use zeroize::Zeroizing;
 
 use super::{PkiError, RsaKey};
 
-/// DER of the AlgorithmIdentifier of signatures (RFC 4055, section 5, and RFC 5758, section 3.2).
-const RSA_SHA512: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d\x05\x00";
-const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
-const ECDSA_SHA384: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
-
 /// A private key that signs certificates. It never shows: there is no `Debug`.
 pub enum CaKey {
     Rsa(RsaKey),
@@ -34,15 +29,6 @@ impl CaKey {
         match self {
             Self::Rsa(key) => key.to_pkcs8(),
             Self::Ecdsa(pair) => Ok(Zeroizing::new(pair.serialize_der())),
-        }
-    }
-
-    /// DER of the AlgorithmIdentifier that goes with what [`SigningKey::sign`] returns.
-    pub fn signature_algorithm(&self) -> &'static [u8] {
-        match self {
-            Self::Rsa(_) => RSA_SHA512,
-            Self::Ecdsa(pair) if pair.algorithm() == &PKCS_ECDSA_P256_SHA256 => ECDSA_SHA256,
-            Self::Ecdsa(_) => ECDSA_SHA384,
         }
     }
 }

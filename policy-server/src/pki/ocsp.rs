@@ -175,7 +175,7 @@ fn time(seconds: i64) -> Result<GeneralizedTime, der::Error> {
     GeneralizedTime::from_unix_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-fn algorithm(algorithm: &SignatureAlgorithm) -> Result<AlgorithmIdentifier, OcspError> {
+pub(super) fn algorithm(algorithm: &SignatureAlgorithm) -> Result<AlgorithmIdentifier, OcspError> {
     // RFC 4055, section 5: NULL for RSA; RFC 5758, section 3.2: nothing for ECDSA.
     let (id, parameters) = if *algorithm == PKCS_RSA_SHA512 {
         (SHA512_WITH_RSA, Some(Any::null()))
@@ -238,7 +238,7 @@ impl CertId {
 }
 
 #[derive(Debug, Clone, Sequence)]
-struct AlgorithmIdentifier {
+pub(super) struct AlgorithmIdentifier {
     id: ObjectIdentifier,
     #[asn1(optional = "true")]
     parameters: Option<Any>,
